@@ -1,0 +1,76 @@
+# Copyright (c) 2026 The stagecraft.gitops contributors
+# GNU General Public License v3.0+ (see COPYING or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""Controller side of stagecraft.gitops.kubeconfig; the module of the same name holds the documentation."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+from ansible_collections.stagecraft.gitops.plugins.plugin_utils._action import ArgumentSpec, ControllerAction
+from ansible_collections.stagecraft.gitops.plugins.plugin_utils.kube import kubeconfig, kubeconfig_file
+from ansible_collections.stagecraft.gitops.plugins.plugin_utils.kube.errors import KubeconfigError
+
+
+class ActionModule(ControllerAction):
+    """Merge one cluster's admin credentials into the admin's kubeconfig, or take them out."""
+
+    errors = (KubeconfigError,)
+    argument_spec = ArgumentSpec(
+        options={
+            "path": {"type": "path", "default": "~/.kube/config"},
+            "name": {"type": "str", "required": True},
+            "state": {"type": "str", "choices": ["present", "absent"], "default": "present"},
+            "source": {"type": "str", "no_log": True},
+            "server": {"type": "str"},
+            "tls_server_name": {"type": "str"},
+            "set_current": {"type": "bool", "default": False},
+            "backup": {"type": "bool", "default": True},
+        },
+    )
+
+    def act(self, options: dict[str, Any], task_vars: Mapping[str, Any]) -> dict[str, Any]:
+        """Converge the file; in check mode only say what would change."""
+        name = options["name"]
+        path = Path(options["path"])
+        result: dict[str, Any] = {"name": name, "context": name, "cluster": name, "user": kubeconfig.user_name(name)}
+        credentials = None
+        if options["state"] == "present":
+            source = (options["source"] or "").strip()
+            if not source and self.check_mode:
+                # The cluster that would write its admin.conf does not exist yet.
+                planned = kubeconfig_file.observe(path)
+                return result | {"changed": True, "path": str(planned.path), "changes": [], "server": options["server"]}
+            if not source:
+                raise KubeconfigError(
+                    "source is empty: wanted the text of the cluster's admin kubeconfig, for kubeadm the file "
+                    "/etc/kubernetes/admin.conf of a control plane. Read it with ansible.builtin.slurp first."
+                )
+            credentials = kubeconfig.read_source(
+                options["source"], "source", options["server"] or None, options["tls_server_name"] or None
+            )
+        outcome = kubeconfig_file.converge(
+            path, name, credentials, options["set_current"], check_mode=self.check_mode, backup=options["backup"]
+        )
+        result |= {
+            "changed": bool(outcome.changes),
+            "path": str(outcome.path),
+            "changes": [change.as_dict() for change in outcome.changes],
+            "current_context": outcome.plan.current_context,
+            "server": credentials.server if credentials else None,
+            "diff": {
+                "before_header": str(outcome.path),
+                "after_header": str(outcome.path),
+                "before": outcome.plan.before,
+                "after": outcome.plan.after,
+            },
+        }
+        if outcome.backup:
+            result["backup_file"] = str(outcome.backup)
+        if outcome.plan.dangling:
+            result["warnings"] = [
+                f"{outcome.path}: the contexts {', '.join(outcome.plan.dangling)} still refer to the removed cluster {name}."
+            ]
+        return result

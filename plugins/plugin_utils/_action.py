@@ -1,0 +1,96 @@
+# Copyright (c) 2026 The stagecraft.gitops contributors
+# GNU General Public License v3.0+ (see COPYING or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""The thin layer between Ansible and the engine: options in (checked, plain Python), engine, result out.
+
+Private to stagecraft.gitops.
+"""
+
+from __future__ import annotations
+
+from abc import abstractmethod
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Any, ClassVar
+
+from ansible.errors import AnsibleActionFail
+from ansible.module_utils.common.arg_spec import ArgumentSpecValidator
+from ansible.plugins.action import ActionBase
+
+
+@dataclass(frozen=True)
+class ArgumentSpec:
+    """The options of an action, as AnsibleModule would take them."""
+
+    options: Mapping[str, Mapping[str, Any]]
+    mutually_exclusive: Sequence[Sequence[str]] = ()
+    required_together: Sequence[Sequence[str]] = ()
+    required_one_of: Sequence[Sequence[str]] = ()
+    required_if: Sequence[Sequence[Any]] = ()
+    required_by: Mapping[str, Sequence[str]] = field(default_factory=dict)
+
+
+def plain(value: Any) -> Any:
+    """Return `value` with Ansible's tagged and lazy types replaced by Python's own, all the way down."""
+    if isinstance(value, Mapping):
+        return {plain(key): plain(item) for key, item in value.items()}
+    if isinstance(value, (list, tuple, set, frozenset)):
+        return [plain(item) for item in value]
+    if isinstance(value, str):
+        return str.__str__(value)
+    if isinstance(value, int) and not isinstance(value, bool):
+        return int.__int__(value)
+    if isinstance(value, float):
+        return float.__float__(value)
+    return value
+
+
+class ControllerAction(ActionBase):  # type: ignore[misc]  # ansible-core has no type information
+    """An action that does all its work on the controller and needs no connection to the host.
+
+    A subclass names its `argument_spec` and the engine's `errors`, and returns its result from `act`.
+    """
+
+    _requires_connection = False
+    _supports_check_mode = True
+    TRANSFERS_FILES = False
+
+    argument_spec: ClassVar[ArgumentSpec]
+    #: Exceptions of the engine whose text is the message for the admin.
+    errors: ClassVar[tuple[type[Exception], ...]]
+
+    @abstractmethod
+    def act(self, options: dict[str, Any], task_vars: Mapping[str, Any]) -> dict[str, Any]:
+        """Do the work and return the result. `options` are checked and plain; `task_vars` are Ansible's own."""
+
+    @property
+    def check_mode(self) -> bool:
+        """Say whether nothing may be changed."""
+        return bool(self._task.check_mode)
+
+    def run(self, tmp: str | None = None, task_vars: dict[str, Any] | None = None) -> dict[str, Any]:
+        """Check the options, call `act`, and turn an engine's error into a failed task."""
+        result: dict[str, Any] = super().run(tmp, task_vars)
+        options = self._options()
+        try:
+            result.update(self.act(options, task_vars or {}))
+        except self.errors as error:
+            raise AnsibleActionFail(str(error)) from error
+        result.setdefault("changed", False)
+        return result
+
+    def _options(self) -> dict[str, Any]:
+        spec = self.argument_spec
+        validator = ArgumentSpecValidator(
+            dict(spec.options),
+            mutually_exclusive=spec.mutually_exclusive,
+            required_together=spec.required_together,
+            required_one_of=spec.required_one_of,
+            required_if=spec.required_if,
+            required_by=dict(spec.required_by),
+        )
+        checked = validator.validate(plain(self._task.args))
+        if checked.error_messages:
+            raise AnsibleActionFail(f"{self._task.action}: " + "; ".join(checked.error_messages))
+        options: dict[str, Any] = plain(checked.validated_parameters)
+        return options
