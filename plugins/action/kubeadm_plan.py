@@ -1,0 +1,63 @@
+# Copyright (c) 2026 The stagecraft.gitops contributors
+# GNU General Public License v3.0+ (see COPYING or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""Plan a kubeadm cluster from what ``kubeadm_info`` has seen on each of its hosts."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any, ClassVar
+
+from ansible_collections.stagecraft.gitops.plugins.plugin_utils._action import ArgumentSpec, ControllerAction, plain
+from ansible_collections.stagecraft.gitops.plugins.plugin_utils.kubeadm.plan import Desired, make_plan
+
+
+class PlanError(Exception):
+    """Reasons to change nothing, one a line."""
+
+
+class ActionModule(ControllerAction):
+    """Options in, planner, plan out; problems of all hosts in one message."""
+
+    argument_spec: ClassVar[ArgumentSpec] = ArgumentSpec(
+        options={
+            "environment": {"type": "str", "required": True},
+            "kubernetes_version": {"type": "str", "required": True},
+            "settings_digest": {"type": "str", "required": True},
+            "control_planes": {"type": "list", "elements": "str", "required": True},
+            "workers": {"type": "list", "elements": "str", "default": []},
+            "observed_in": {"type": "str", "required": True},
+            "node_name_in": {"type": "str", "required": True},
+        }
+    )
+    errors: ClassVar[tuple[type[Exception], ...]] = (PlanError,)
+
+    def act(self, options: dict[str, Any], task_vars: Mapping[str, Any]) -> dict[str, Any]:
+        """The plan as a result; nothing is changed here."""
+        hostvars = task_vars["hostvars"]
+        hosts = [*options["control_planes"], *options["workers"]]
+        desired = Desired(
+            control_planes=tuple(options["control_planes"]),
+            workers=tuple(options["workers"]),
+            node_names={host: str(hostvars[host].get(options["node_name_in"]) or host).lower() for host in hosts},
+            environment=options["environment"],
+            version=options["kubernetes_version"],
+            settings_digest=options["settings_digest"],
+        )
+        observed = {
+            host: plain(hostvars[host][options["observed_in"]])
+            for host in hosts
+            if "membership" in hostvars[host].get(options["observed_in"], {})
+        }
+        plan = make_plan(desired, observed)
+        if plan.problems:
+            raise PlanError("nothing was changed:\n" + "\n".join(f"- {problem}" for problem in plan.problems))
+        for node in plan.unmanaged:
+            self._display.warning(f"node {node} is in the cluster and not in the inventory: it is left alone")
+        return {
+            "changed": False,
+            "primary": plan.primary,
+            "steps": {host: list(todo) for host, todo in plan.steps.items()},
+            "newcomers": list(plan.newcomers),
+            "unmanaged": list(plan.unmanaged),
+        }

@@ -1,0 +1,79 @@
+# Copyright (c) 2026 The stagecraft.gitops contributors
+# GNU General Public License v3.0+ (see COPYING or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""Filters for roles: what the artefact catalogue says, TOML, and the first subnet of a range."""
+
+from __future__ import annotations
+
+import ipaddress
+from collections.abc import Callable, Mapping
+from typing import Any
+
+import tomli_w
+from ansible.errors import AnsibleFilterError
+from ansible_collections.stagecraft.gitops.plugins.plugin_utils._action import plain
+from ansible_collections.stagecraft.gitops.plugins.plugin_utils.artifacts.catalogue import load_catalogue
+from ansible_collections.stagecraft.gitops.plugins.plugin_utils.artifacts.errors import ArtifactError
+
+#: The images that only a control plane runs; every other one may be scheduled anywhere.
+CONTROL_PLANE_IMAGES = ("kube-apiserver", "kube-controller-manager", "kube-scheduler", "etcd-image")
+
+
+def default_version(name: str, kubernetes_version: str | None = None) -> str:
+    """The version of an artefact to take where the admin named none, or the one that belongs to a Kubernetes version."""
+    try:
+        return load_catalogue().default_version(plain(name), plain(kubernetes_version))
+    except ArtifactError as error:
+        raise AnsibleFilterError(str(error)) from error
+
+
+def kubernetes_images(version: str, role: str) -> list[dict[str, str]]:
+    """The images of a Kubernetes version as ``host_state`` artefacts; ``role`` is ``control_plane`` or ``worker``."""
+    try:
+        entries = load_catalogue().kubernetes_images(plain(version))
+    except ArtifactError as error:
+        raise AnsibleFilterError(str(error)) from error
+    return [
+        {"name": entry.name, "version": entry.version, "install": "image"}
+        for entry in entries
+        if role == "control_plane" or entry.name not in CONTROL_PLANE_IMAGES
+    ]
+
+
+def image_reference(name: str, version: str | None = None) -> str:
+    """The full reference of an image in the catalogue, such as ``registry.k8s.io/pause:3.10.2``."""
+    try:
+        return load_catalogue().resolve(plain(name), plain(version), "amd64").reference
+    except ArtifactError as error:
+        raise AnsibleFilterError(str(error)) from error
+
+
+def to_toml(value: Mapping[str, Any]) -> str:
+    """A mapping as TOML. None has no form in TOML: such keys are refused by name."""
+    try:
+        return tomli_w.dumps(plain(value))
+    except TypeError as error:
+        raise AnsibleFilterError(f"cannot be written as TOML: {error}") from error
+
+
+def first_subnet(cidr: str, prefix: int) -> str:
+    """The first subnet of ``cidr`` with that prefix length; ``cidr`` itself where it is no larger."""
+    try:
+        network = ipaddress.ip_network(plain(cidr))
+    except ValueError as error:
+        raise AnsibleFilterError(f"{cidr!r} is no network: {error}") from error
+    return str(next(network.subnets(new_prefix=prefix))) if network.prefixlen < prefix else str(network)
+
+
+class FilterModule:
+    """The filters by name."""
+
+    def filters(self) -> dict[str, Callable[..., Any]]:
+        """Name → function."""
+        return {
+            "default_version": default_version,
+            "first_subnet": first_subnet,
+            "image_reference": image_reference,
+            "kubernetes_images": kubernetes_images,
+            "to_toml": to_toml,
+        }

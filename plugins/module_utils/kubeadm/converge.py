@@ -1,0 +1,111 @@
+# Copyright (c) 2026 The stagecraft.gitops contributors
+# GNU General Public License v3.0+ (see COPYING or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""Bring a running control plane to a changed configuration: certificate names, flags of the static pods, kube-proxy."""
+
+from __future__ import annotations
+
+import json
+import os
+import shutil
+import ssl
+import time
+from typing import Any, Dict, Mapping
+
+from ansible_collections.stagecraft.gitops.plugins.module_utils.kubeadm.api import LocalApi
+from ansible_collections.stagecraft.gitops.plugins.module_utils.kubeadm.host import Host, KubeadmError, write_file
+from ansible_collections.stagecraft.gitops.plugins.module_utils.kubeadm.initialize import CONFIG_FILE, last_lines
+from ansible_collections.stagecraft.gitops.plugins.module_utils.kubeadm.observe import process
+
+
+def phase(host: Host, *words: str, timeout: float = 120.0) -> None:
+    """Run one phase of ``kubeadm init`` with this cluster's configuration file."""
+    done = host.run(["kubeadm", "init", "phase", *words, "--config", str(host.path(CONFIG_FILE))], timeout=timeout)
+    if done.rc != 0:
+        raise KubeadmError(f"kubeadm init phase {' '.join(words)} ended with status {done.rc}:\n{last_lines(done.stderr)}")
+
+
+def renew_serving_certificate(host: Host, address: str, port: int, timeout: float = 150.0) -> None:
+    """Issue the API server's certificate anew, with the names that the configuration asks for.
+
+    The old pair lies beside it until the new one is complete, and comes back when kubeadm fails. The API server picks
+    the new files up by itself within a minute (DynamicServingCertificate); that is waited for, so that the run ends
+    only when clients really get the new names.
+    """
+    pki = host.kubernetes / "pki"
+    pair = [pki / "apiserver.crt", pki / "apiserver.key"]
+    for path in pair:
+        shutil.copy2(str(path), f"{path}.old")
+        path.unlink()
+    try:
+        phase(host, "certs", "apiserver")
+    except BaseException:
+        for path in pair:
+            if os.path.exists(f"{path}.old"):
+                os.replace(f"{path}.old", str(path))
+        raise
+    wanted = ssl.PEM_cert_to_DER_cert(_first_certificate(pair[0].read_text(encoding="utf-8")))
+    deadline = time.monotonic() + timeout
+    while _served(address, port) != wanted:
+        if time.monotonic() >= deadline:
+            raise KubeadmError(
+                f"the API server at {address}:{port} still shows its old certificate {timeout:.0f} s after the new one was "
+                f"written to {pair[0]}. Restart it by moving its manifest out of /etc/kubernetes/manifests and back."
+            )
+        time.sleep(1.0)
+    for path in pair:
+        os.unlink(f"{path}.old")
+
+
+def _first_certificate(text: str) -> str:
+    end = "-----END CERTIFICATE-----"
+    return text[: text.index(end) + len(end)] + "\n"
+
+
+def _served(address: str, port: int) -> bytes:
+    """The certificate (DER) that ``address:port`` shows; empty while nobody answers."""
+    try:
+        return ssl.PEM_cert_to_DER_cert(ssl.get_server_certificate((address, port)))
+    except (OSError, ValueError):
+        return b""
+
+
+def apply_settings(host: Host, address: str, port: int, timeout: float, first: bool) -> None:
+    """Write the static pods anew from the configuration, wait until the API server runs with them, and tell the cluster.
+
+    ``first`` is true on one control plane only: that one also uploads the configuration for later joins and renews
+    kube-proxy, which are the cluster's and not the host's.
+    """
+    before = process("kube-apiserver")
+    manifest = host.kubernetes / "manifests" / "kube-apiserver.yaml"
+    text = manifest.read_text(encoding="utf-8")
+    phase(host, "control-plane", "all")
+    api = LocalApi(host, address, port)
+    if manifest.read_text(encoding="utf-8") != text:
+        deadline = time.monotonic() + timeout
+        while process("kube-apiserver") in (None, before):
+            if time.monotonic() >= deadline:
+                raise KubeadmError(
+                    f"kubelet did not start the API server with its new flags within {timeout:.0f} s: "
+                    "see crictl logs of kube-apiserver; the flags come from kubeadm_cluster_config"
+                )
+            time.sleep(0.25)
+    api.wait_ready(timeout)
+    if first:
+        phase(host, "upload-config", "kubeadm")
+        phase(host, "addon", "kube-proxy")
+        stamp = time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime())
+        patch: Dict[str, Any] = {
+            "spec": {"template": {"metadata": {"annotations": {"kubectl.kubernetes.io/restartedAt": stamp}}}}
+        }
+        api.request(
+            "PATCH",
+            "/apis/apps/v1/namespaces/kube-system/daemonsets/kube-proxy",
+            json.dumps(patch),
+            "application/strategic-merge-patch+json",
+        )
+
+
+def record(host: Host, member: Mapping[str, Any]) -> None:
+    """Write down the configuration that this host runs with now."""
+    write_file(host.state / "member.json", json.dumps(dict(member), sort_keys=True).encode())

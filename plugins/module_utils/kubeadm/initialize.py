@@ -1,0 +1,86 @@
+# Copyright (c) 2026 The stagecraft.gitops contributors
+# GNU General Public License v3.0+ (see COPYING or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""``kubeadm init`` on the first control plane, written down before it begins and after it has ended."""
+
+from __future__ import annotations
+
+import base64
+import json
+import os
+import time
+from pathlib import Path
+from typing import Any, Mapping, Optional
+
+from ansible_collections.stagecraft.gitops.plugins.module_utils.kubeadm.host import (
+    Host,
+    KubeadmError,
+    remove_file,
+    write_file,
+)
+
+ENCRYPTION_FILE = "/etc/kubernetes/stagecraft/encryption.yaml"
+CONFIG_FILE = "/etc/kubernetes/stagecraft/kubeadm.yaml"
+
+
+def begin(host: Host, verb: str, environment: str) -> None:
+    """Write down that ``verb`` has begun: until ``finish`` this host is not trusted by any later run."""
+    entry = {"verb": verb, "environment": environment, "at": int(time.time())}
+    write_file(host.state / "begun.json", json.dumps(entry).encode())
+
+
+def finish(host: Host, member: Mapping[str, Any]) -> None:
+    """Write down what this host is now, then strike the beginning out. Killed in between, the host is cleaned again."""
+    write_file(host.state / "member.json", json.dumps(dict(member), sort_keys=True).encode())
+    remove_file(host.state / "begun.json")
+
+
+def encryption_configuration(key: bytes) -> str:
+    """An EncryptionConfiguration that seals Secrets with XSalsa20-Poly1305 under ``key`` (32 bytes) and still reads clear ones.
+
+    Format: https://kubernetes.io/docs/tasks/administer-cluster/encrypt-data/ (apiserver.config.k8s.io/v1).
+    """
+    if len(key) != 32:
+        raise ValueError(f"secretbox takes a key of 32 bytes, not {len(key)}")
+    secret = base64.b64encode(key).decode()
+    return (
+        "apiVersion: apiserver.config.k8s.io/v1\n"
+        "kind: EncryptionConfiguration\n"
+        "resources:\n"
+        "- resources: [secrets]\n"
+        "  providers:\n"
+        "  - secretbox:\n"
+        "      keys:\n"
+        f"      - {{name: key1, secret: {secret}}}\n"
+        "  - identity: {}\n"
+    )
+
+
+def ensure_encryption_key(host: Host) -> None:
+    """Make the cluster's encryption key if this host has none; a key that is there is never replaced."""
+    path = host.path(ENCRYPTION_FILE)
+    if not path.exists():
+        write_file(path, encryption_configuration(os.urandom(32)).encode())
+
+
+def last_lines(text: str, count: int = 15) -> str:
+    """The last ``count`` lines that say something."""
+    lines = [line for line in text.splitlines() if line.strip()]
+    return "\n".join(lines[-count:])
+
+
+def initialize(host: Host, member: Mapping[str, Any], encrypt: bool, timeout: float, kubeadm: Optional[Path] = None) -> str:
+    """Run ``kubeadm init`` and return its output; ``member`` is the journal entry for a host that succeeded."""
+    begin(host, "init", str(member["environment"]))
+    if encrypt:
+        ensure_encryption_key(host)
+    program = str(kubeadm) if kubeadm else "kubeadm"
+    done = host.run([program, "init", "--config", str(host.path(CONFIG_FILE)), "--skip-token-print"], timeout=timeout)
+    if done.rc != 0:
+        raise KubeadmError(
+            f"kubeadm init ended with status {done.rc} on this host:\n{last_lines(done.stderr or done.stdout)}\n"
+            "The host is marked as unfinished; the next run cleans it and starts again. "
+            "See journalctl -u kubelet and crictl ps -a for the reason."
+        )
+    finish(host, member)
+    return done.stdout

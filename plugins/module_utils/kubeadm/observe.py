@@ -1,0 +1,140 @@
+# Copyright (c) 2026 The stagecraft.gitops contributors
+# GNU General Public License v3.0+ (see COPYING or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""Everything that decides what kubeadm has to do on a host, read in one go; nothing is changed."""
+
+from __future__ import annotations
+
+import calendar
+import ipaddress
+import os
+import re
+import time
+from pathlib import Path
+from typing import Any, Dict, List, Mapping, Optional, Sequence, Tuple
+
+from ansible_collections.stagecraft.gitops.plugins.module_utils.kubeadm.api import ApiUnavailable, LocalApi
+from ansible_collections.stagecraft.gitops.plugins.module_utils.kubeadm.host import Host, KubeadmError, read_json
+
+#: What kubeadm itself leaves on a host; any of them without our journal means that somebody else was here.
+TRACES = (
+    "/etc/kubernetes/admin.conf",
+    "/etc/kubernetes/kubelet.conf",
+    "/etc/kubernetes/bootstrap-kubelet.conf",
+    "/etc/kubernetes/pki/ca.crt",
+    "/etc/kubernetes/manifests/kube-apiserver.yaml",
+    "/var/lib/etcd/member",
+    "/var/lib/kubelet/config.yaml",
+)
+
+ABSENT = "absent"
+INTERRUPTED = "interrupted"
+MEMBER = "member"
+DAMAGED = "damaged"
+FOREIGN = "foreign"
+
+
+def membership(journal_begun: Optional[Mapping[str, Any]], journal_member: Optional[Mapping[str, Any]], traces: List[str]) -> str:
+    """What this host is to a cluster, judged from our journal and from what kubeadm leaves behind.
+
+    absent       nothing of a cluster is here
+    interrupted  a kubeadm run of ours began and never ended: to be cleaned, never trusted
+    member       our run ended well, and the node's own credentials are here
+    damaged      our run ended well, but the node's credentials are gone
+    foreign      kubeadm's files without our journal: somebody else's cluster
+    """
+    if journal_begun is not None:
+        return INTERRUPTED
+    if journal_member is not None:
+        return MEMBER if "/etc/kubernetes/kubelet.conf" in traces else DAMAGED
+    return FOREIGN if traces else ABSENT
+
+
+def certificate(host: Host, absolute: str) -> Optional[Dict[str, Any]]:
+    """The subject alternative names (sorted) and the end (seconds since 1970) of a PEM certificate; None if it is missing.
+
+    Read with ``openssl``: the standard library cannot parse a certificate from a file.
+    """
+    path = host.path(absolute)
+    if not path.exists():
+        return None
+    shown = host.run(["openssl", "x509", "-in", str(path), "-noout", "-enddate", "-ext", "subjectAltName"])
+    if shown.rc != 0:
+        raise KubeadmError(f"cannot read the certificate {path}: {shown.stderr.strip()}")
+    return parse_certificate(shown.stdout)
+
+
+def parse_certificate(text: str) -> Dict[str, Any]:
+    """The output of ``openssl x509 -enddate -ext subjectAltName`` as {sans: [...], not_after: seconds}."""
+    names = [
+        normal_name(part.split(":", 1)[1].strip())
+        for part in re.split(r",\s*|\n", text)
+        if part.strip().startswith(("DNS:", "IP Address:"))
+    ]
+    ends = re.search(r"notAfter=(.+?) GMT", text)
+    when = calendar.timegm(time.strptime(ends.group(1), "%b %d %H:%M:%S %Y")) if ends else 0
+    return {"sans": sorted(names), "not_after": when}
+
+
+def normal_name(name: str) -> str:
+    """An address in its shortest form, a DNS name in lower case: as two certificates' names are compared."""
+    try:
+        return ipaddress.ip_address(name).compressed
+    except ValueError:
+        return name.lower()
+
+
+def missing_names(wanted: Sequence[str], shown: Sequence[str]) -> List[str]:
+    """Those of ``wanted`` that a certificate with the names ``shown`` lacks, sorted."""
+    return sorted({normal_name(name) for name in wanted} - set(shown))
+
+
+def process(executable: str, processes: Path = Path("/proc")) -> Optional[Tuple[int, str]]:
+    """The lowest pid that runs a file called ``executable``, and that file; None where nobody does."""
+    found = []
+    for entry in processes.iterdir():
+        if not entry.name.isdigit():
+            continue
+        try:
+            target = os.readlink(str(entry / "exe"))
+        except OSError:
+            continue
+        if os.path.basename(target.replace(" (deleted)", "")) == executable:
+            found.append((int(entry.name), target))
+    return min(found) if found else None
+
+
+def local_addresses(host: Host) -> List[str]:
+    """The addresses of this host's interfaces, from ``ip -o addr``."""
+    shown = host.run(["ip", "-o", "addr", "show"])
+    return re.findall(r"\binet6? ([0-9a-fA-F.:]+)/", shown.stdout)
+
+
+def observe(host: Host, address: str, port: int, certificate_sans: Sequence[str] = ()) -> Dict[str, Any]:
+    """All that the plan needs of this host; ``address:port`` is where its own API server would answer."""
+    begun = read_json(host.state / "begun.json")
+    member = read_json(host.state / "member.json")
+    traces = [trace for trace in TRACES if host.exists(trace)]
+    kubelet = process("kubelet")
+    observed: Dict[str, Any] = {
+        "membership": membership(begun, member, traces),
+        "begun": begun,
+        "member": member,
+        "traces": traces,
+        "address_is_local": address in local_addresses(host),
+        "kubelet": None if kubelet is None else {"pid": kubelet[0], "executable": kubelet[1]},
+        "control_plane": (host.kubernetes / "manifests" / "kube-apiserver.yaml").exists(),
+        "certificate": None,
+        "missing_sans": [],
+        "api": None,
+    }
+    if observed["membership"] == MEMBER and observed["control_plane"]:
+        observed["certificate"] = certificate(host, "/etc/kubernetes/pki/apiserver.crt")
+        observed["missing_sans"] = missing_names(certificate_sans, (observed["certificate"] or {}).get("sans", []))
+        server = process("kube-apiserver")
+        api = LocalApi(host, address, port)
+        try:
+            observed["api"] = {"pid": server[0] if server else None, "ready": api.ready(), "nodes": api.nodes(), "problem": ""}
+        except ApiUnavailable as error:
+            observed["api"] = {"pid": server[0] if server else None, "ready": False, "nodes": [], "problem": str(error)}
+    return observed
