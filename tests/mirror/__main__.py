@@ -1,0 +1,13 @@
+# Copyright (c) 2026 The stagecraft.gitops contributors
+# GNU General Public License v3.0+ (see COPYING or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+
+"""``python3 -m tests.mirror``."""
+
+from __future__ import annotations
+
+import sys
+
+from tests.mirror.cli import main
+
+sys.exit(main())

@@ -1,0 +1,55 @@
+# Copyright (c) 2026 The stagecraft.gitops contributors
+# GNU General Public License v3.0+ (see COPYING or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+
+"""The key of a step: a digest of everything that its result is made from."""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Mapping, Sequence
+from functools import cache
+from pathlib import Path
+
+from tests.mirror.recipes import AptRepository, Archive, DebianPackages, DebianTree, GoPrograms, Image, PauseProgram
+from tests.mirror.recipes import PlainFile, Recipe, needs
+
+HERE = Path(__file__).resolve().parent
+MODULE_SETS = HERE / "go"
+
+SOURCES: Mapping[type, tuple[str, ...]] = {
+    GoPrograms: ("gobuild.py",),
+    PauseProgram: ("pause.py",),
+    DebianPackages: ("debian.py",),
+    DebianTree: ("debian.py",),
+    AptRepository: ("debian.py",),
+    PlainFile: (),
+    Archive: ("oci.py",),
+    Image: ("oci.py", "images.py"),
+}
+"""The builder's own source files that decide the bytes of each kind. Editing others rebuilds nothing."""
+
+
+@cache
+def _file_digest(path: Path) -> str:
+    return hashlib.sha256(path.read_bytes()).hexdigest()
+
+
+def step_keys(recipes: Sequence[Recipe], go_version: str, *, here: Path = HERE) -> dict[str, str]:
+    """The key of every recipe by name. A part must stand before what is made from it."""
+    keys: dict[str, str] = {}
+    for recipe in recipes:
+        inputs = [repr(recipe), *(f"{path} {_file_digest(here / path)}" for path in SOURCES[type(recipe)])]
+        if isinstance(recipe, GoPrograms | PauseProgram):
+            module_set = here / "go" / recipe.module_set
+            inputs += [f"{name} {_file_digest(module_set / name)}" for name in ("go.mod", "go.sum")]
+        if isinstance(recipe, GoPrograms):
+            inputs.append(go_version)
+        inputs += [f"{name} {keys[name]}" for name in needs(recipe)]
+        keys[recipe.name] = hashlib.sha256("\0".join(inputs).encode()).hexdigest()
+    return keys
+
+
+def overall_key(keys: Mapping[str, str]) -> str:
+    """One digest of all keys: changes when anything in the mirror would."""
+    return hashlib.sha256("\n".join(f"{name} {key}" for name, key in sorted(keys.items())).encode()).hexdigest()

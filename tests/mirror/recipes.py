@@ -1,0 +1,559 @@
+# Copyright (c) 2026 The stagecraft.gitops contributors
+# GNU General Public License v3.0+ (see COPYING or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+
+"""What the mirror holds, as data. To add or raise something, edit this file (and its Go module set); nothing else.
+
+A *part* is a result that artefacts are made from and that is not itself in the mirror. An *artefact* puts files into the mirror.
+The order is the order of building: what everything else waits for comes first.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+ARCHITECTURE = "amd64"
+DEBIAN_SUITE = "bookworm"
+
+
+# --------------------------------------------------------------------------------------------------------------- kinds
+
+
+@dataclass(frozen=True)
+class Probe:
+    """Run ``program`` of a part with ``arguments``: the output must contain every line fragment of ``expects``."""
+
+    program: str
+    arguments: tuple[str, ...]
+    expects: tuple[str, ...]
+
+
+@dataclass(frozen=True)
+class CopiedModule:
+    """A module that is built from an edited copy of its tree, because some of its dependencies cannot be had.
+
+    ``h1`` is the checksum the module must have; ``removed`` are directories taken out; ``edited`` maps a file to the fragments
+    whose lines are taken out of it.
+    """
+
+    module: str
+    version: str
+    h1: str
+    removed: tuple[str, ...]
+    edited: tuple[tuple[str, tuple[str, ...]], ...]
+
+
+@dataclass(frozen=True)
+class GoPrograms:
+    """Part: programs of one module set (``go/<module_set>/``); ``packages`` maps program names to packages."""
+
+    name: str
+    module_set: str
+    packages: tuple[tuple[str, str], ...]
+    variables: tuple[tuple[str, str], ...] = ()
+    tags: tuple[str, ...] = ()
+    static_cgo: bool = False
+    copied: CopiedModule | None = None
+    probes: tuple[Probe, ...] = ()
+    needs: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True)
+class PauseProgram:
+    """Part: ``pause``, compiled statically from the source that the Kubernetes module of ``module_set`` ships."""
+
+    name: str
+    module_set: str
+    version: str
+    needs: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True)
+class DebianPackages:
+    """Part: the ``.deb`` files of ``packages`` and of everything they depend on, down to libc."""
+
+    name: str
+    suite: str
+    packages: tuple[str, ...]
+    needs: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True)
+class DebianTree:
+    """Part: programs and libraries of the ``packages`` part, unpacked as one tree with a merged /usr."""
+
+    name: str
+    packages: str
+    needs: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True)
+class PlainFile:
+    """Artefact: one file of a part."""
+
+    name: str
+    path: str
+    part: str
+    member: str
+    needs: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True)
+class Archive:
+    """Artefact: a ``.tar.gz`` of members of a part, each put below ``prefix``."""
+
+    name: str
+    path: str
+    part: str
+    members: tuple[str, ...]
+    prefix: str
+    needs: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True)
+class Image:
+    """Artefact: OCI archives, one for each of ``references``, all of the same content.
+
+    ``programs`` maps a path in the image to (part, member). ``debian`` lists programs of the Debian tree that come along with the
+    shared objects they need. ``links`` maps a path to what it points to. With ``busybox`` (the version it must have) every applet
+    gets a link in usr/bin.
+    """
+
+    name: str
+    references: tuple[str, ...]
+    programs: tuple[tuple[str, tuple[str, str]], ...] = ()
+    debian: tuple[str, ...] = ()
+    links: tuple[tuple[str, str], ...] = ()
+    busybox: str = ""
+    certificates: bool = False
+    entrypoint: tuple[str, ...] = ()
+    command: tuple[str, ...] = ()
+    user: str = ""
+    needs: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True)
+class AptRepository:
+    """Artefact: a flat apt repository of all packages of a part."""
+
+    name: str
+    directory: str
+    part: str
+    suite: str
+    needs: tuple[str, ...] = ()
+
+
+Recipe = GoPrograms | PauseProgram | DebianPackages | DebianTree | PlainFile | Archive | Image | AptRepository
+PARTS = (GoPrograms, PauseProgram, DebianPackages, DebianTree)
+
+
+def is_part(recipe: Recipe) -> bool:
+    """Whether the recipe makes a part, not an artefact."""
+    return isinstance(recipe, PARTS)
+
+
+def needs(recipe: Recipe) -> tuple[str, ...]:
+    """The names of the parts that a recipe is made from."""
+    named: list[str] = list(recipe.needs)
+    if isinstance(recipe, PlainFile | Archive | AptRepository):
+        named.append(recipe.part)
+    elif isinstance(recipe, DebianTree):
+        named.append(recipe.packages)
+    elif isinstance(recipe, Image):
+        named.extend(part for _, (part, _) in recipe.programs)
+        if recipe.debian or recipe.busybox or recipe.certificates:
+            named.append(DEBIAN_TREE)
+    return tuple(dict.fromkeys(named))
+
+
+# ------------------------------------------------------------------------------------------------------- Debian packages
+
+DEBIAN_PACKAGES = "part/debian-packages"
+DEBIAN_TREE = "part/debian-tree"
+
+ROLE_PACKAGES = (
+    "chrony",
+    "conntrack",
+    "curl",
+    "ebtables",
+    "ethtool",
+    "gnupg",
+    "haproxy",
+    "ipset",
+    "iptables",
+    "kmod",
+    "nftables",
+    "openssl",
+    "socat",
+)
+"""What roles install with apt on a sandbox host."""
+
+IMAGE_PACKAGES = ("busybox", "ca-certificates", "iproute2", "libc6")
+"""What images take programs, libraries or certificates from, besides the packages of the roles."""
+
+BASE_PACKAGES = ("dbus", "openssh-server", "procps", "python3", "python3-apt", "sudo", "systemd", "systemd-sysv")
+"""What a sandbox host has from the start: in the repository so that every dependency found in it is of one age."""
+
+BUSYBOX_VERSION = "1.35.0"
+"""Debian's busybox: the build checks that the program says so."""
+
+_NETWORK_PROGRAMS = (
+    "usr/sbin/xtables-nft-multi",
+    "usr/sbin/nft",
+    "usr/sbin/conntrack",
+    "usr/sbin/ipset",
+    "usr/bin/kmod",
+    "usr/bin/ip",
+)
+_NETWORK_LINKS = (
+    *(
+        (f"usr/sbin/{name}", "xtables-nft-multi")
+        for name in (
+            "iptables",
+            "iptables-save",
+            "iptables-restore",
+            "ip6tables",
+            "ip6tables-save",
+            "ip6tables-restore",
+        )
+    ),
+    ("usr/sbin/modprobe", "../bin/kmod"),
+    ("usr/sbin/ip", "../bin/ip"),
+)
+
+
+def _debian() -> tuple[Recipe, ...]:
+    return (
+        DebianPackages(
+            DEBIAN_PACKAGES, DEBIAN_SUITE, tuple(sorted({*ROLE_PACKAGES, *IMAGE_PACKAGES, *BASE_PACKAGES}))
+        ),
+        AptRepository("apt", f"apt/debian/{DEBIAN_SUITE}", DEBIAN_PACKAGES, DEBIAN_SUITE),
+        DebianTree(DEBIAN_TREE, DEBIAN_PACKAGES),
+    )
+
+
+# -------------------------------------------------------------------------------------------------------------- Kubernetes
+
+
+@dataclass(frozen=True)
+class KubernetesRelease:
+    """A Kubernetes version and the versions of the images its kubeadm asks for."""
+
+    version: str
+    etcd: str
+    coredns: str
+    pause: str
+
+
+KUBERNETES = (
+    KubernetesRelease("1.36.3", etcd="3.6.8", coredns="1.14.2", pause="3.10.2"),
+    KubernetesRelease("1.35.8", etcd="3.6.6", coredns="1.13.1", pause="3.10.1"),
+)
+
+REGISTRY = "registry.k8s.io"
+_SERVERS = ("kube-apiserver", "kube-controller-manager", "kube-scheduler")
+
+
+def _kubernetes_part(release: KubernetesRelease, program: str) -> str:
+    return f"part/kubernetes-{release.version}/{program}"
+
+
+def _kubernetes_programs(release: KubernetesRelease) -> tuple[Recipe, ...]:
+    """The programs of a release, each a part of its own; the first compiles most packages of the others."""
+    major, minor, _ = release.version.split(".")
+    tag = f"v{release.version}"
+    variables = tuple(
+        (f"{package}.{name}", value)
+        for package in ("k8s.io/component-base/version", "k8s.io/client-go/pkg/version")
+        for name, value in (("gitVersion", tag), ("gitMajor", major), ("gitMinor", minor), ("gitCommit", ""))
+    )
+    version_probe = {
+        "kubectl": ("version", "--client"),
+        "kubeadm": ("version", "-o", "short"),
+    }
+    wanted_images = Probe(
+        "kubeadm",
+        ("config", "images", "list", "--kubernetes-version", tag),
+        (
+            *(f"{REGISTRY}/{name}:{tag}" for name in (*_SERVERS, "kube-proxy")),
+            f"{REGISTRY}/coredns/coredns:v{release.coredns}",
+            f"{REGISTRY}/pause:{release.pause}",
+            f"{REGISTRY}/etcd:{release.etcd}-0",
+        ),
+    )
+    return tuple(
+        GoPrograms(
+            _kubernetes_part(release, program),
+            f"kubernetes-{release.version}",
+            ((program, f"k8s.io/kubernetes/cmd/{program}"),),
+            variables=variables,
+            probes=(
+                Probe(program, version_probe.get(program, ("--version",)), (tag,)),
+                *((wanted_images,) if program == "kubeadm" else ()),
+            ),
+        )
+        for program in ("kube-apiserver", "kubelet", "kubeadm", "kube-controller-manager", "kube-scheduler", "kube-proxy", "kubectl")
+    )
+
+
+def _kubernetes_artefacts(release: KubernetesRelease) -> tuple[Recipe, ...]:
+    base = f"kubernetes-{release.version}"
+    tag = f"v{release.version}"
+    files = tuple(
+        PlainFile(
+            f"{base}/{program}",
+            f"dl.k8s.io/release/{tag}/bin/linux/{ARCHITECTURE}/{program}",
+            _kubernetes_part(release, program),
+            program,
+        )
+        for program in ("kubelet", "kubeadm", "kubectl")
+    )
+    servers = tuple(
+        Image(
+            f"{base}/{program}",
+            (f"{REGISTRY}/{program}:{tag}",),
+            programs=((f"usr/local/bin/{program}", (_kubernetes_part(release, program), program)),),
+        )
+        for program in _SERVERS
+    )
+    proxy = Image(
+        f"{base}/kube-proxy",
+        (f"{REGISTRY}/kube-proxy:{tag}",),
+        programs=(("usr/local/bin/kube-proxy", (_kubernetes_part(release, "kube-proxy"), "kube-proxy")),),
+        debian=_NETWORK_PROGRAMS,
+        links=_NETWORK_LINKS,
+    )
+    return (*files, *servers, proxy)
+
+
+# ------------------------------------------------------------------------------------------------- what Kubernetes needs
+
+
+def _etcd(version: str) -> tuple[Recipe, ...]:
+    part = f"part/etcd-{version}"
+    programs = ("etcd", "etcdctl", "etcdutl")
+    return (
+        GoPrograms(
+            part,
+            f"etcd-{version}",
+            (
+                ("etcd", "go.etcd.io/etcd/server/v3"),
+                ("etcdctl", "go.etcd.io/etcd/etcdctl/v3"),
+                ("etcdutl", "go.etcd.io/etcd/etcdutl/v3"),
+            ),
+            probes=(
+                Probe("etcd", ("--version",), (f"etcd Version: {version}",)),
+                Probe("etcdctl", ("version",), (f"etcdctl version: {version}",)),
+                Probe("etcdutl", ("version",), (f"etcdutl version: {version}",)),
+            ),
+        ),
+        Image(
+            f"etcd-{version}/image",
+            (f"{REGISTRY}/etcd:{version}-0",),
+            programs=tuple((f"usr/local/bin/{program}", (part, program)) for program in programs),
+        ),
+        Archive(
+            f"etcd-{version}/archive",
+            f"github.com/etcd-io/etcd/releases/download/v{version}/etcd-v{version}-linux-{ARCHITECTURE}.tar.gz",
+            part,
+            programs,
+            f"etcd-v{version}-linux-{ARCHITECTURE}/",
+        ),
+    )
+
+
+def _coredns(version: str) -> tuple[Recipe, ...]:
+    part = f"part/coredns-{version}"
+    return (
+        GoPrograms(
+            part,
+            f"coredns-{version}",
+            (("coredns", "github.com/coredns/coredns"),),
+            probes=(Probe("coredns", ("-version",), (f"CoreDNS-{version}",)),),
+        ),
+        Image(
+            f"coredns-{version}/image",
+            (f"{REGISTRY}/coredns/coredns:v{version}",),
+            programs=(("coredns", (part, "coredns")),),
+            certificates=True,
+            entrypoint=("/coredns",),
+        ),
+    )
+
+
+def _pause(release: KubernetesRelease) -> tuple[Recipe, ...]:
+    part = f"part/pause-{release.pause}"
+    return (
+        PauseProgram(part, f"kubernetes-{release.version}", release.pause),
+        Image(
+            f"pause-{release.pause}/image",
+            (f"{REGISTRY}/pause:{release.pause}",),
+            programs=(("pause", (part, "pause")),),
+            entrypoint=("/pause",),
+            user="65535:65535",
+        ),
+    )
+
+
+def _containerd(version: str) -> tuple[Recipe, ...]:
+    part, module = f"part/containerd-{version}", "github.com/containerd/containerd/v2"
+    programs = ("containerd", "containerd-shim-runc-v2", "ctr")
+    return (
+        GoPrograms(
+            part,
+            f"containerd-{version}",
+            tuple((program, f"{module}/cmd/{program}") for program in programs),
+            variables=((f"{module}/version.Version", f"v{version}"), (f"{module}/version.Package", module)),
+            tags=("urfave_cli_no_docs",),
+            probes=(
+                Probe("containerd", ("--version",), (f"v{version}",)),
+                Probe("containerd-shim-runc-v2", ("-v",), (f"v{version}",)),
+                Probe("ctr", ("--version",), (f"v{version}",)),
+            ),
+        ),
+        Archive(
+            f"containerd-{version}",
+            f"github.com/containerd/containerd/releases/download/v{version}/containerd-{version}-linux-{ARCHITECTURE}.tar.gz",
+            part,
+            programs,
+            "bin/",
+        ),
+    )
+
+
+def _runc(version: str) -> tuple[Recipe, ...]:
+    part = f"part/runc-{version}"
+    return (
+        GoPrograms(
+            part,
+            f"runc-{version}",
+            (("runc", "github.com/opencontainers/runc"),),
+            tags=("seccomp", "urfave_cli_no_docs", "netgo", "osusergo"),
+            static_cgo=True,
+            probes=(Probe("runc", ("--version",), (f"runc version {version}", "libseccomp:")),),
+        ),
+        PlainFile(
+            f"runc-{version}",
+            f"github.com/opencontainers/runc/releases/download/v{version}/runc.{ARCHITECTURE}",
+            part,
+            "runc",
+        ),
+    )
+
+
+def _cni_plugins(version: str) -> tuple[Recipe, ...]:
+    part, module = f"part/cni-plugins-{version}", "github.com/containernetworking/plugins"
+    plugins = {
+        "ipam": ("dhcp", "host-local", "static"),
+        "main": ("bridge", "dummy", "host-device", "ipvlan", "loopback", "macvlan", "ptp", "tap", "vlan"),
+        "meta": ("bandwidth", "firewall", "portmap", "sbr", "tuning", "vrf"),
+    }
+    packages = tuple((name, f"{module}/plugins/{kind}/{name}") for kind, names in plugins.items() for name in names)
+    return (
+        GoPrograms(
+            part,
+            f"cni-plugins-{version}",
+            packages,
+            variables=((f"{module}/pkg/utils/buildversion.BuildVersion", f"v{version}"),),
+            probes=tuple(
+                Probe(name, (), (f"v{version}",)) for name in ("bridge", "host-local", "loopback", "portmap")
+            ),
+        ),
+        Archive(
+            f"cni-plugins-{version}",
+            f"github.com/containernetworking/plugins/releases/download/v{version}/cni-plugins-linux-{ARCHITECTURE}-v{version}.tgz",
+            part,
+            tuple(sorted(name for name, _ in packages)),
+            "./",
+        ),
+    )
+
+
+def _crictl(version: str) -> tuple[Recipe, ...]:
+    part = f"part/crictl-{version}"
+    return (
+        GoPrograms(
+            part,
+            f"crictl-{version}",
+            (("crictl", "sigs.k8s.io/cri-tools/cmd/crictl"),),
+            variables=(("sigs.k8s.io/cri-tools/pkg/version.Version", f"v{version}"),),
+            probes=(Probe("crictl", ("--version",), (f"v{version}",)),),
+        ),
+        Archive(
+            f"crictl-{version}",
+            f"github.com/kubernetes-sigs/cri-tools/releases/download/v{version}/crictl-v{version}-linux-{ARCHITECTURE}.tar.gz",
+            part,
+            ("crictl",),
+            "",
+        ),
+    )
+
+
+def _flannel(version: str) -> tuple[Recipe, ...]:
+    part, module = f"part/flannel-{version}", "github.com/flannel-io/flannel"
+    return (
+        GoPrograms(
+            part,
+            f"flannel-{version}",
+            (("flanneld", module),),
+            variables=((f"{module}/pkg/version.Version", f"v{version}"),),
+            copied=CopiedModule(
+                module,
+                f"v{version}",
+                h1="h1:6O4wGCrCTl0Gf5BBpxfOJgOstkxZhEx3ZXzcKRopH8Q=",
+                # tencentvpc: a dependency is refused by the module proxy; udp: needs cgo, upstream keeps it for debugging only
+                removed=("pkg/backend/tencentvpc", "pkg/backend/udp"),
+                edited=(
+                    ("main.go", ('/pkg/backend/tencentvpc"', '/pkg/backend/udp"')),
+                    ("go.mod", ("github.com/tencentcloud/",)),
+                ),
+            ),
+            probes=(Probe("flanneld", ("--version",), (f"v{version}",)),),
+        ),
+        Image(
+            f"flannel-{version}/image",
+            (f"ghcr.io/flannel-io/flannel:v{version}",),
+            programs=(("opt/bin/flanneld", (part, "flanneld")),),
+            debian=_NETWORK_PROGRAMS,
+            links=_NETWORK_LINKS,
+            busybox=BUSYBOX_VERSION,
+            certificates=True,
+            entrypoint=("/opt/bin/flanneld",),
+        ),
+    )
+
+
+def _busybox() -> tuple[Recipe, ...]:
+    return (
+        Image(
+            f"busybox-{BUSYBOX_VERSION}/image",
+            (f"docker.io/library/busybox:{BUSYBOX_VERSION}",),
+            busybox=BUSYBOX_VERSION,
+            certificates=True,
+            command=("sh",),
+        ),
+    )
+
+
+def recipes() -> tuple[Recipe, ...]:
+    """All recipes in the order of building."""
+    newest, older = KUBERNETES
+    return (
+        *_debian(),
+        *_runc("1.4.3"),
+        *_cni_plugins("1.9.1"),
+        *_containerd("2.3.4"),
+        *_pause(newest),
+        *_busybox(),
+        *_kubernetes_programs(newest),
+        *_kubernetes_artefacts(newest),
+        *_etcd(newest.etcd),
+        *_coredns(newest.coredns),
+        *_flannel("0.28.4"),
+        *_crictl("1.36.0"),
+        *_kubernetes_programs(older),
+        *_kubernetes_artefacts(older),
+        *_pause(older),
+        *_etcd(older.etcd),
+        *_coredns(older.coredns),
+    )
