@@ -1,0 +1,259 @@
+# Copyright (c) 2026 The stagecraft.gitops contributors
+# GNU General Public License v3.0+ (see COPYING or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""Installed artefacts: versioned directories below the store, and the stamps that say what was put there.
+
+A stamp is written last. It holds the artefact's digest and, for each installed file, digest, size, mtime (ns), inode
+and mode, so that a look at the host costs one lstat per file; only a file whose stat differs is hashed again.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import stat
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import Any, Optional
+
+from . import archive
+from .errors import HostStateError
+from .spec import INCOMING, STORE, Artifact
+from .system import System
+
+SCHEMA = 1
+TEMPORARY_PREFIX = ".stagecraft-tmp-"
+
+
+@dataclass(frozen=True)
+class ArtifactStatus:
+    """What is there of a declared artefact.
+
+    `found` is words for a plan; `present` whether all of it is there with the right digest; `incoming` the size in
+    bytes of a pushed file waiting to be installed, None without one; `refreshed` a stamp to replace one whose stat
+    values are out of date while the content is right.
+    """
+
+    present: bool
+    found: str = "absent"
+    incoming: Optional[int] = None
+    refreshed: Optional[Mapping[str, Any]] = field(default=None, compare=False)
+
+
+def incoming_path(sha256: str) -> str:
+    """Where a pushed artefact waits."""
+    return f"{INCOMING}/{sha256}"
+
+
+def main_file(artifact: Artifact) -> str:
+    """Installed path of an artefact that is one file."""
+    return f"{artifact.base}/{artifact.name}"
+
+
+def _entry(found: os.stat_result, sha256: str) -> dict[str, Any]:
+    return {
+        "sha256": sha256,
+        "size": found.st_size,
+        "mtime_ns": found.st_mtime_ns,
+        "inode": found.st_ino,
+        "mode": stat.S_IMODE(found.st_mode),
+    }
+
+
+def _same_stat(entry: Mapping[str, Any], found: os.stat_result) -> bool:
+    return (
+        entry.get("size") == found.st_size
+        and entry.get("mtime_ns") == found.st_mtime_ns
+        and entry.get("inode") == found.st_ino
+        and entry.get("mode") == stat.S_IMODE(found.st_mode)
+    )
+
+
+def read_stamp(system: System, artifact: Artifact) -> Optional[dict[str, Any]]:
+    """The stamp of an artefact; None when absent, damaged or of another layout."""
+    try:
+        stamp = json.loads(system.read(artifact.stamp) or b"null")
+    except ValueError:
+        return None
+    if not isinstance(stamp, dict) or stamp.get("schema") != SCHEMA or not isinstance(stamp.get("files"), dict):
+        return None
+    same = stamp.get("base") == artifact.base and stamp.get("install") == artifact.install
+    if not same or stamp.get("strip") != artifact.strip or stamp.get("members") != list(artifact.members):
+        return None
+    return stamp
+
+
+def write_stamp(system: System, artifact: Artifact, sha256: str, files: Mapping[str, Any]) -> None:
+    """Record what was installed; the last step of an installation."""
+    stamp = {
+        "schema": SCHEMA,
+        "name": artifact.name,
+        "version": artifact.version,
+        "sha256": sha256,
+        "install": artifact.install,
+        "base": artifact.base,
+        "strip": artifact.strip,
+        "members": list(artifact.members),
+        "files": files,
+    }
+    system.write_file(artifact.stamp, (json.dumps(stamp, indent=1, sort_keys=True) + "\n").encode())
+
+
+def observe_artifact(system: System, artifact: Artifact, sha256: str) -> ArtifactStatus:
+    """Compare what is installed with the artefact of digest `sha256`."""
+    waiting = system.lstat(incoming_path(sha256))
+    incoming = waiting.st_size if waiting is not None and stat.S_ISREG(waiting.st_mode) else None
+    stamp = read_stamp(system, artifact)
+    if artifact.install in ("binary", "none"):
+        wanted_mode = 0o755 if artifact.install == "binary" else 0o644
+        entries: Mapping[str, Any] = {artifact.name: {"sha256": sha256, "mode": wanted_mode}}
+        if stamp is not None and stamp.get("sha256") == sha256:
+            entries = {artifact.name: stamp["files"].get(artifact.name, entries[artifact.name])}
+    elif stamp is None:
+        there = system.stat(artifact.base) is not None and artifact.directory is None
+        return ArtifactStatus(False, "incomplete" if there else "absent", incoming)
+    elif stamp.get("sha256") != sha256:
+        return ArtifactStatus(False, f"another build, sha256 {str(stamp.get('sha256'))[:12]}…", incoming)
+    else:
+        entries = stamp["files"]
+    current: dict[str, Any] = {}
+    for name, entry in entries.items():
+        reason = _check_entry(system, f"{artifact.base}/{name}", entry, current, name)
+        if reason:
+            return ArtifactStatus(False, reason, incoming)
+    fresh = stamp is not None and stamp.get("sha256") == sha256 and current == stamp["files"]
+    return ArtifactStatus(True, "present", incoming, None if fresh else current)
+
+
+def _check_entry(system: System, path: str, entry: Any, current: dict[str, Any], name: str) -> str:
+    """Empty when the file is as the stamp says, else words on what it is; fills `current`."""
+    found = system.lstat(path)
+    if found is None:
+        return "absent" if not current else f"incomplete, {path} is missing"
+    if "link" in entry:
+        current[name] = dict(entry)
+        return "" if system.readlink(path) == entry["link"] else f"{path} was changed"
+    if not stat.S_ISREG(found.st_mode):
+        return f"{path} is no regular file"
+    if _same_stat(entry, found):
+        current[name] = dict(entry)
+        return ""
+    if stat.S_IMODE(found.st_mode) != entry.get("mode") or system.sha256(path) != entry.get("sha256"):
+        return f"{path} was changed" if "inode" in entry else f"{path} has other content or mode"
+    current[name] = _entry(found, str(entry["sha256"]))
+    return ""
+
+
+def check_incoming(system: System, artifact: Artifact, sha256: str) -> None:
+    """Hash a pushed artefact; a wrong or incomplete one is removed and refused."""
+    path = incoming_path(sha256)
+    found = system.lstat(path)
+    if found is None or not stat.S_ISREG(found.st_mode):
+        raise HostStateError(f"artifact {artifact.key}: nothing was pushed to {path}")
+    actual = system.sha256(path)
+    if actual != sha256:
+        system.unlink(path)
+        raise HostStateError(
+            f"artifact {artifact.key} was refused and removed, nothing was installed: the pushed file has sha256 {actual} "
+            f"({found.st_size} bytes), wanted {sha256}; check the mirror or cache it comes from and run again"
+        )
+
+
+def _sync_file(system: System, path: str) -> None:
+    handle = os.open(system.path(path), os.O_RDONLY)
+    try:
+        os.fsync(handle)
+    finally:
+        os.close(handle)
+
+
+def install(system: System, artifact: Artifact, sha256: str) -> None:
+    """Put a checked incoming artefact in its place, stamp last, then drop the incoming file."""
+    if artifact.install == "archive":
+        files = _install_archive(system, artifact, sha256)
+    else:
+        files = _install_single(system, artifact, sha256)
+    write_stamp(system, artifact, sha256, files)
+    system.unlink(incoming_path(sha256))
+
+
+def _install_single(system: System, artifact: Artifact, sha256: str) -> dict[str, Any]:
+    source, target = incoming_path(sha256), main_file(artifact)
+    system.ensure_directory(artifact.base)
+    system.set_owner_and_mode(source, 0o755 if artifact.install == "binary" else 0o644, *_root_ids(system))
+    _sync_file(system, source)
+    if _device(system, INCOMING) == _device(system, artifact.base):
+        system.rename(source, target)
+    else:
+        data = system.read(source) or b""
+        system.write_file(target, data, 0o755 if artifact.install == "binary" else 0o644)
+    found = system.lstat(target)
+    if found is None:
+        raise HostStateError(f"artifact {artifact.key}: {target} vanished while it was being installed")
+    return {artifact.name: _entry(found, sha256)}
+
+
+def _root_ids(system: System) -> tuple[int, int]:
+    uid, gid = system.uid("root"), system.gid("root")
+    return (0 if uid is None else uid, 0 if gid is None else gid)
+
+
+def _device(system: System, path: str) -> int:
+    return os.stat(system.path(system.existing_parent(path)) or "/").st_dev
+
+
+def _install_archive(system: System, artifact: Artifact, sha256: str) -> dict[str, Any]:
+    parent = artifact.base if artifact.directory else f"{STORE}/{artifact.name}"
+    temporary = f"{parent}/{TEMPORARY_PREFIX}{artifact.name}-{artifact.version}"
+    system.ensure_directory(parent)
+    system.remove_tree(temporary)
+    system.ensure_directory(temporary)
+    source = incoming_path(sha256)
+    try:
+        unpacked = archive.unpack(
+            system.path(source), system.path(temporary), artifact.strip, artifact.members, f"artifact {artifact.key}"
+        )
+    except BaseException:
+        system.remove_tree(temporary)
+        raise
+    if artifact.directory:
+        for name in unpacked:
+            system.ensure_directory(os.path.dirname(f"{artifact.base}/{name}"))
+            system.rename(f"{temporary}/{name}", f"{artifact.base}/{name}")
+        system.remove_tree(temporary)
+    else:
+        old = f"{parent}/{TEMPORARY_PREFIX}old-{artifact.version}"
+        system.remove_tree(old)
+        if system.lstat(artifact.base) is not None:
+            system.rename(artifact.base, old)
+        system.rename(temporary, artifact.base)
+        system.remove_tree(old)
+    return {name: _with_stat(system, f"{artifact.base}/{name}", entry) for name, entry in unpacked.items()}
+
+
+def _with_stat(system: System, path: str, entry: Mapping[str, Any]) -> dict[str, Any]:
+    found = system.lstat(path)
+    if "link" in entry or found is None:
+        return dict(entry)
+    return _entry(found, str(entry["sha256"]))
+
+
+def installed_versions(system: System, name: str) -> tuple[str, ...]:
+    """Versions of an artefact in the store, the one installed last first."""
+    versions = []
+    for version in system.listdir(f"{STORE}/{name}"):
+        found = system.lstat(f"{STORE}/{name}/{version}")
+        if found is not None and stat.S_ISDIR(found.st_mode) and not version.startswith(TEMPORARY_PREFIX):
+            versions.append((found.st_mtime_ns, version))
+    return tuple(version for _time, version in sorted(versions, reverse=True))
+
+
+def store_names(system: System) -> tuple[str, ...]:
+    """Names of the artefacts in the store."""
+    return tuple(system.listdir(STORE))
+
+
+def remove_version(system: System, name: str, version: str) -> None:
+    """Remove a version from the store, its stamp first."""
+    system.unlink(Artifact(name, version, "binary").stamp)
+    system.remove_tree(f"{STORE}/{name}/{version}")
