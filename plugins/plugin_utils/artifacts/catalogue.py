@@ -9,23 +9,26 @@ Pure but for reading the catalogue's own file; nothing here opens a socket.
 from __future__ import annotations
 
 import re
-from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from difflib import get_close_matches
 from functools import cache
 from pathlib import Path
-from typing import Any, Literal
+from typing import TYPE_CHECKING, Any, Literal
 from urllib.parse import unquote, urlsplit
 
 import yaml
 
 from .errors import CatalogueError, UnknownArtifact
 
+if TYPE_CHECKING:
+    from collections.abc import Iterable, Mapping
+
 Kind = Literal["binary", "archive", "image", "file"]
 
 CATALOGUE_FILE = Path(__file__).with_name("catalogue.yml")
 KUBERNETES_IMAGES = "kubernetes-images"
 
+_YAML_LOADER = getattr(yaml, "CSafeLoader", yaml.SafeLoader)
 _FILE_KINDS = ("binary", "archive", "file")
 _SHA256 = re.compile(r"[0-9a-f]{64}")
 _ARCHITECTURES = {"x86_64": "amd64", "aarch64": "arm64"}
@@ -77,7 +80,7 @@ class ImageReference:
 
     @classmethod
     def parse(cls, reference: str) -> ImageReference:
-        """Take `registry/repository:tag` apart; short names are refused, for what they mean depends on who reads them."""
+        """Take `registry/repository:tag` apart. Short names are refused: what they mean depends on the reader."""
         registry, slash, rest = reference.partition("/")
         repository, colon, tag = rest.rpartition(":")
         if not slash or not colon or not repository or not tag or not ("." in registry or ":" in registry):
@@ -99,7 +102,7 @@ def mirror_path(url: str) -> str:
 
 
 def normalise_arch(arch: str) -> str:
-    """The catalogue's name of an architecture (also given as `uname -m` has it)."""
+    """Give the catalogue's name of an architecture (also given as `uname -m` has it)."""
     return _ARCHITECTURES.get(arch, arch)
 
 
@@ -151,7 +154,7 @@ class Catalogue:
         return (*self._files, *self._images)
 
     def versions(self, name: str) -> tuple[str, ...]:
-        """The versions of one artefact in the catalogue's order."""
+        """List the versions of one artefact in the catalogue's order."""
         if name in self._files:
             return tuple(self._files[name].versions)
         if name in self._images:
@@ -159,7 +162,7 @@ class Catalogue:
         raise UnknownArtifact(self._unknown("artefact", name, self.names()))
 
     def default_version(self, name: str, kubernetes_version: str | None = None) -> str:
-        """The version to take where the admin named none, the one that belongs to a Kubernetes version where given."""
+        """Choose the version where the admin named none: the one that belongs to a Kubernetes version where given."""
         self.versions(name)
         if kubernetes_version is not None:
             minor = self._minor(kubernetes_version)
@@ -179,14 +182,15 @@ class Catalogue:
         architecture = normalise_arch(arch)
         if architecture not in self.architectures:
             raise UnknownArtifact(
-                f"{name} {wanted}: no artefacts for architecture {arch!r}; there are those for {', '.join(self.architectures)}"
+                f"{name} {wanted}: no artefacts for architecture {arch!r};"
+                f" there are those for {', '.join(self.architectures)}"
             )
         if name in self._files:
             return self._file_entry(name, wanted, architecture)
         return self._image_entry(name, wanted, architecture)
 
     def resolve_image(self, reference: str, arch: str) -> Entry:
-        """The entry of an image by its full reference, for callers who know only that."""
+        """Find the entry of an image by its full reference, for callers who know only that."""
         for name, spec in self._images.items():
             for version in spec.versions:
                 if spec.reference.format(version=version) == reference:
@@ -195,7 +199,7 @@ class Catalogue:
         raise UnknownArtifact(self._unknown("image", reference, every))
 
     def kubernetes_images(self, version: str, arch: str = "amd64") -> list[Entry]:
-        """The images that kubeadm of this Kubernetes version asks for."""
+        """List the images that kubeadm of this Kubernetes version asks for."""
         release = self._version("kubelet", version)
         minor = self._minor(release)
         entries = [self.resolve(name, release, arch) for name in self._kubernetes_images]
@@ -212,7 +216,7 @@ class Catalogue:
         """Everything that one environment needs, without duplicates, in the catalogue's order.
 
         `options` chooses among the set's alternatives ({cni: flannel}); `versions` overrides single artefacts. For
-        minikube and k3s `kubernetes_version` only chooses kubectl and k3s. Raises UnknownArtifact with all that is wrong.
+        minikube and k3s `kubernetes_version` only chooses kubectl and k3s. Raises UnknownArtifact with all problems.
         """
         if distribution not in self._sets:
             raise UnknownArtifact(self._unknown("distribution", distribution, self._sets))
@@ -220,8 +224,14 @@ class Catalogue:
         given = dict(options or {})
         overrides = dict(versions or {})
         names = list(chosen.always)
-        problems = [self._unknown(f"option of {distribution}", o, chosen.options) for o in given if o not in chosen.options]
-        problems += [self._unknown("artefact in the version overrides", o, self.names()) for o in overrides if o not in self.names()]
+        problems = [
+            self._unknown(f"option of {distribution}", o, chosen.options) for o in given if o not in chosen.options
+        ]
+        problems += [
+            self._unknown("artefact in the version overrides", o, self.names())
+            for o in overrides
+            if o not in self.names()
+        ]
         for option, values in chosen.options.items():
             value = given.get(option, chosen.defaults[option])
             if value in values:
@@ -325,14 +335,14 @@ def load_catalogue(path: Path | str | None = None) -> Catalogue:
     """Read and check a catalogue, ours by default. Raises CatalogueError naming everything that is wrong with it."""
     file = Path(path) if path is not None else CATALOGUE_FILE
     try:
-        data = yaml.load(file.read_text(encoding="utf-8"), Loader=getattr(yaml, "CSafeLoader", yaml.SafeLoader))
+        data = yaml.load(file.read_text(encoding="utf-8"), Loader=_YAML_LOADER)  # noqa: S506 - a safe loader
     except (OSError, UnicodeDecodeError, yaml.YAMLError) as error:
         raise CatalogueError(f"catalogue {file} cannot be read: {error}") from error
     return _Reader(file).read(data)
 
 
 def kubernetes_images(version: str, arch: str = "amd64") -> list[Entry]:
-    """The images that kubeadm of this Kubernetes version asks for, from the collection's own catalogue."""
+    """List the images that kubeadm of this Kubernetes version asks for, from the collection's own catalogue."""
     return load_catalogue().kubernetes_images(version, arch)
 
 
@@ -360,20 +370,24 @@ class _Reader:
         files = {str(name): self._file_spec(str(name), spec) for name, spec in data["artifacts"].items()}
         releases = list(files["kubelet"].versions)
         default = str(data["kubernetes"]["default"])
-        images = {str(name): self._image_spec(str(name), spec, releases, default) for name, spec in data["images"].items()}
+        images = {
+            str(name): self._image_spec(str(name), spec, releases, default) for name, spec in data["images"].items()
+        }
+        known: dict[str, _FileSpec | _ImageSpec] = {**files, **images}
         for name in files.keys() & images.keys():
             self._problems.append(f"{name} is both a file and an image")
-        for name, spec in {**files, **images}.items():
+        for name, spec in known.items():
             self._expect(spec.source in sources, f"{name}: source {spec.source!r} is not described under sources")
             self._expect(spec.default in spec.versions, f"{name}: default {spec.default!r} is not among its versions")
         minors = {str(m): {str(k): str(v) for k, v in of.items()} for m, of in data["kubernetes"]["minors"].items()}
-        known = {**files, **images}
         for minor, parts in minors.items():
             for name, version in parts.items():
                 found = name in known and version in known[name].versions
                 self._expect(found, f"Kubernetes {minor}: {name} {version} is not in the catalogue")
         for release in releases:
-            self._expect(".".join(release.split(".")[:2]) in minors, f"kubelet {release}: its minor is not under kubernetes")
+            self._expect(
+                ".".join(release.split(".")[:2]) in minors, f"kubelet {release}: its minor is not under kubernetes"
+            )
         core = tuple(data["kubernetes"]["images"])
         sets = {str(name): self._set_spec(str(name), spec, known) for name, spec in data["sets"].items()}
         return Catalogue(tuple(data["architectures"]), sources, default, files, images, core, minors, sets)
@@ -404,11 +418,8 @@ class _Reader:
         )
 
     def _image_spec(self, name: str, spec: Mapping[str, Any], releases: list[str], default: str) -> _ImageSpec:
-        versions: dict[str, str | None]
-        if spec["versions"] == "kubernetes":
-            versions = dict.fromkeys(releases)
-        else:
-            versions = dict(spec["versions"])
+        own = spec["versions"]
+        versions: dict[str, str | None] = dict.fromkeys(releases) if own == "kubernetes" else dict(own)
         self._expect(bool(spec["licence"]), f"{name}: no licence")
         for version, digest in versions.items():
             good = digest is None or bool(_SHA256.fullmatch(str(digest).removeprefix("sha256:")))

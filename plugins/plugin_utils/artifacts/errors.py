@@ -3,9 +3,13 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
 """What can be wrong with an artefact, one class per thing that a caller may want to treat differently."""
 
+# ruff: noqa: N818 - the names say what happened; "Error" at their end would add nothing
 from __future__ import annotations
 
-from collections.abc import Sequence
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
 
 
 class ArtifactError(Exception):
