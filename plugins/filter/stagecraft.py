@@ -14,6 +14,8 @@ from ansible.errors import AnsibleFilterError
 from ansible_collections.stagecraft.gitops.plugins.plugin_utils._action import plain
 from ansible_collections.stagecraft.gitops.plugins.plugin_utils.artifacts.catalogue import load_catalogue
 from ansible_collections.stagecraft.gitops.plugins.plugin_utils.artifacts.errors import ArtifactError
+from ansible_collections.stagecraft.gitops.plugins.plugin_utils.artifacts.source import Settings
+from ansible_collections.stagecraft.gitops.plugins.plugin_utils.artifacts.transport import Transport
 
 #: The images that only a control plane runs; every other one may be scheduled anywhere.
 CONTROL_PLANE_IMAGES = ("kube-apiserver", "kube-controller-manager", "kube-scheduler", "etcd-image")
@@ -48,6 +50,17 @@ def image_reference(name: str, version: str | None = None) -> str:
         raise AnsibleFilterError(str(error)) from error
 
 
+def artifact_available(name: str, version: str, artifact_source: Mapping[str, Any]) -> bool:
+    """Whether an artefact is to be had: a mirror or bundle that keeps a lock file must name it; upstream has everything."""
+    try:
+        source = Settings.from_options(plain(artifact_source)).source
+        lock = source.lock(Transport())
+        entries = [load_catalogue().resolve(plain(name), plain(version), arch) for arch in ("amd64", "arm64")]
+    except ArtifactError as error:
+        raise AnsibleFilterError(str(error)) from error
+    return lock is None or any(lock.get(entry.path) is not None for entry in entries)
+
+
 def to_toml(value: Mapping[str, Any]) -> str:
     """A mapping as TOML. None has no form in TOML: such keys are refused by name."""
     try:
@@ -71,6 +84,7 @@ class FilterModule:
     def filters(self) -> dict[str, Callable[..., Any]]:
         """Name → function."""
         return {
+            "artifact_available": artifact_available,
             "default_version": default_version,
             "first_subnet": first_subnet,
             "image_reference": image_reference,

@@ -57,6 +57,10 @@ traces:
   type: list
   elements: str
   returned: success
+address:
+  description: The address that was asked about.
+  type: str
+  returned: success
 address_is_local:
   description: Whether O(address) belongs to an interface of this host.
   type: bool

@@ -78,7 +78,7 @@ class LocalApi:
             time.sleep(0.25)
 
     def nodes(self) -> List[Mapping[str, Any]]:
-        """Each node as {name, ready, kubelet_version, addresses, control_plane, unschedulable}."""
+        """Each node as {name, ready, kubelet_version, addresses, control_plane, pod_cidr, unschedulable}."""
         items = json.loads(self.request("GET", "/api/v1/nodes"))["items"]
         return [_node(item) for item in items]
 
@@ -93,5 +93,6 @@ def _node(item: Mapping[str, Any]) -> Mapping[str, Any]:
         "kubelet_version": status.get("nodeInfo", {}).get("kubeletVersion", "").lstrip("v"),
         "addresses": [entry["address"] for entry in status.get("addresses", []) if entry["type"] == "InternalIP"],
         "control_plane": "node-role.kubernetes.io/control-plane" in labels,
+        "pod_cidr": item.get("spec", {}).get("podCIDR", ""),
         "unschedulable": bool(item.get("spec", {}).get("unschedulable", False)),
     }

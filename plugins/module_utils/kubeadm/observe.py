@@ -118,6 +118,7 @@ def observe(host: Host, address: str, port: int, certificate_sans: Sequence[str]
     kubelet = process("kubelet")
     observed: Dict[str, Any] = {
         "membership": membership(begun, member, traces),
+        "address": address,
         "begun": begun,
         "member": member,
         "traces": traces,

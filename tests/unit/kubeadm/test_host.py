@@ -1,0 +1,210 @@
+# Copyright (c) 2026 The stagecraft.gitops contributors
+# GNU General Public License v3.0+ (see COPYING or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""What runs on the host: the journal, what is judged from it, and what a cut-short run leaves behind."""
+
+from __future__ import annotations
+
+import base64
+import json
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from ansible_collections.stagecraft.gitops.plugins.module_utils.kubeadm import initialize, join, observe, reset
+from ansible_collections.stagecraft.gitops.plugins.module_utils.kubeadm.host import (
+    Completed,
+    Host,
+    KubeadmError,
+    read_json,
+    write_file,
+)
+
+MEMBER = {"environment": "production", "role": "control_plane", "kubernetes_version": "1.36.3", "settings_digest": "d1"}
+
+
+class FakeHost(Host):
+    """A host below a directory whose programs are recorded and answered by ``answers`` (first words → outcome)."""
+
+    def __init__(self, root: Path) -> None:
+        super().__init__(root)
+        object.__setattr__(self, "calls", [])
+        object.__setattr__(self, "answers", {})
+
+    calls: list[list[str]]
+    answers: dict[str, Any]
+
+    def run(self, argv: Any, timeout: float = 60.0, input_text: str | None = None) -> Completed:
+        self.calls.append(list(argv))
+        for start, answer in self.answers.items():
+            if " ".join(argv).startswith(start):
+                return answer(argv) if callable(answer) else answer
+        return Completed(0, "", "")
+
+
+@pytest.fixture
+def host(tmp_path: Path) -> FakeHost:
+    return FakeHost(tmp_path)
+
+
+@pytest.mark.parametrize(
+    ("begun", "member", "traces", "expected"),
+    [
+        (None, None, [], "absent"),
+        (None, None, ["/etc/kubernetes/admin.conf"], "foreign"),
+        ({}, None, [], "interrupted"),
+        ({}, {}, ["/etc/kubernetes/kubelet.conf"], "interrupted"),
+        (None, {}, ["/etc/kubernetes/kubelet.conf"], "member"),
+        (None, {}, [], "damaged"),
+    ],
+)
+def test_membership(begun: Any, member: Any, traces: list[str], expected: str) -> None:
+    assert observe.membership(begun, member, traces) == expected
+
+
+def test_a_finished_initialization_is_a_member(host: FakeHost) -> None:
+    write_file(host.kubernetes / "kubelet.conf", b"")
+    initialize.initialize(host, MEMBER, encrypt=False, timeout=1)
+    assert read_json(host.state / "member.json") == MEMBER
+    assert read_json(host.state / "begun.json") is None
+
+
+def test_a_failed_initialization_is_interrupted_and_says_why(host: FakeHost) -> None:
+    host.answers["kubeadm init"] = Completed(1, "", "[ERROR Port-6443]: Port 6443 is in use")
+    with pytest.raises(KubeadmError, match="Port 6443 is in use"):
+        initialize.initialize(host, MEMBER, encrypt=False, timeout=1)
+    assert read_json(host.state / "member.json") is None
+    assert (read_json(host.state / "begun.json") or {})["verb"] == "init"
+
+
+def test_power_lost_during_initialization_leaves_it_begun(host: FakeHost) -> None:
+    def cut(_argv: Any) -> Completed:
+        raise KeyboardInterrupt
+
+    host.answers["kubeadm init"] = cut
+    with pytest.raises(KeyboardInterrupt):
+        initialize.initialize(host, MEMBER, encrypt=True, timeout=1)
+    assert observe.membership(read_json(host.state / "begun.json"), None, []) == "interrupted"
+
+
+def test_power_lost_between_the_two_journal_entries_counts_as_interrupted(host: FakeHost) -> None:
+    initialize.begin(host, "init", "production")
+    write_file(host.state / "member.json", json.dumps(MEMBER).encode())
+    entries = read_json(host.state / "begun.json"), read_json(host.state / "member.json")
+    assert observe.membership(*entries, ["/etc/kubernetes/kubelet.conf"]) == "interrupted"
+
+
+def test_a_torn_journal_entry_is_none(host: FakeHost) -> None:
+    host.state.mkdir(parents=True)
+    (host.state / "member.json").write_text('{"environment": "prod')
+    assert read_json(host.state / "member.json") is None
+
+
+def test_the_encryption_key_is_made_once_and_readable_by_root_only(host: FakeHost) -> None:
+    initialize.ensure_encryption_key(host)
+    path = host.path(initialize.ENCRYPTION_FILE)
+    first = path.read_text()
+    assert path.stat().st_mode & 0o777 == 0o600
+    initialize.ensure_encryption_key(host)
+    assert path.read_text() == first
+
+
+def test_a_key_of_the_wrong_length_is_refused() -> None:
+    with pytest.raises(ValueError, match="32 bytes"):
+        initialize.encryption_configuration(b"short")
+
+
+def test_the_token_lies_on_the_host_during_the_join_only(host: FakeHost) -> None:
+    seen: dict[str, Any] = {}
+
+    def run(argv: Any) -> Completed:
+        seen["argv"] = argv
+        seen["mode"] = host.path(join.JOIN_FILE).stat().st_mode & 0o777
+        seen["text"] = host.path(join.JOIN_FILE).read_text()
+        return Completed(0, "joined", "")
+
+    host.answers["kubeadm join"] = run
+    token = "abcdef.0123456789abcdef"
+    join.join(host, MEMBER, {"discovery": {"tlsBootstrapToken": token}}, "CA", "127.0.0.1:7443", None, 1)
+    assert token in seen["text"] and seen["mode"] == 0o600
+    assert token not in " ".join(seen["argv"])
+    assert not host.path(join.JOIN_FILE).exists() and not host.path(join.DISCOVERY_FILE).exists()
+
+
+def test_a_failed_join_hides_the_token_and_leaves_no_file(host: FakeHost) -> None:
+    host.answers["kubeadm join"] = Completed(1, "", "bad token abcdef.0123456789abcdef")
+    with pytest.raises(KubeadmError) as failed:
+        join.join(host, MEMBER, {}, "CA", "127.0.0.1:7443", None, 1)
+    assert "0123456789abcdef" not in str(failed.value)
+    assert not host.path(join.JOIN_FILE).exists()
+    assert read_json(host.state / "begun.json") is not None
+
+
+def test_keys_arrive_with_their_modes(host: FakeHost) -> None:
+    files = [
+        {"path": "/etc/kubernetes/pki/ca.key", "content": base64.b64encode(b"key").decode()},
+        {"path": "/etc/kubernetes/pki/ca.crt", "content": base64.b64encode(b"crt").decode()},
+    ]
+    join.join(host, MEMBER, {}, "CA", "127.0.0.1:7443", files, 1)
+    assert host.path("/etc/kubernetes/pki/ca.key").read_bytes() == b"key"
+    assert host.path("/etc/kubernetes/pki/ca.key").stat().st_mode & 0o777 == 0o600
+    assert host.path("/etc/kubernetes/pki/ca.crt").stat().st_mode & 0o777 == 0o644
+
+
+def test_half_of_the_keys_are_not_given_away(host: FakeHost) -> None:
+    write_file(host.path("/etc/kubernetes/pki/ca.crt"), b"crt")
+    with pytest.raises(KubeadmError, match=r"lacks .*ca\.key"):
+        join.shared_files(host, encrypt=False)
+
+
+def test_a_lost_member_of_etcd_is_removed_by_its_name(host: FakeHost) -> None:
+    listing = json.dumps({"members": [{"ID": 255, "name": "cp2"}, {"ID": 16, "name": "cp1"}]})
+
+    def kubectl(argv: Any) -> Completed:
+        if "get" in argv:
+            return Completed(0, "etcd-cp1\n", "")
+        if "list" in argv:
+            return Completed(0, listing, "")
+        return Completed(0, 'node "cp2" deleted\n' if "delete" in argv else "", "")
+
+    host.answers["kubectl"] = kubectl
+    assert join.forget_member(host, "cp2") == ["etcd member cp2", "node cp2"]
+    removals = [call[-1] for call in host.calls if "remove" in call]
+    assert removals == ["ff"]
+
+
+def test_reset_removes_what_kubeadm_left_and_the_journal_last(host: FakeHost) -> None:
+    initialize.begin(host, "init", "production")
+    for path in ("/etc/kubernetes/admin.conf", "/etc/kubernetes/pki/ca.key", "/var/lib/etcd/member/wal"):
+        write_file(host.path(path), b"x")
+    keep = host.path("/etc/kubernetes/stagecraft/kubeadm.yaml")
+    write_file(keep, b"x")
+    assert "/etc/kubernetes/admin.conf" in reset.reset(host, 1)
+    assert [path for path in observe.TRACES if host.exists(path)] == []
+    assert host.path("/var/lib/etcd").is_dir() and keep.exists()
+    assert read_json(host.state / "begun.json") is None
+
+
+def test_a_failed_reset_keeps_the_host_interrupted(host: FakeHost) -> None:
+    initialize.begin(host, "init", "production")
+    host.answers["kubeadm reset"] = Completed(1, "", "container runtime is not running")
+    with pytest.raises(KubeadmError, match="systemctl status containerd"):
+        reset.reset(host, 1)
+    assert read_json(host.state / "begun.json") is not None
+
+
+OPENSSL = """notAfter=Nov 21 10:00:00 2027 GMT
+X509v3 Subject Alternative Name:
+    DNS:cp1, DNS:kubernetes.default, IP Address:10.96.0.1, IP Address:FD00:0:0:0:0:0:0:1
+"""
+
+
+def test_names_and_end_of_a_certificate_are_read() -> None:
+    parsed = observe.parse_certificate(OPENSSL)
+    assert parsed["sans"] == ["10.96.0.1", "cp1", "fd00::1", "kubernetes.default"]
+    assert parsed["not_after"] == 1826791200
+
+
+def test_names_are_compared_in_their_normal_form() -> None:
+    assert observe.missing_names(["fd00:0::1", "CP1", "api.example.com"], ["fd00::1", "cp1"]) == ["api.example.com"]
