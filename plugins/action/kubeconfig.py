@@ -5,13 +5,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from ansible_collections.stagecraft.gitops.plugins.plugin_utils._action import ArgumentSpec, ControllerAction
 from ansible_collections.stagecraft.gitops.plugins.plugin_utils.kube import kubeconfig, kubeconfig_file
 from ansible_collections.stagecraft.gitops.plugins.plugin_utils.kube.errors import KubeconfigError
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
 
 
 class ActionModule(ControllerAction):
@@ -52,7 +54,12 @@ class ActionModule(ControllerAction):
                 options["source"], "source", options["server"] or None, options["tls_server_name"] or None
             )
         outcome = kubeconfig_file.converge(
-            path, name, credentials, options["set_current"], check_mode=self.check_mode, backup=options["backup"]
+            path,
+            name,
+            credentials,
+            set_current=options["set_current"],
+            check_mode=self.check_mode,
+            backup=options["backup"],
         )
         result |= {
             "changed": bool(outcome.changes),
@@ -71,6 +78,6 @@ class ActionModule(ControllerAction):
             result["backup_file"] = str(outcome.backup)
         if outcome.plan.dangling:
             result["warnings"] = [
-                f"{outcome.path}: the contexts {', '.join(outcome.plan.dangling)} still refer to the removed cluster {name}."
+                f"{outcome.path}: the contexts {', '.join(outcome.plan.dangling)} still refer to the removed {name}."
             ]
         return result

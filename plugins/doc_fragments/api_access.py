@@ -11,17 +11,19 @@ class ModuleDocFragment:
 
     DOCUMENTATION = r"""
 requirements:
-  - kubernetes >= 35, != 36.0.0 (on the controller)
+  - urllib3 >= 2 (on the controller)
+  - paramiko >= 4 (on the controller)
 options:
   kubeconfig:
     description:
       - The kubeconfig file to take the server's address and the credentials from.
+      - Without it the variable C(kubeconfig_path) is taken, and C(~/.kube/config) where that is not set.
     type: path
-    default: ~/.kube/config
   context:
     description:
-      - The context in O(kubeconfig). Without it the variable C(stagecraft_environment) is taken, which is how the role
-        P(stagecraft.gitops.kubeconfig#role) calls it, and without that the current context.
+      - The context in O(kubeconfig).
+      - Without it the variable C(kubeconfig_name) is taken, or C(stagecraft_environment), which is how the role
+        P(stagecraft.gitops.kubeconfig#role) calls it, and without these the current context.
     type: str
   api_access:
     description:
@@ -34,6 +36,7 @@ options:
   ssh_host:
     description:
       - With O(api_access=ssh), the inventory name of the host to go through. Its connection variables are used.
-      - Without it, the first host of the group C(control_plane), or the task's own host where that group is empty.
+      - Without it, the first host of the group C(control_plane) that has not failed, or the task's own host where that
+        group is empty.
     type: str
 """

@@ -14,7 +14,7 @@ description:
   - Merges the admin credentials of one cluster into a kubeconfig file on the controller, under names of its own.
     The cluster and the context are called O(name), the user O(name) with C(-admin) behind it.
   - Entries with other names, other settings, comments and the order of the file stay as they are. Of its own entries
-    the module writes only what the connection needs; a namespace, a proxy or an extension that somebody added there stays.
+    the module writes only what the connection needs; a namespace or an extension that somebody added there stays.
   - The file is replaced as a whole, by a rename, with mode 0600. A symbolic link stays one. Other writers are excluded
     by the lock file that kubectl uses.
   - A file that is not a valid kubeconfig is refused with the line that is wrong, and left as it is.

@@ -9,7 +9,7 @@ Private to stagecraft.gitops.
 from __future__ import annotations
 
 from abc import abstractmethod
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any, ClassVar
 
@@ -45,13 +45,12 @@ def plain(value: Any) -> Any:
     return value
 
 
-class ControllerAction(ActionBase):  # type: ignore[misc]  # ansible-core has no type information
-    """An action that does all its work on the controller and needs no connection to the host.
+class EngineAction(ActionBase):  # type: ignore[misc]  # ansible-core has no type information
+    """An action that is a thin front of an engine.
 
     A subclass names its `argument_spec` and the engine's `errors`, and returns its result from `act`.
     """
 
-    _requires_connection = False
     _supports_check_mode = True
     TRANSFERS_FILES = False
 
@@ -67,6 +66,10 @@ class ControllerAction(ActionBase):  # type: ignore[misc]  # ansible-core has no
     def check_mode(self) -> bool:
         """Say whether nothing may be changed."""
         return bool(self._task.check_mode)
+
+    def variables(self, names: Iterable[str], task_vars: Mapping[str, Any]) -> dict[str, Any]:
+        """Return those of the play's variables called `names` that are set, templated and plain."""
+        return {name: plain(self._templar.template(task_vars[name])) for name in names if name in task_vars}
 
     def run(self, tmp: str | None = None, task_vars: dict[str, Any] | None = None) -> dict[str, Any]:
         """Check the options, call `act`, and turn an engine's error into a failed task."""
@@ -94,3 +97,22 @@ class ControllerAction(ActionBase):  # type: ignore[misc]  # ansible-core has no
             raise AnsibleActionFail(f"{self._task.action}: " + "; ".join(checked.error_messages))
         options: dict[str, Any] = plain(checked.validated_parameters)
         return options
+
+
+class ControllerAction(EngineAction):
+    """An action that does all its work on the controller and needs no connection to the host."""
+
+    _requires_connection = False
+
+
+class HostAction(EngineAction):
+    """An action that does part of its work on the host, by modules."""
+
+    TRANSFERS_FILES = True
+
+    def run_module(self, name: str, arguments: Mapping[str, Any], task_vars: Mapping[str, Any]) -> dict[str, Any]:
+        """Run a module on the host, in check mode if the task is, and return its result, a failed one too."""
+        result: dict[str, Any] = self._execute_module(
+            module_name=name, module_args=dict(arguments), task_vars=dict(task_vars)
+        )
+        return result

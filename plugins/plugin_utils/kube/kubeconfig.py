@@ -14,15 +14,16 @@ import base64
 import binascii
 import hashlib
 import re
-from collections.abc import Mapping
 from dataclasses import dataclass, field
-from typing import Any
+from typing import TYPE_CHECKING, Any
 from urllib.parse import urlsplit
 
 import yaml
-
 from ansible_collections.stagecraft.gitops.plugins.plugin_utils.kube import kubeconfig_text
 from ansible_collections.stagecraft.gitops.plugins.plugin_utils.kube.errors import KubeconfigError
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
 
 #: Fields of each entry that decide where to connect and as whom; the first tuple is written, the second must not be
 #: there beside it, because kubectl would prefer it or refuse the pair.
@@ -132,8 +133,8 @@ def read_source(text: str, where: str, server: str | None = None, tls_server_nam
         problems.append("cluster.server is missing")
     if problems:
         raise KubeconfigError(
-            f"{where}: the credentials of context {wanted!r} are not complete: {'; '.join(problems)}. They must be "
-            "embedded in the file (…-data), as kubeadm and K3s write them; a path would mean nothing on another machine."
+            f"{where}: the credentials of context {wanted!r} are not complete: {'; '.join(problems)}. They must "
+            "be embedded in the file (…-data), as kubeadm and K3s write them; a path means nothing elsewhere."
         )
     check_server(address)
     token = user.get("token")
@@ -181,7 +182,7 @@ def plan(text: str | None, where: str, name: str, credentials: Credentials | Non
         new_text = kubeconfig_text.put_current_context(new_text, where, new_current)
 
     new = kubeconfig_text.load(new_text, where)
-    _prove(old.data, new.data, name, wanted, new_current, where)
+    _prove(old.data, new.data, name, wanted, current=new_current, where=where)
     left = None if credentials is None and not old.has_comments and _is_bare(new.data) else new_text
     return Plan(
         text=left if (text is not None or changes) else None,
@@ -234,6 +235,7 @@ def _prove(
     new: Mapping[str, Any],
     name: str,
     wanted: Mapping[str, dict[str, Any] | None],
+    *,
     current: str,
     where: str,
 ) -> None:

@@ -16,12 +16,15 @@ import os
 import stat
 import tempfile
 import time
-from collections.abc import Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from ansible_collections.stagecraft.gitops.plugins.plugin_utils.kube import kubeconfig
 from ansible_collections.stagecraft.gitops.plugins.plugin_utils.kube.errors import KubeconfigError
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
 
 FILE_MODE = 0o600
 BACKUP_SUFFIX = ".stagecraft.bak"
@@ -52,7 +55,7 @@ def observe(path: Path) -> Observed:
     """Read the kubeconfig at `path` (`~` allowed). Raises KubeconfigError when it is there but cannot be read."""
     try:
         resolved = Path(os.path.realpath(path.expanduser()))
-        with open(resolved, "rb") as stream:
+        with resolved.open("rb") as stream:
             status = os.fstat(stream.fileno())
             text = stream.read().decode("utf-8")
     except FileNotFoundError:
@@ -75,6 +78,7 @@ def converge(
     path: Path,
     name: str,
     credentials: kubeconfig.Credentials | None,
+    *,
     set_current: bool = False,
     check_mode: bool = False,
     backup: bool = True,
@@ -113,9 +117,9 @@ def _apply(seen: Observed, outcome: Outcome, backup: bool, removing: bool) -> Pa
     copy = seen.path.with_name(seen.path.name + BACKUP_SUFFIX)
     try:
         if not outcome.plan.changes:
-            os.chmod(seen.path, FILE_MODE)
+            seen.path.chmod(FILE_MODE)
             return None
-        if outcome.plan.text is None and not os.path.islink(seen.path):
+        if outcome.plan.text is None and not seen.path.is_symlink():
             copy.unlink(missing_ok=True)
             seen.path.unlink(missing_ok=True)
             _sync_directory(seen.path.parent)
@@ -141,9 +145,10 @@ def _apply(seen: Observed, outcome: Outcome, backup: bool, removing: bool) -> Pa
 
 def _replace(path: Path, text: str, owner: tuple[int, int] | None) -> None:
     """Write `text` to a new file beside `path` and rename it over `path`: a reader sees the old file or the new one."""
-    descriptor, temporary = tempfile.mkstemp(prefix=f".{path.name}.", suffix=".tmp", dir=path.parent)
+    descriptor, name = tempfile.mkstemp(prefix=f".{path.name}.", suffix=".tmp", dir=path.parent)
+    temporary = Path(name)
     try:
-        with open(descriptor, "wb") as stream:
+        with os.fdopen(descriptor, "wb") as stream:
             os.fchmod(stream.fileno(), FILE_MODE)
             if owner is not None and owner != (os.geteuid(), os.getegid()):
                 # Only root can give a file back to its owner; for others the rename makes it theirs, as an editor does.
@@ -152,10 +157,9 @@ def _replace(path: Path, text: str, owner: tuple[int, int] | None) -> None:
             stream.write(text.encode("utf-8"))
             stream.flush()
             os.fsync(stream.fileno())
-        os.rename(temporary, path)
+        temporary.rename(path)
     except BaseException:
-        with contextlib.suppress(FileNotFoundError):
-            os.unlink(temporary)
+        temporary.unlink(missing_ok=True)
         raise
     _sync_directory(path.parent)
 
@@ -203,8 +207,7 @@ def locked(path: Path, timeout: float = 10.0) -> Iterator[None]:
     try:
         yield
     finally:
-        with contextlib.suppress(FileNotFoundError):
-            os.unlink(lock)
+        lock.unlink(missing_ok=True)
         os.close(descriptor)
 
 
@@ -226,7 +229,7 @@ def _acquire(lock: Path) -> int | None:
         os.close(descriptor)
         raise
     finally:
-        os.unlink(temporary)
+        Path(temporary).unlink()
     return descriptor
 
 
@@ -238,7 +241,7 @@ def _take_over(lock: Path) -> int | None:
     try:
         fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
         ours = os.read(descriptor, len(_LOCK_MARK)) == _LOCK_MARK
-        status = os.stat(lock)
+        status = lock.stat()
         opened = os.fstat(descriptor)
         if ours and (status.st_dev, status.st_ino) == (opened.st_dev, opened.st_ino):
             return descriptor

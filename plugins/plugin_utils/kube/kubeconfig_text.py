@@ -10,13 +10,14 @@ a name twice, a list that is none) is refused with its line.
 from __future__ import annotations
 
 import json
-from collections.abc import Iterator
 from dataclasses import dataclass
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import yaml
-
 from ansible_collections.stagecraft.gitops.plugins.plugin_utils.kube.errors import KubeconfigError
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
 
 SECTIONS = ("clusters", "contexts", "users")
 _SKELETON = (
@@ -240,7 +241,8 @@ def _span(document: Document, section: str, index: int) -> tuple[int, int, yaml.
     """Return where item `index` stands: whole lines in block style, the bare value in flow style."""
     assert document.root is not None
     pair = _pair(document.root, section)
-    assert pair is not None and isinstance(pair[1], yaml.nodes.SequenceNode)
+    assert pair is not None
+    assert isinstance(pair[1], yaml.nodes.SequenceNode)
     sequence = pair[1]
     item = sequence.value[index]
     if sequence.flow_style:
