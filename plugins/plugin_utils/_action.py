@@ -108,8 +108,6 @@ class ControllerAction(EngineAction):
 class HostAction(EngineAction):
     """An action that does part of its work on the host, by modules."""
 
-    TRANSFERS_FILES = True
-
     def run_module(self, name: str, arguments: Mapping[str, Any], task_vars: Mapping[str, Any]) -> dict[str, Any]:
         """Run a module on the host, in check mode if the task is, and return its result, a failed one too."""
         result: dict[str, Any] = self._execute_module(

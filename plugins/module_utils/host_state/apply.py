@@ -10,16 +10,20 @@ restart and goes after it; files, links and versions appear by rename; stamps ar
 from __future__ import annotations
 
 import os
-from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
+from typing import TYPE_CHECKING
 
 from . import images, kernel, packages, store, swap, systemd
 from .errors import HostStateError, ProblemsError
 from .observe import RELOAD_MARKER
-from .plan import Change, Plan
 from .spec import PENDING, Directory, File, Link, Spec, Unit
-from .system import System
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from .plan import Change, Plan
+    from .system import System
 
 COMMAND_SECONDS = 60.0
 IMPORTS_AT_ONCE = 2

@@ -12,10 +12,12 @@ import os
 import posixpath
 import tarfile
 import zlib
-from collections.abc import Iterator, Sequence
-from typing import IO, Any
+from typing import IO, TYPE_CHECKING, Any
 
 from .errors import HostStateError
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator, Sequence
 
 CHUNK = 1 << 20
 

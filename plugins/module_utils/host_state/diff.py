@@ -5,9 +5,10 @@
 
 from __future__ import annotations
 
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
-from .plan import Plan
+if TYPE_CHECKING:
+    from .plan import Plan
 
 
 def diff_of(plan: Plan) -> list[dict[str, Any]]:

@@ -7,9 +7,8 @@ from __future__ import annotations
 
 import fcntl
 import os
-from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from . import facts, store
 from .apply import Applied, Applier
@@ -20,6 +19,9 @@ from .plan import Plan, plan
 from .spec import STATE_DIR, Spec, parse
 from .system import System
 from .verify import require_empty
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator, Mapping
 
 LOCK = STATE_DIR + "/lock"
 LOCK_SECONDS = 300.0
@@ -112,7 +114,9 @@ def _converge(system: System, spec: Spec, result: dict[str, Any]) -> None:
         found = plan(spec, seen)
         _refuse(found, False)
         if found.needs:
-            raise HostStateError(f"artefacts vanished while they were being installed: {', '.join(n.key for n in found.needs)}")
+            raise HostStateError(
+                f"artefacts vanished while they were being installed: {', '.join(n.key for n in found.needs)}"
+            )
         if number == 0:
             result.update(plan=[change.public() for change in found.changes], diff=diff_of(found))
         elif not found.empty:

@@ -6,17 +6,20 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Sequence
-from typing import Optional
+from typing import TYPE_CHECKING, Optional
 
 from .errors import HostStateError
 from .spec import IMAGES_RECORD
-from .system import System
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from .system import System
 
 IMPORT_SECONDS = 600.0
 
 
-def listed(system: System, ctr: str, namespace: str) -> Optional[frozenset[str]]:
+def listed(system: System, ctr: str, namespace: str) -> frozenset[str] | None:
     """References in a namespace of containerd; None when containerd does not answer."""
     if system.stat(ctr) is None:
         return None

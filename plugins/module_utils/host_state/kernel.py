@@ -5,10 +5,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from typing import Optional
+from typing import TYPE_CHECKING, Optional
 
-from .system import System
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from .system import System
 
 
 def sysctl_path(key: str) -> str:
@@ -19,9 +21,9 @@ def sysctl_path(key: str) -> str:
     return "/proc/sys/" + key
 
 
-def observe_sysctl(system: System, keys: Sequence[str]) -> dict[str, Optional[str]]:
+def observe_sysctl(system: System, keys: Sequence[str]) -> dict[str, str | None]:
     """Live values with blanks normalised; None where the kernel has no such key."""
-    found: dict[str, Optional[str]] = {}
+    found: dict[str, str | None] = {}
     for key in keys:
         text = system.read_text(sysctl_path(key))
         found[key] = None if text is None else " ".join(text.split())
@@ -34,9 +36,7 @@ def missing_modules(system: System, names: Sequence[str]) -> tuple[str, ...]:
         return ()
     loaded = {line.split(" ", 1)[0] for line in (system.read_text("/proc/modules") or "").splitlines()}
     candidates = [
-        name
-        for name in names
-        if _plain(name) not in loaded and system.stat(f"/sys/module/{_plain(name)}") is None
+        name for name in names if _plain(name) not in loaded and system.stat(f"/sys/module/{_plain(name)}") is None
     ]
     if not candidates:
         return ()

@@ -6,14 +6,17 @@
 from __future__ import annotations
 
 import stat
-from collections.abc import Mapping
 from dataclasses import dataclass, field
-from typing import Any, Optional
+from typing import TYPE_CHECKING, Any, Optional
 
 from . import facts as host_facts
 from . import images, kernel, packages, store, swap, systemd
 from .spec import PENDING, STATE_DIR, STORE, Spec
-from .system import System
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+
+    from .system import System
 
 RELOAD_MARKER = "daemon-reload"
 CONTENT_LIMIT = 16 << 20
@@ -27,7 +30,7 @@ class Entry:
     mode: int = 0
     uid: int = 0
     gid: int = 0
-    content: Optional[bytes] = field(default=None, repr=False)
+    content: bytes | None = field(default=None, repr=False)
     target: str = ""
 
 
@@ -40,15 +43,15 @@ class Observed:
 
     arch: str
     entries: Mapping[str, Entry] = field(default_factory=dict)
-    ids: Mapping[tuple[str, str], Optional[int]] = field(default_factory=dict)
+    ids: Mapping[tuple[str, str], int | None] = field(default_factory=dict)
     artifacts: Mapping[str, store.ArtifactStatus] = field(default_factory=dict)
     store_versions: Mapping[str, tuple[str, ...]] = field(default_factory=dict)
-    images: Mapping[str, Optional[frozenset[str]]] = field(default_factory=dict)
+    images: Mapping[str, frozenset[str] | None] = field(default_factory=dict)
     images_recorded: Mapping[str, str] = field(default_factory=dict)
     missing_modules: tuple[str, ...] = ()
-    sysctl: Mapping[str, Optional[str]] = field(default_factory=dict)
+    sysctl: Mapping[str, str | None] = field(default_factory=dict)
     swap_active: tuple[str, ...] = ()
-    fstab: Optional[str] = None
+    fstab: str | None = None
     packages: packages.PackageState = packages.PackageState()
     systemd: bool = False
     units: Mapping[str, systemd.UnitStatus] = field(default_factory=dict)
@@ -81,8 +84,8 @@ def _entries(system: System, spec: Spec) -> dict[str, Entry]:
     return entries
 
 
-def _ids(system: System, spec: Spec) -> dict[tuple[str, str], Optional[int]]:
-    ids: dict[tuple[str, str], Optional[int]] = {}
+def _ids(system: System, spec: Spec) -> dict[tuple[str, str], int | None]:
+    ids: dict[tuple[str, str], int | None] = {}
     for holder in (*spec.directories, *spec.all_files):
         if ("user", holder.owner) not in ids:
             ids["user", holder.owner] = system.uid(holder.owner)
@@ -144,6 +147,6 @@ def observe(system: System, spec: Spec) -> Observed:
     )
 
 
-def _fstab(system: System) -> Optional[str]:
+def _fstab(system: System) -> str | None:
     data = system.read(swap.FSTAB)
     return None if data is None else data.decode("utf-8", "surrogateescape")

@@ -5,12 +5,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Optional
+from typing import TYPE_CHECKING, Optional
 
 from .errors import HostStateError
-from .system import Completed, System
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from .system import Completed, System
 
 DPKG_STATUS = "/var/lib/dpkg/status"
 APT_LISTS = "/var/lib/apt/lists"
@@ -23,7 +26,13 @@ APT_OPTIONS = (
     "-o",
     "Dpkg::Options::=--force-confold",
 )
-LISTS_TOO_OLD = ("Unable to locate package", "has no installation candidate", "was not found", "404 ", "Unable to fetch")
+LISTS_TOO_OLD = (
+    "Unable to locate package",
+    "has no installation candidate",
+    "was not found",
+    "404 ",
+    "Unable to fetch",
+)
 INSTALL_SECONDS = 1200.0
 
 
@@ -104,9 +113,13 @@ def install(system: System, state: PackageState) -> None:
 
 def _apt_install(system: System, state: PackageState) -> None:
     if state.interrupted:
-        done = system.command(["dpkg", "--configure", "-a", "--force-confdef", "--force-confold"], APT_ENV, INSTALL_SECONDS)
+        done = system.command(
+            ["dpkg", "--configure", "-a", "--force-confdef", "--force-confold"], APT_ENV, INSTALL_SECONDS
+        )
         if done.rc != 0:
-            raise HostStateError(f"an interrupted package installation cannot be finished by dpkg --configure -a: {done.output}")
+            raise HostStateError(
+                f"an interrupted package installation cannot be finished by dpkg --configure -a: {done.output}"
+            )
     if state.lists_empty:
         _apt_update(system)
     done = _apt_get_install(system, state.missing)
@@ -127,6 +140,6 @@ def _apt_update(system: System) -> None:
         raise HostStateError(f"apt-get update failed (rc {done.rc}): {done.output}")
 
 
-def _must(done: Completed, names: Sequence[str], what: Optional[str] = None) -> None:
+def _must(done: Completed, names: Sequence[str], what: str | None = None) -> None:
     if done.rc != 0:
         raise HostStateError(f"packages {' '.join(names)} could not be installed (rc {done.rc}): {what or done.output}")

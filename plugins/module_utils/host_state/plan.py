@@ -10,16 +10,19 @@ enable → restart, reload, start → images → old versions.
 
 from __future__ import annotations
 
-from collections.abc import Mapping
 from dataclasses import dataclass, field
-from typing import Any, Optional
+from typing import TYPE_CHECKING, Any, Optional
 
 from . import swap
 from .images import record_key
 from .observe import ABSENT, RELOAD_MARKER, Entry, Observed
 from .spec import STORE, Artifact, Directory, File, Link, Spec, Unit
-from .store import ArtifactStatus
 from .systemd import ENABLED_STATES, UnitStatus
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+
+    from .store import ArtifactStatus
 
 LIVE_STATES = ("active", "reloading", "activating", "deactivating", "refreshing")
 VERSIONS_KEPT = 2
@@ -38,7 +41,7 @@ class Change:
     before: str = ""
     after: str = ""
     payload: Any = field(default=None, repr=False, compare=False)
-    texts: Optional[tuple[str, str]] = field(default=None, repr=False, compare=False)
+    texts: tuple[str, str] | None = field(default=None, repr=False, compare=False)
 
     def public(self) -> dict[str, str]:
         """The form that is returned to Ansible."""
@@ -59,7 +62,7 @@ class Need:
     arch: str
     sha256: str
     install: str
-    size: Optional[int]
+    size: int | None
     reason: str
 
 
@@ -115,9 +118,7 @@ class _Planner:
         return (-1 if uid is None else uid, -1 if gid is None else gid)
 
     def attributes(self, entry: Entry) -> str:
-        names = {
-            (kind, number): name for (kind, name), number in self.seen.ids.items() if number is not None
-        }
+        names = {(kind, number): name for (kind, name), number in self.seen.ids.items() if number is not None}
         owner = names.get(("user", entry.uid), str(entry.uid))
         group = names.get(("group", entry.gid), str(entry.gid))
         return f"{owner}:{group} {entry.mode:04o}"
@@ -132,9 +133,7 @@ class _Planner:
             return [Change("directory", wanted.path, "create", "absent", self.owner_text(wanted), wanted)]
         if (entry.mode, entry.uid, entry.gid) == (wanted.mode, uid, gid):
             return []
-        return [
-            Change("directory", wanted.path, "update", self.attributes(entry), self.owner_text(wanted), wanted)
-        ]
+        return [Change("directory", wanted.path, "update", self.attributes(entry), self.owner_text(wanted), wanted)]
 
     def file(self, wanted: File) -> list[Change]:
         entry = self.seen.entries.get(wanted.path, ABSENT)
@@ -164,7 +163,7 @@ class _Planner:
         return [change]
 
     @staticmethod
-    def texts(wanted: File, entry: Entry, after: str) -> Optional[tuple[str, str]]:
+    def texts(wanted: File, entry: Entry, after: str) -> tuple[str, str] | None:
         if wanted.sensitive:
             return None
         return ((entry.content or b"").decode("utf-8", "replace"), after)
@@ -177,12 +176,16 @@ class _Planner:
         if entry.kind == "link" and entry.target == wanted.target:
             return []
         before = entry.target if entry.kind == "link" else entry.kind
-        return [Change("link", wanted.path, "create" if before == "absent" else "switch", before, wanted.target, wanted)]
+        return [
+            Change("link", wanted.path, "create" if before == "absent" else "switch", before, wanted.target, wanted)
+        ]
 
     # -- kernel, swap, packages ------------------------------------------------------------------------------------
 
     def kernel_modules(self) -> list[Change]:
-        return [Change("kernel_module", name, "load", "not loaded", "loaded", name) for name in self.seen.missing_modules]
+        return [
+            Change("kernel_module", name, "load", "not loaded", "loaded", name) for name in self.seen.missing_modules
+        ]
 
     def sysctl(self) -> list[Change]:
         changes = []
@@ -245,7 +248,9 @@ class _Planner:
         digest = wanted.digests[self.seen.arch]
         reference = digest.reference
         if not reference:
-            self.problems.append(f"artifact {wanted.key}: install is image, but the catalogue names no image reference for it")
+            self.problems.append(
+                f"artifact {wanted.key}: install is image, but the catalogue names no image reference for it"
+            )
             return []
         there = self.seen.images.get(wanted.images_namespace)
         recorded = self.seen.images_recorded.get(record_key(wanted.images_namespace, reference))
@@ -266,15 +271,11 @@ class _Planner:
         if status.incoming is None or digest.size not in (None, status.incoming):
             known = {need.sha256 for need in self.needs}
             if digest.sha256 not in known:
-                self.needs.append(
-                    Need(wanted.key, self.seen.arch, digest.sha256, wanted.install, digest.size, reason)
-                )
+                self.needs.append(Need(wanted.key, self.seen.arch, digest.sha256, wanted.install, digest.size, reason))
 
     def artifact_links(self) -> list[Change]:
         changes = []
-        holders = {
-            path: artifact for artifact in self.spec.artifacts for path, _target in artifact.links
-        }
+        holders = {path: artifact for artifact in self.spec.artifacts for path, _target in artifact.links}
         for wanted in self.spec.all_links:
             found = self.link(wanted)
             changes += found
@@ -285,7 +286,9 @@ class _Planner:
     def old_versions(self) -> list[Change]:
         changes = []
         running = [status.exe for status in self.seen.units.values()]
-        stored = [artifact for artifact in self.spec.artifacts if artifact.install != "image" and not artifact.directory]
+        stored = [
+            artifact for artifact in self.spec.artifacts if artifact.install != "image" and not artifact.directory
+        ]
         for name in dict.fromkeys(artifact.name for artifact in stored):
             declared = {artifact.version for artifact in stored if artifact.name == name}
             others = [version for version in self.seen.store_versions.get(name, ()) if version not in declared]
@@ -354,7 +357,11 @@ class _Planner:
         notified, pending = self.notified.get(unit.name), self.seen.pending.get(unit.name)
         if notified is None and pending is None:
             return "", ""
-        reason = "something it depends on changed" if notified else f"{pending or 'restart'} left over from an interrupted run"
+        reason = (
+            "something it depends on changed"
+            if notified
+            else f"{pending or 'restart'} left over from an interrupted run"
+        )
         return ("restart" if "restart" in (notified, pending) or not (notified or pending) else "reload"), reason
 
     def daemon_reload(self) -> list[Change]:

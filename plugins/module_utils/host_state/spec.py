@@ -93,8 +93,8 @@ class Digest:
     """What an artefact must be on one architecture: digest, size in bytes if known, image reference."""
 
     sha256: str
-    size: Optional[int] = None
-    reference: Optional[str] = None
+    size: int | None = None
+    reference: str | None = None
 
 
 @dataclass(frozen=True)
@@ -112,7 +112,7 @@ class Artifact:
     members: tuple[str, ...] = ()
     notify: tuple[str, ...] = ()
     images_namespace: str = "k8s.io"
-    directory: Optional[str] = None
+    directory: str | None = None
     digests: Mapping[str, Digest] = field(default_factory=dict)
 
     @property
@@ -142,9 +142,9 @@ class Unit:
     """A systemd unit; `enabled` None leaves it as it is; `start_timeout` in seconds."""
 
     name: str
-    enabled: Optional[bool] = None
+    enabled: bool | None = None
     state: str = "any"
-    exe: Optional[str] = None
+    exe: str | None = None
     on_change: str = "restart"
     start_timeout: float = 90.0
 
@@ -159,7 +159,7 @@ class Spec:
     artifacts: tuple[Artifact, ...] = ()
     kernel_modules: tuple[str, ...] = ()
     sysctl: Mapping[str, str] = field(default_factory=dict)
-    sysctl_file: Optional[str] = None
+    sysctl_file: str | None = None
     swap: str = "keep"
     packages: tuple[str, ...] = ()
     units: tuple[Unit, ...] = ()
@@ -224,7 +224,7 @@ class _Reader:
     def wrong(self, text: str) -> None:
         self.problems.append(f"{self.where} {text}")
 
-    def text(self, key: str, default: Optional[str] = None) -> str:
+    def text(self, key: str, default: str | None = None) -> str:
         value = self.entry.get(key, default)
         if value is None:
             self.wrong(f"needs {key}")
@@ -234,27 +234,27 @@ class _Reader:
             return ""
         return str(value)
 
-    def path(self, key: str, default: Optional[str] = None) -> str:
+    def path(self, key: str, default: str | None = None) -> str:
         value = self.text(key, default)
         if value:
             self.check_path(key, value)
         return value
 
     def check_path(self, key: str, value: str) -> None:
-        if not value.startswith("/") or value != "/" and value.endswith("/"):
+        if not value.startswith("/") or (value != "/" and value.endswith("/")):
             self.wrong(f"{key} must be an absolute path without a slash at its end, found {value!r}")
         elif any(part in ("", ".", "..") for part in value.split("/")[1:]) and value != "/":
             self.wrong(f"{key} must be a path without '.', '..' or doubled slashes, found {value!r}")
         elif "\0" in value or "\n" in value:
             self.wrong(f"{key} must not hold control characters, found {value!r}")
 
-    def choice(self, key: str, choices: tuple[str, ...], default: Optional[str] = None) -> str:
+    def choice(self, key: str, choices: tuple[str, ...], default: str | None = None) -> str:
         value = self.text(key, default)
         if value and value not in choices:
             self.wrong(f"{key} must be one of {', '.join(choices)}, found {value!r}")
         return value
 
-    def flag(self, key: str, default: Optional[bool]) -> Optional[bool]:
+    def flag(self, key: str, default: bool | None) -> bool | None:
         value = self.entry.get(key, default)
         if value is not None and not isinstance(value, bool):
             self.wrong(f"{key} must be true or false, found {value!r}")
@@ -266,7 +266,7 @@ class _Reader:
         if value is None:
             return default
         if not isinstance(value, str) or not re.match(r"^0?[0-7]{3,4}$", value):
-            self.wrong(f"mode must be quoted octal text such as \"0644\", found {value!r}")
+            self.wrong(f'mode must be quoted octal text such as "0644", found {value!r}')
             return default
         return int(value, 8)
 
@@ -470,7 +470,7 @@ def _sysctl(state: Mapping[str, Any], problems: list[str]) -> dict[str, str]:
         if not isinstance(key, str) or not _SYSCTL.match(key) or ".." in key:
             problems.append(f"sysctl holds {key!r}, which is no sysctl key")
         if isinstance(entry, bool) or not isinstance(entry, (str, int)):
-            problems.append(f"sysctl {key}: the value must be a number or text such as \"1\", found {entry!r}")
+            problems.append(f'sysctl {key}: the value must be a number or text such as "1", found {entry!r}')
     return {str(key): " ".join(str(entry).split()) for key, entry in value.items()}
 
 
@@ -513,7 +513,7 @@ STATE_OPTIONS = (
 )
 
 
-def parse(state: Mapping[str, Any], digests: Optional[Mapping[str, Any]] = None) -> Spec:
+def parse(state: Mapping[str, Any], digests: Mapping[str, Any] | None = None) -> Spec:
     """Turn the option `state` into a Spec.
 
     `digests` maps "name/version" to {arch: {sha256, size, reference}}.

@@ -12,14 +12,17 @@ from __future__ import annotations
 import json
 import os
 import stat
-from collections.abc import Mapping
 from dataclasses import dataclass, field
-from typing import Any, Optional
+from typing import TYPE_CHECKING, Any, Optional
 
 from . import archive
 from .errors import HostStateError
 from .spec import INCOMING, STORE, Artifact
-from .system import System
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+
+    from .system import System
 
 SCHEMA = 1
 TEMPORARY_PREFIX = ".stagecraft-tmp-"
@@ -36,8 +39,8 @@ class ArtifactStatus:
 
     present: bool
     found: str = "absent"
-    incoming: Optional[int] = None
-    refreshed: Optional[Mapping[str, Any]] = field(default=None, compare=False)
+    incoming: int | None = None
+    refreshed: Mapping[str, Any] | None = field(default=None, compare=False)
 
 
 def incoming_path(sha256: str) -> str:
@@ -69,7 +72,7 @@ def _same_stat(entry: Mapping[str, Any], found: os.stat_result) -> bool:
     )
 
 
-def read_stamp(system: System, artifact: Artifact) -> Optional[dict[str, Any]]:
+def read_stamp(system: System, artifact: Artifact) -> dict[str, Any] | None:
     """The stamp of an artefact; None when absent, damaged or of another layout."""
     try:
         stamp = json.loads(system.read(artifact.stamp) or b"null")

@@ -14,11 +14,13 @@ import shutil
 import stat
 import subprocess
 import time
-from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import Callable, Optional, Protocol
+from typing import TYPE_CHECKING, Callable, Optional, Protocol
 
 from .errors import HostStateError
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping, Sequence
 
 CHUNK = 1 << 20
 TEMPORARY_SUFFIX = ".stagecraft-new"
@@ -52,8 +54,7 @@ def run_command(argv: Sequence[str], env: Mapping[str, str], timeout: float) -> 
             list(argv),
             env={**os.environ, "LC_ALL": "C", **env},
             stdin=subprocess.DEVNULL,
-            stdout=subprocess.PIPE,
-            stderr=subprocess.PIPE,
+            capture_output=True,
             timeout=timeout,
             check=False,
         )
@@ -71,7 +72,7 @@ class System:
         self,
         root: str = "/",
         runner: Runner = run_command,
-        before_change: Optional[Callable[[str], None]] = None,
+        before_change: Callable[[str], None] | None = None,
     ) -> None:
         self.root = root.rstrip("/")
         self._runner = runner
@@ -83,7 +84,7 @@ class System:
         """The real path of a host path."""
         return self.root + path if self.root else path
 
-    def read(self, path: str) -> Optional[bytes]:
+    def read(self, path: str) -> bytes | None:
         """A file's bytes; None when there is no such file."""
         try:
             with open(self.path(path), "rb") as stream:
@@ -91,7 +92,7 @@ class System:
         except (FileNotFoundError, NotADirectoryError):
             return None
 
-    def read_text(self, path: str) -> Optional[str]:
+    def read_text(self, path: str) -> str | None:
         """A file's text; None when there is no such file or it may not be read."""
         try:
             data = self.read(path)
@@ -99,21 +100,21 @@ class System:
             return None
         return None if data is None else data.decode("utf-8", "replace")
 
-    def lstat(self, path: str) -> Optional[os.stat_result]:
+    def lstat(self, path: str) -> os.stat_result | None:
         """The entry itself, links not followed; None when absent."""
         try:
             return os.lstat(self.path(path))
         except (FileNotFoundError, NotADirectoryError):
             return None
 
-    def stat(self, path: str) -> Optional[os.stat_result]:
+    def stat(self, path: str) -> os.stat_result | None:
         """The entry that a path leads to; None when absent or a dangling link."""
         try:
             return os.stat(self.path(self.resolve(path)))
         except (FileNotFoundError, NotADirectoryError):
             return None
 
-    def readlink(self, path: str) -> Optional[str]:
+    def readlink(self, path: str) -> str | None:
         """Target text of a symbolic link; None when it is none (or may not be read)."""
         try:
             return os.readlink(self.path(path))
@@ -161,7 +162,7 @@ class System:
                     return digest.hexdigest()
                 digest.update(chunk)
 
-    def uid(self, name: str) -> Optional[int]:
+    def uid(self, name: str) -> int | None:
         """Number of a user name (or of digits); None when there is no such user."""
         if name.isdigit():
             return int(name)
@@ -170,7 +171,7 @@ class System:
         except KeyError:
             return None
 
-    def gid(self, name: str) -> Optional[int]:
+    def gid(self, name: str) -> int | None:
         """Number of a group name (or of digits); None when there is no such group."""
         if name.isdigit():
             return int(name)
@@ -205,7 +206,7 @@ class System:
 
     # -- changing --------------------------------------------------------------------------------------------------
 
-    def command(self, argv: Sequence[str], env: Optional[Mapping[str, str]] = None, timeout: float = 300.0) -> Completed:
+    def command(self, argv: Sequence[str], env: Mapping[str, str] | None = None, timeout: float = 300.0) -> Completed:
         """Run a command that changes the host; the caller judges the return code."""
         self._before_change(" ".join(argv))
         return self._runner(argv, env or {}, timeout)
@@ -273,7 +274,9 @@ class System:
     def _disk_error(self, error: OSError, path: str, needed: int) -> HostStateError:
         if error.errno in (errno.ENOSPC, errno.EDQUOT):
             _device, free = self.free_bytes(os.path.dirname(path))
-            return HostStateError(f"no space left for {path}: {needed} bytes needed, {free} bytes free; free some space and run again")
+            return HostStateError(
+                f"no space left for {path}: {needed} bytes needed, {free} bytes free; free some space and run again"
+            )
         return HostStateError(f"cannot write {path}: {error.strerror}")
 
     def rename(self, source: str, target: str) -> None:

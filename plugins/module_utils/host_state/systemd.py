@@ -5,13 +5,16 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
-from typing import Optional
+from typing import TYPE_CHECKING, Optional
 
 from .errors import HostStateError
-from .spec import Unit
-from .system import System
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable, Sequence
+
+    from .spec import Unit
+    from .system import System
 
 PROPERTIES = "Id,Names,LoadState,ActiveState,SubState,MainPID,UnitFileState,NeedDaemonReload,Result"
 ENABLED_STATES = frozenset({"enabled", "enabled-runtime", "static", "alias", "indirect", "generated", "linked"})
@@ -102,7 +105,7 @@ def wait_active(system: System, units: Sequence[Unit]) -> list[str]:
     """Poll until every unit is active with the same main PID in two looks running; returns what does not hold."""
     begin = system.now()
     waiting = {unit.name: unit for unit in units}
-    last: dict[str, Optional[int]] = dict.fromkeys(waiting)
+    last: dict[str, int | None] = dict.fromkeys(waiting)
     problems: list[str] = []
     while waiting:
         status = observe_units(system, list(waiting))

@@ -5,8 +5,12 @@
 
 from __future__ import annotations
 
+from typing import TYPE_CHECKING
+
 from .errors import ProblemsError
-from .plan import Plan
+
+if TYPE_CHECKING:
+    from .plan import Plan
 
 
 def require_empty(after: Plan) -> None:

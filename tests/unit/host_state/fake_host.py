@@ -44,7 +44,15 @@ class FakeHost:
         self.root = root
         self.commands: list[tuple[str, ...]] = []
         self.answers: dict[str, Completed] = {}
-        for directory in ("run/systemd/system", "etc/systemd/system", "proc/sys/kernel", "proc/sys/net/ipv4", "var/lib/dpkg", "var/lib/apt/lists", "tmp"):
+        for directory in (
+            "run/systemd/system",
+            "etc/systemd/system",
+            "proc/sys/kernel",
+            "proc/sys/net/ipv4",
+            "var/lib/dpkg",
+            "var/lib/apt/lists",
+            "tmp",
+        ):
             (root / directory).mkdir(parents=True)
         self.write("/etc/os-release", 'ID=debian\nVERSION_ID="12"\n')
         self.write("/proc/meminfo", "MemTotal: 2048000 kB\n")
@@ -92,7 +100,11 @@ class FakeHost:
         return FakeSystem(str(self.root), self.run, hook)
 
     def apply(
-        self, state: Mapping[str, Any], digests: Mapping[str, Any] | None = None, check: bool = False, hook: Hook | None = None
+        self,
+        state: Mapping[str, Any],
+        digests: Mapping[str, Any] | None = None,
+        check: bool = False,
+        hook: Hook | None = None,
     ) -> dict[str, Any]:
         return engine.run(self.system(hook), spec.parse(state, digests), check)
 

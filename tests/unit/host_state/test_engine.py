@@ -47,10 +47,24 @@ ARTIFACTS: list[dict[str, Any]] = [
 STATE: dict[str, Any] = {
     "directories": [{"path": "/etc/kubernetes/manifests", "mode": "0700"}],
     "files": [
-        {"path": "/etc/systemd/system/kubelet.service", "content": "ExecStart=/usr/local/bin/kubelet\n", "notify": ["kubelet"]},
-        {"path": "/etc/systemd/system/containerd.service", "content": "ExecStart=/usr/local/bin/containerd\n", "notify": ["containerd"]},
+        {
+            "path": "/etc/systemd/system/kubelet.service",
+            "content": "ExecStart=/usr/local/bin/kubelet\n",
+            "notify": ["kubelet"],
+        },
+        {
+            "path": "/etc/systemd/system/containerd.service",
+            "content": "ExecStart=/usr/local/bin/containerd\n",
+            "notify": ["containerd"],
+        },
         {"path": "/etc/containerd/config.toml", "content": "version = 3\n", "notify": ["containerd"]},
-        {"path": "/etc/kubernetes/token", "content": "s3cr3t-t0ken", "mode": "0600", "sensitive": True, "notify": ["kubelet"]},
+        {
+            "path": "/etc/kubernetes/token",
+            "content": "s3cr3t-t0ken",
+            "mode": "0600",
+            "sensitive": True,
+            "notify": ["kubelet"],
+        },
         {"path": "/etc/chrony/chrony.conf", "content": "server ntp\n", "notify": ["chrony"]},
         {"path": "/etc/old.conf", "absent": True},
     ],
@@ -105,11 +119,7 @@ def assert_declared(host: FakeHost) -> None:
 
 
 def leftovers(host: FakeHost) -> list[str]:
-    return [
-        name
-        for name in host.snapshot()
-        if "stagecraft-tmp" in name or name.endswith(".stagecraft-new")
-    ]
+    return [name for name in host.snapshot() if "stagecraft-tmp" in name or name.endswith(".stagecraft-new")]
 
 
 def test_first_run_reports_what_it_needs_and_changes_nothing(tmp_path: Path) -> None:
@@ -145,7 +155,19 @@ def test_check_mode_on_a_bare_host_completes_and_writes_nothing(tmp_path: Path) 
     assert result["changed"]
     assert host.snapshot() == before
     kinds = [change["kind"] for change in result["plan"]]
-    assert {"packages", "directory", "file", "kernel_module", "sysctl", "swap", "artifact", "link", "systemd", "unit", "image"} == set(kinds)
+    assert {
+        "packages",
+        "directory",
+        "file",
+        "kernel_module",
+        "sysctl",
+        "swap",
+        "artifact",
+        "link",
+        "systemd",
+        "unit",
+        "image",
+    } == set(kinds)
 
 
 def test_sensitive_content_is_nowhere_in_the_result(tmp_path: Path) -> None:
@@ -214,7 +236,11 @@ NEW_CONFIG = "version = 3\n# more\n"
 
 
 def _upgraded() -> tuple[dict[str, Any], dict[str, Any]]:
-    state = {**STATE, "artifacts": [dict(entry) for entry in ARTIFACTS], "files": [dict(entry) for entry in STATE["files"]]}
+    state = {
+        **STATE,
+        "artifacts": [dict(entry) for entry in ARTIFACTS],
+        "files": [dict(entry) for entry in STATE["files"]],
+    }
     state["artifacts"][1]["version"] = "2.0"
     state["files"][1]["content"] += "# unit changed\n"
     state["files"][2]["content"] = NEW_CONFIG
