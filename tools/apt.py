@@ -1,0 +1,55 @@
+# Copyright (c) 2026 The stagecraft.gitops contributors
+# GNU General Public License v3.0+ (see COPYING or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""Install those Debian packages of ``tools/apt-packages.txt`` that are missing (nothing at all when none is)."""
+
+from __future__ import annotations
+
+import os
+import shutil
+import subprocess
+from pathlib import Path
+
+LIST = Path(__file__).with_name("apt-packages.txt")
+
+
+def wanted_packages(text: str) -> list[str]:
+    """Return the package names of a list with one name a line and ``#`` comments."""
+    lines = (line.partition("#")[0].strip() for line in text.splitlines())
+    return [line for line in lines if line]
+
+
+def missing_packages(wanted: list[str]) -> list[str]:
+    """Return those of ``wanted`` that dpkg does not have installed."""
+    answer = subprocess.run(
+        ["dpkg-query", "--show", "--showformat", "${Package} ${db:Status-Status}\n", *wanted],
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    installed = {line.split()[0] for line in answer.stdout.splitlines() if line.endswith(" installed")}
+    return [name for name in wanted if name not in installed]
+
+
+def main() -> None:
+    """Install what is missing, or say which command does it."""
+    wanted = wanted_packages(LIST.read_text())
+    if not shutil.which("dpkg-query") or not shutil.which("apt-get"):
+        raise SystemExit(
+            f"wanted Debian or a relative of it, found no dpkg-query and apt-get: install the like of {' '.join(wanted)}"
+            " and run the stages one by one (`make help`)"
+        )
+    missing = missing_packages(wanted)
+    if not missing:
+        return
+    install = ["apt-get", "install", "--yes", "--no-install-recommends", *missing]
+    if os.geteuid() != 0:
+        raise SystemExit(f"these Debian packages are missing; run as root: {' '.join(install)}")
+    print(f"installing {' '.join(missing)}", flush=True)
+    environment = {**os.environ, "DEBIAN_FRONTEND": "noninteractive"}
+    for command in (["apt-get", "--quiet", "update"], install):
+        subprocess.run(command, env=environment, check=True, stdout=subprocess.DEVNULL)
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,113 @@
+# Copyright (c) 2026 The stagecraft.gitops contributors
+# GNU General Public License v3.0+ (see COPYING or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""Run the project's checks and tests: all of them (`make test`), or those named.
+
+Prints each stage's time, a table of all, and as the last line how many tests passed and failed.
+"""
+
+from __future__ import annotations
+
+import argparse
+import os
+import sys
+from collections.abc import Iterable
+from pathlib import Path
+
+from stages import ROOT, Stage, run_stages, summary, total
+
+REPORTS = ROOT / ".dev" / "reports"
+COLLECTION = "ansible_collections.stagecraft.gitops"
+PYTHON = sys.executable
+
+
+def pytest_stage(name: str, purpose: str) -> Stage:
+    """Return the stage that runs ``tests/NAME`` and writes a JUnit report."""
+    report = REPORTS / f"{name}.xml"
+    command = [PYTHON, "-m", "pytest", "-q", "--durations=10", "--durations-min=1.0", f"--junitxml={report}"]
+    return Stage(name, purpose, [[*command, f"tests/{name}"]], report=report)
+
+
+SET_UP = [
+    Stage("apt", "Debian packages that are missing", [[PYTHON, "tools/apt.py"]], required=True),
+    Stage("mirror", "everything that goes on a host, downloaded or built", [[PYTHON, "tools/mirror.py"]]),
+]
+LINT = [
+    Stage("ruff", "Python style and format", [["ruff", "check", "."], ["ruff", "format", "--check", "."]]),
+    Stage(
+        "mypy",
+        "types, strict",
+        [
+            ["mypy", "-p", f"{COLLECTION}.plugins", "-p", "tests"],
+            ["mypy", *sorted(map(str, Path("tools").glob("*.py")))],
+        ],
+    ),
+    Stage("imports", "dependencies point one way (import-linter)", [["lint-imports"]]),
+    Stage(
+        "ansible-lint",
+        "roles and playbooks, production profile",
+        [["ansible-lint", "--offline", "--profile", "production"]],
+    ),
+    Stage(
+        "docs",
+        "documentation of the collection (antsibull-docs) and of the roles",
+        [
+            ["antsibull-docs", "lint-collection-docs", "--plugin-docs", "--validate-collection-refs=dependent", "."],
+            [PYTHON, "tools/role_readmes.py", "--check"],
+        ],
+    ),
+    Stage("changelog", "changelog fragments (antsibull-changelog)", [["antsibull-changelog", "lint"]]),
+]
+SHIPPED = [
+    Stage("sanity", "ansible-test sanity on the built collection, no ignore entries", [[PYTHON, "tools/sanity.py"]]),
+    Stage("importer", "galaxy-importer on the built collection", [[PYTHON, "tools/importer.py"]]),
+]
+TESTS = [
+    pytest_stage("unit", "the engine and the project's rules, no I/O beyond a temporary directory"),
+    pytest_stage("integration", "real servers and processes on loopback"),
+]
+MOLECULE = [Stage("molecule", "the roles on sandbox hosts", [[PYTHON, "tools/scenarios.py"]])]
+
+GROUPS = {
+    "lint": LINT + SHIPPED,
+    "all": SET_UP + LINT + TESTS + SHIPPED + MOLECULE,
+}
+STAGES = {stage.name: stage for stage in GROUPS["all"]}
+
+
+def select(names: Iterable[str]) -> list[Stage]:
+    """Return the stages of the named groups and stages, each once, in the order of the whole run."""
+    wanted = {stage.name for name in names for stage in GROUPS.get(name, [STAGES[name]] if name in STAGES else [])}
+    return [stage for stage in GROUPS["all"] if stage.name in wanted]
+
+
+def environment() -> dict[str, str]:
+    """Return the environment of every stage: the checkout's own tools and collections, one locale, no user settings."""
+    collections = ROOT / ".dev" / "collections"
+    return {
+        **{key: value for key, value in os.environ.items() if not key.startswith("ANSIBLE_")},
+        "PATH": os.pathsep.join([str(Path(PYTHON).parent), os.environ["PATH"]]),
+        "PYTHONPATH": str(collections),
+        "ANSIBLE_COLLECTIONS_PATH": str(collections),
+        "ANSIBLE_CONFIG": str(ROOT / "ansible.cfg"),
+        "LC_ALL": "C.UTF-8",
+    }
+
+
+def main() -> int:
+    """Run the stages; return 1 if any of them failed."""
+    parser = argparse.ArgumentParser(description=__doc__)
+    choices = [*GROUPS, *STAGES]
+    parser.add_argument("stages", nargs="*", default=["all"], metavar="STAGE", help=f"{', '.join(choices)} (all)")
+    arguments = parser.parse_args()
+    if unknown := [name for name in arguments.stages if name not in choices]:
+        parser.error(f"wanted stages out of {', '.join(choices)}, found {', '.join(unknown)}")
+    REPORTS.mkdir(parents=True, exist_ok=True)
+    outcomes = run_stages(select(arguments.stages), environment())
+    print(f"\n{summary(outcomes)}\n\n{total(outcomes)}", flush=True)
+    return 0 if all(outcome.ok for outcome in outcomes) else 1
+
+
+if __name__ == "__main__":
+    os.chdir(ROOT)
+    sys.exit(main())
