@@ -10,7 +10,7 @@ import os
 import socket
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Literal, cast
+from typing import TYPE_CHECKING, Any, cast
 
 import paramiko
 
@@ -23,70 +23,39 @@ from .errors import (
     UnreachableError,
 )
 from .host_keys import (
-    SSH_PORT,
     HostKey,
     KnownHost,
     check,
     keys_of,
-    known_hosts_name,
     plan_pin,
     prefer_key_types,
     read_known_hosts,
     read_text,
     write_known_hosts,
 )
+from .target import SshTarget, target_from_vars
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
-KnownHostsPolicy = Literal["reject", "accept-new", "off"]
+__all__ = [
+    "NO_PRIVILEGE",
+    "CommandResult",
+    "Privilege",
+    "SshTarget",
+    "connect",
+    "open_channel",
+    "privilege",
+    "run",
+    "run_script",
+    "target_from_vars",
+]
 
-DEFAULT_KNOWN_HOSTS = ("~/.ssh/known_hosts",)
 # What OpenSSH tries when nobody names a key.
 DEFAULT_IDENTITIES = ("~/.ssh/id_ed25519", "~/.ssh/id_ecdsa", "~/.ssh/id_rsa")
 # AES-GCM needs one pass over the data where AES-CTR with HMAC needs two.
 _CIPHERS = ("aes128-gcm@openssh.com", "aes256-gcm@openssh.com", "aes128-ctr", "aes256-ctr", "aes192-ctr")
 _WINDOW = 32 * 1024 * 1024
-
-
-@dataclass(frozen=True, slots=True)
-class SshTarget:
-    """Where and how to log in.
-
-    ``known_hosts`` are files that are read for the host's key; ``policy`` says what happens with a host that is not in
-    them: ``reject``, ``accept-new`` (write its key into the first file) or ``off`` (trust anybody, as the admin told
-    OpenSSH to by StrictHostKeyChecking=no). A changed key is refused by the first two. ``timeout`` is in seconds.
-    ``become`` runs commands and file transfers as root by sudo.
-    """
-
-    host: str
-    port: int = SSH_PORT
-    user: str = "root"
-    key_file: str | None = None
-    password: str | None = field(default=None, repr=False)
-    known_hosts: tuple[str, ...] = DEFAULT_KNOWN_HOSTS
-    policy: KnownHostsPolicy = "reject"
-    name: str = ""
-    more_key_files: tuple[str, ...] = ()
-    key_passphrase: str | None = field(default=None, repr=False)
-    allow_agent: bool = False
-    host_key_alias: str | None = None
-    timeout: float = 10.0
-    keepalive: int = 15
-    become: bool = False
-    become_password: str | None = field(default=None, repr=False)
-    jump: SshTarget | None = None
-
-    @property
-    def label(self) -> str:
-        """``inventory name (user@host port N)``, as it stands in messages."""
-        address = f"{self.user}@{self.host} port {self.port}"
-        return f"{self.name} ({address})" if self.name and self.name != self.host else address
-
-    @property
-    def key_name(self) -> str:
-        """The name under which known_hosts files list this host."""
-        return self.host_key_alias or known_hosts_name(self.host, self.port)
 
 
 class _CheckedKeys(paramiko.MissingHostKeyPolicy):

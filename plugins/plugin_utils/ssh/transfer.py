@@ -1,7 +1,7 @@
 # Copyright (c) 2026 The stagecraft.gitops contributors
 # GNU General Public License v3.0+ (see COPYING or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""Files to a host by SFTP: nothing is sent twice, an interrupted upload is taken up again, there is never a half file."""
+"""Files to a host by SFTP: nothing sent twice, interrupted uploads taken up again, and never a half file."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ import shlex
 from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
-from typing import TYPE_CHECKING, Literal
+from typing import TYPE_CHECKING, Any, Literal
 
 import paramiko
 
@@ -196,12 +196,12 @@ def push_files(
 ) -> list[Pushed]:
     """Put files on a host over one connection; each is whole and has its digest before it takes its name.
 
-    A file that is there already costs a look. An upload that broke off is taken up where it stopped, once the
-    part on the host is known to be a true beginning. Missing parent directories are made (0755). With ``check_mode`` nothing is
+    A file that is there already costs a look. An upload that broke off is taken up where it stopped, once the part on
+    the host is known to be a true beginning. Missing parent directories are made (0755). With ``check_mode`` nothing is
     changed and the answer is what would be.
 
-    Raises DiskFullError (before anything is sent, or when others fill the disk meanwhile), DigestMismatchError, TransferError,
-    UnreachableError (the connection broke; a later call resumes).
+    Raises DiskFullError (before anything is sent, or when others fill the disk meanwhile), DigestMismatchError,
+    TransferError, UnreachableError (the connection broke; a later call resumes).
     """
     wanted = list(pushes)
     where = _where(client)
@@ -247,32 +247,33 @@ def observe(
 
 def parse_probe(text: str) -> list[FarSide]:
     """Read the probe's output: one FarSide for each ``item`` line. TransferError on anything that is not understood."""
-    found: list[dict[str, int | str | bool | None]] = []
+    found: list[dict[str, Any]] = []
     for line in text.splitlines():
         word, _, rest = line.partition(" ")
-        fields = rest.split(" ")
         try:
-            match word:
-                case "item":
-                    found.append({"room": 0, "mount": ""})
-                case "room":
-                    kib, _, mount = rest.partition(" ")
-                    found[-1].update(room=int(kib) * 1024, mount=mount)
-                case "directory":
-                    found[-1].update(directory=True)
-                case "file":
-                    found[-1].update(size=int(fields[0]))
-                    if _SHA256.fullmatch(fields[2]):
-                        found[-1].update(mode=int(fields[1], 8), digest=fields[2])
-                case "part":
-                    found[-1].update(part_size=int(fields[0]))
-                    if _SHA256.fullmatch(fields[1]):
-                        found[-1].update(part_digest=fields[1])
-                case _:
-                    raise ValueError(word)
-        except (ValueError, IndexError) as error:
+            if word == "item":
+                found.append({"room": 0, "mount": ""})
+            else:
+                found[-1].update(_probe_line(word, rest))
+        except (KeyError, ValueError, IndexError) as error:
             raise TransferError(f"the host's answer about its files is not understood: {line!r}") from error
-    return [FarSide(**entry) for entry in found]  # type: ignore[arg-type]
+    return [FarSide(**entry) for entry in found]
+
+
+def _probe_line(word: str, rest: str) -> dict[str, Any]:
+    fields = rest.split(" ")
+    digest = fields[-1] if _SHA256.fullmatch(fields[-1]) else None
+    match word:
+        case "room":
+            kib, _, mount = rest.partition(" ")
+            return {"room": int(kib) * 1024, "mount": mount}
+        case "directory":
+            return {"directory": True}
+        case "file":
+            return {"size": int(fields[0]), "mode": int(fields[1], 8) if digest else None, "digest": digest}
+        case "part":
+            return {"part_size": int(fields[0]), "part_digest": digest}
+    raise KeyError(word)
 
 
 def _apply(client: paramiko.SSHClient, steps: Sequence[Step], rights: Privilege, where: str) -> None:
@@ -304,25 +305,20 @@ def _sftp(client: paramiko.SSHClient, rights: Privilege) -> Iterator[paramiko.SF
     transport = client.get_transport()
     if transport is None:
         raise UnreachableError("the SSH connection is closed.")
-    channel: paramiko.Channel | None = None
     try:
+        channel = transport.open_session()
         if rights.words:
-            channel = transport.open_session()
             tries = "; ".join(f"[ -x {path} ] && exec {path}" for path in _SFTP_SERVERS)
             channel.exec_command(f"{rights.words}sh -c {shlex.quote(f'{tries}; exit 127')}")
             channel.sendall(rights.secret)
-            sftp = paramiko.SFTPClient(channel)
         else:
-            opened = paramiko.SFTPClient.from_transport(transport)
-            if opened is None:
-                raise paramiko.SSHException("no channel")
-            sftp = opened
+            channel.invoke_subsystem("sftp")
+        sftp = paramiko.SFTPClient(channel)
     except (paramiko.SSHException, EOFError, OSError) as error:
-        if channel is not None:
-            channel.close()
         raise TransferError(
             f"{_where(client)} offers no SFTP: {error or type(error).__name__}. Its sshd needs the line "
-            "`Subsystem sftp internal-sftp` (Debian: package openssh-sftp-server)."
+            "`Subsystem sftp internal-sftp`, or the program sftp-server where files are written with sudo "
+            "(Debian: package openssh-sftp-server)."
         ) from error
     with contextlib.closing(sftp):
         yield sftp
@@ -351,7 +347,7 @@ def _send(client: paramiko.SSHClient, sftp: paramiko.SFTPClient, step: Step, rig
                 "Run again: the upload is taken up where it stopped."
             ) from error
         state = observe(client, [step.push], [step.size], rights)[0]
-        _fail_if_full(client, step, state.part_size, state.room, state.mount, rights, where)
+        _fail_if_full(client, step, state, rights, where)
         raise TransferError(
             f"{where} refused to take {step.push.remote} after {state.part_size} bytes: {error}"
         ) from error
@@ -375,35 +371,37 @@ def _judge(client: paramiko.SSHClient, step: Step, answer: str, rights: Privileg
         here = _digest(push.local, None)
         if here != push.sha256:
             raise DigestMismatchError(
-                f"{push.local} on the controller is not the file that was asked for: wanted sha256 {push.sha256}, found "
-                f"{here}. {push.remote} on {where} was not touched. Remove the damaged file from the cache and run again."
+                f"{push.local} on the controller is not the file that was asked for: wanted sha256 {push.sha256}, "
+                f"found {here}. {push.remote} on {where} was not touched. Remove the damaged file from the cache and "
+                "run again."
             )
         raise DigestMismatchError(
-            f"{push.remote} arrived damaged on {where}: wanted sha256 {push.sha256}, found {rest}. It was thrown away and "
-            "what stood there before was not touched. Run again; if it happens again, suspect the host's disk or memory."
+            f"{push.remote} arrived damaged on {where}: wanted sha256 {push.sha256}, found {rest}. It was thrown away, "
+            "and what stood there before was not touched. Run again; if it happens again, suspect the host's disk or "
+            "memory."
         )
     if word == "short":
-        size, kib, mount = (rest.split(" ", 2) + ["0", ""])[:3]
-        _fail_if_full(client, step, int(size), int(kib) * 1024, mount, rights, where)
+        size, kib, mount = rest.split(" ", 2)
+        state = FarSide(int(kib) * 1024, mount, part_size=int(size))
+        _fail_if_full(client, step, state, rights, where)
         raise TransferError(
-            f"only {size} of {step.size} bytes of {push.remote} arrived on {where}. Run again: the upload is taken up there."
+            f"only {size} of {step.size} bytes of {push.remote} arrived on {where}. "
+            "Run again: the upload is taken up there."
         )
     raise TransferError(f"{where} gave an answer about {push.remote} that is not understood: {answer!r}")
 
 
-def _fail_if_full(
-    client: paramiko.SSHClient, step: Step, there: int, room: int, mount: str, rights: Privilege, where: str
-) -> None:
-    """DiskFullError when what is still missing has no room; the unfinished copy is removed, to leave the host as it was."""
-    missing = step.size - there
-    if missing <= 0 or room >= missing:
+def _fail_if_full(client: paramiko.SSHClient, step: Step, state: FarSide, rights: Privilege, where: str) -> None:
+    """DiskFullError when what is still missing has no room; the unfinished copy is removed then."""
+    missing = step.size - state.part_size
+    if missing <= 0 or state.room >= missing:
         return
     with contextlib.suppress(SshError):
         run_script(client, f"rm -f {shlex.quote(step.push.part)}\n", rights)
     raise DiskFullError(
-        f"the disk of {where} filled up while {step.push.remote} was sent: {_mib(missing)} were still to come, {mount} has "
-        f"{_mib(room)} free. The unfinished copy was removed and what stood there before was not touched. Free some space "
-        "or enlarge the disk, then run again."
+        f"the disk of {where} filled up while {step.push.remote} was sent: {_mib(missing)} were still to come, "
+        f"{state.mount} has {_mib(state.room)} free. The unfinished copy was removed and what stood there before was "
+        "not touched. Free some space or enlarge the disk, then run again."
     )
 
 
