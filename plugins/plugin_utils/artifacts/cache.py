@@ -13,6 +13,7 @@ import contextlib
 import fcntl
 import hashlib
 import os
+import shutil
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -73,6 +74,20 @@ class Cache:
             os.fsync(handle.fileno())
         file.chmod(0o644)
         return file.replace(path)
+
+    def lend(self, sha256: str, target: Path) -> None:
+        """Put a file of the cache at `target` as well, atomically: a hard link, or a copy on another file system."""
+        target.parent.mkdir(parents=True, exist_ok=True)
+        temporary = target.with_name(f".{target.name}.{os.getpid()}.tmp")
+        temporary.unlink(missing_ok=True)
+        try:
+            try:
+                temporary.hardlink_to(self.path(sha256))
+            except OSError:
+                shutil.copyfile(self.path(sha256), temporary)
+            temporary.replace(target)
+        finally:
+            temporary.unlink(missing_ok=True)
 
     @contextlib.contextmanager
     def hold(self, partial: Path) -> Iterator[None]:

@@ -62,6 +62,7 @@ def plan_fetch(
     transport = transport or Transport()
     cache = Cache(cache_dir)
     wanted = _unique(entries)
+    source.lock(transport)
     planned, errors = [], []
     for entry in wanted:
         try:
@@ -105,6 +106,7 @@ def fetch(
         registry=registry or Registry(transport),
     )
     wanted = _unique(entries)
+    source.lock(transport)  # what is wrong with the source as a whole is said once, not per artefact
     done: dict[str, Fetched] = {}
     errors: list[ArtifactError] = []
     pool = ThreadPoolExecutor(max_workers=max(1, jobs), thread_name_prefix="fetch")

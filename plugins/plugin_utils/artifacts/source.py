@@ -107,8 +107,8 @@ class Source:
         if lock is not None and lock.origin == "built" and not self.trust_built:
             raise SourceError(
                 f"{self} was built from sources ({lock.built_by or 'its lock file does not say with what'}): its files"
-                " are not upstream's and have other hashes than the catalogue. Set artifacts_trust_built_mirror: true for"
-                " this environment if that is what you want, or fill a mirror by download with playbooks/mirror.yml"
+                " are not upstream's and have other hashes than the catalogue. Set artifacts_trust_built_mirror: true"
+                " for this environment if that is what you want, or fill a mirror by download with playbooks/mirror.yml"
             )
         return lock
 
