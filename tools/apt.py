@@ -36,7 +36,7 @@ def main() -> None:
     wanted = wanted_packages(LIST.read_text())
     if not shutil.which("dpkg-query") or not shutil.which("apt-get"):
         raise SystemExit(
-            f"wanted Debian or a relative of it, found no dpkg-query and apt-get: install the like of {' '.join(wanted)}"
+            f"wanted Debian or a relative of it, found no apt-get: install the like of {' '.join(wanted)}"
             " and run the stages one by one (`make help`)"
         )
     missing = missing_packages(wanted)

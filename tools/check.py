@@ -14,7 +14,7 @@ import sys
 from collections.abc import Iterable
 from pathlib import Path
 
-from stages import ROOT, Stage, run_stages, summary, total
+from tools.stages import ROOT, Stage, run_stages, summary, total
 
 REPORTS = ROOT / ".dev" / "reports"
 COLLECTION = "ansible_collections.stagecraft.gitops"
@@ -29,18 +29,15 @@ def pytest_stage(name: str, purpose: str) -> Stage:
 
 
 SET_UP = [
-    Stage("apt", "Debian packages that are missing", [[PYTHON, "tools/apt.py"]], required=True),
-    Stage("mirror", "everything that goes on a host, downloaded or built", [[PYTHON, "tools/mirror.py"]]),
+    Stage("apt", "Debian packages that are missing", [[PYTHON, "-m", "tools.apt"]], required=True),
+    Stage("mirror", "everything that goes on a host, downloaded or built", [[PYTHON, "-m", "tools.mirror"]]),
 ]
 LINT = [
     Stage("ruff", "Python style and format", [["ruff", "check", "."], ["ruff", "format", "--check", "."]]),
     Stage(
         "mypy",
         "types, strict",
-        [
-            ["mypy", "-p", f"{COLLECTION}.plugins", "-p", "tests"],
-            ["mypy", *sorted(map(str, Path("tools").glob("*.py")))],
-        ],
+        [["mypy", "-p", f"{COLLECTION}.plugins", "-p", "tests", "-p", "tools"]],
     ),
     Stage("imports", "dependencies point one way (import-linter)", [["lint-imports"]]),
     Stage(
@@ -53,20 +50,20 @@ LINT = [
         "documentation of the collection (antsibull-docs) and of the roles",
         [
             ["antsibull-docs", "lint-collection-docs", "--plugin-docs", "--validate-collection-refs=dependent", "."],
-            [PYTHON, "tools/role_readmes.py", "--check"],
+            [PYTHON, "-m", "tools.role_readmes", "--check"],
         ],
     ),
     Stage("changelog", "changelog fragments (antsibull-changelog)", [["antsibull-changelog", "lint"]]),
 ]
 SHIPPED = [
-    Stage("sanity", "ansible-test sanity on the built collection, no ignore entries", [[PYTHON, "tools/sanity.py"]]),
-    Stage("importer", "galaxy-importer on the built collection", [[PYTHON, "tools/importer.py"]]),
+    Stage("sanity", "ansible-test sanity on the built collection, no ignore entries", [[PYTHON, "-m", "tools.sanity"]]),
+    Stage("importer", "galaxy-importer on the built collection", [[PYTHON, "-m", "tools.importer"]]),
 ]
 TESTS = [
     pytest_stage("unit", "the engine and the project's rules, no I/O beyond a temporary directory"),
     pytest_stage("integration", "real servers and processes on loopback"),
 ]
-MOLECULE = [Stage("molecule", "the roles on sandbox hosts", [[PYTHON, "tools/scenarios.py"]])]
+MOLECULE = [Stage("molecule", "the roles on sandbox hosts", [[PYTHON, "-m", "tools.scenarios"]])]
 
 GROUPS = {
     "lint": LINT + SHIPPED,

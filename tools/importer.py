@@ -9,8 +9,8 @@ import os
 import subprocess
 import sys
 
-import package
-from package import ROOT
+from tools import package
+from tools.package import ROOT
 
 CONFIGURATION = """\
 [galaxy-importer]

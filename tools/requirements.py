@@ -32,7 +32,7 @@ def main() -> None:
     subprocess.run(install, cwd=REQUIREMENTS, check=True)
     # uv does not read pip's configuration: hand the index over, which no file of ours may name.
     answer = subprocess.run(
-        [sys.executable, "-m", "pip", "config", "get", "global.index-url"], capture_output=True, text=True
+        [sys.executable, "-m", "pip", "config", "get", "global.index-url"], check=False, capture_output=True, text=True
     )
     index = ["--default-index", answer.stdout.strip()] if answer.returncode == 0 else []
     for name, options in FILES.items():

@@ -3,9 +3,9 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
 """Run ``ansible-test sanity`` on the collection as it is shipped, also where its own downloads cannot be reached.
 
-ansible-test wants the real path of a collection to end in ``ansible_collections/NAMESPACE/NAME`` and bootstraps pip in its
-virtual environments by a script from a site of its own. Here it gets a home directory of its own under ``.dev/sanity`` with
-a stand-in for that script, which takes pip from the Python installation and the index that pip is configured for.
+ansible-test wants the real path of a collection to end in ``ansible_collections/NAMESPACE/NAME`` and bootstraps pip in
+its virtual environments by a script from a site of its own. Here it gets a home directory under ``.dev/sanity`` with a
+stand-in for that script, which takes pip from the Python installation and the index that pip is configured for.
 """
 
 from __future__ import annotations
@@ -19,7 +19,7 @@ import sys
 import tarfile
 from pathlib import Path
 
-import package
+from tools import package
 
 ROOT = Path(__file__).resolve().parent.parent
 WORK = ROOT / ".dev" / "sanity"
