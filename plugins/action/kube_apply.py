@@ -10,7 +10,11 @@ from typing import TYPE_CHECKING, Any
 import yaml
 from ansible_collections.stagecraft.gitops.plugins.plugin_utils._action import ArgumentSpec, ControllerAction
 from ansible_collections.stagecraft.gitops.plugins.plugin_utils.kube import apply
-from ansible_collections.stagecraft.gitops.plugins.plugin_utils.kube.access import API_ACCESS_OPTIONS, api_access
+from ansible_collections.stagecraft.gitops.plugins.plugin_utils.kube.access import (
+    API_ACCESS_OPTIONS,
+    API_ACCESS_VARIABLES,
+    api_access,
+)
 from ansible_collections.stagecraft.gitops.plugins.plugin_utils.kube.client import connect
 from ansible_collections.stagecraft.gitops.plugins.plugin_utils.kube.errors import ApiError, KubeconfigError, KubeError
 from ansible_collections.stagecraft.gitops.plugins.plugin_utils.ssh.errors import SshError
@@ -35,8 +39,9 @@ class ActionModule(ControllerAction):
     def act(self, options: dict[str, Any], task_vars: Mapping[str, Any]) -> dict[str, Any]:
         """Plan against the live objects; apply unless in check mode."""
         objects = apply.parse(options["manifests"])
+        access = api_access(options, self.variables(API_ACCESS_VARIABLES, task_vars), task_vars)
         try:
-            with connect(api_access(options, task_vars)) as client:
+            with connect(access) as client:
                 applier = apply.Applier(client, options["field_manager"], force=options["force"])
                 changes = applier.plan(objects)
                 if not self.check_mode:
