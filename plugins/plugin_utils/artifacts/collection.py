@@ -14,8 +14,8 @@ from .lock import Lock, LockedFile
 from .transport import Transport
 
 if TYPE_CHECKING:
-    from pathlib import Path
     from collections.abc import Iterable
+    from pathlib import Path
 
     from .catalogue import Entry
     from .progress import Progress

@@ -25,7 +25,7 @@ if TYPE_CHECKING:
 
     import requests
 
-_CHUNK = 1 << 18
+_CHUNK = 1 << 16  # what is lost at most when a server falls silent
 _TRANSIENT = (408, 425, 429, 500, 502, 503, 504)
 _CONTENT_RANGE = re.compile(r"bytes (?:(\d+)-\d+|\*)/(\d+|\*)")
 _DOCUMENT_LIMIT = 8 << 20
