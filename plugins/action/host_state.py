@@ -5,179 +5,118 @@
 
 from __future__ import annotations
 
-import dataclasses
 import shlex
 from collections.abc import Mapping
-from typing import TYPE_CHECKING, Any
+from importlib import import_module
+from typing import Any
 
-from ansible_collections.stagecraft.gitops.plugins.module_utils.host_state import options as host_options
-from ansible_collections.stagecraft.gitops.plugins.module_utils.host_state import room, spec
+from ansible_collections.stagecraft.gitops.plugins.module_utils.host_state import facts, room, spec
 from ansible_collections.stagecraft.gitops.plugins.module_utils.host_state.errors import HostStateError
-from ansible_collections.stagecraft.gitops.plugins.plugin_utils._action import ArgumentSpec, HostAction
-from ansible_collections.stagecraft.gitops.plugins.plugin_utils.artifacts.catalogue import Entry, load_catalogue
+from ansible_collections.stagecraft.gitops.plugins.module_utils.host_state.options import argument_spec
+from ansible_collections.stagecraft.gitops.plugins.plugin_utils._action import ArgumentSpec, HostAction, given, plain
+from ansible_collections.stagecraft.gitops.plugins.plugin_utils.artifacts.catalogue import load_catalogue
 from ansible_collections.stagecraft.gitops.plugins.plugin_utils.artifacts.errors import ArtifactError
-from ansible_collections.stagecraft.gitops.plugins.plugin_utils.artifacts.fetch import Fetched, fetch, plan_fetch
+from ansible_collections.stagecraft.gitops.plugins.plugin_utils.artifacts.fetch import Fetched, fetch
 from ansible_collections.stagecraft.gitops.plugins.plugin_utils.artifacts.lock import Lock
 from ansible_collections.stagecraft.gitops.plugins.plugin_utils.artifacts.source import Settings
+from ansible_collections.stagecraft.gitops.plugins.plugin_utils.host_state import wanted as artifacts
 from ansible_collections.stagecraft.gitops.plugins.plugin_utils.ssh.errors import SshError
 
-if TYPE_CHECKING:
-    from pathlib import Path
-
 MODULE = "stagecraft.gitops.host_state"
-ARCHITECTURES = ("amd64", "arm64")
-
-
-@dataclasses.dataclass
-class Wanted:
-    """The declared artefacts, resolved: entries and expected digests by "name/version" and architecture.
-
-    `unknown` says why there is no digest; `unpulled` are images whose digest only a pull can tell.
-    """
-
-    entries: dict[str, dict[str, Entry]] = dataclasses.field(default_factory=dict)
-    digests: dict[str, dict[str, dict[str, Any]]] = dataclasses.field(default_factory=dict)
-    origins: dict[str, str] = dataclasses.field(default_factory=dict)
-    unknown: dict[tuple[str, str], str] = dataclasses.field(default_factory=dict)
-    unpulled: dict[str, dict[str, Entry]] = dataclasses.field(default_factory=dict)
-
-    def expect(self, key: str, entry: Entry, sha256: str, size: int | None) -> None:
-        """Note what an artefact has to be on one architecture."""
-        expected = {"sha256": sha256, "size": size, "reference": entry.reference or None}
-        self.digests.setdefault(key, {})[entry.arch] = expected
-
-
-def complete(state: dict[str, Any], arch: str | None, wanted: Wanted) -> None:
-    """Resolve the artefacts of `state` in the catalogue; versions, stripping and members come from there when not given.
-
-    Raises HostStateError with every artefact that cannot be resolved.
-    """
-    problems = []
-    catalogue = load_catalogue()
-    for artifact in state.get("artifacts") or []:
-        try:
-            found = {
-                one: catalogue.resolve(artifact["name"], artifact["version"], one)
-                for one in ([arch] if arch else ARCHITECTURES)
-            }
-        except ArtifactError as error:
-            problems.append(str(error))
-            continue
-        entry = next(iter(found.values()))
-        artifact["version"] = entry.version
-        if artifact["install"] == "archive":
-            artifact["strip"] = entry.strip if artifact.get("strip") is None else artifact["strip"]
-            artifact["members"] = list(entry.members) if artifact.get("members") is None else artifact["members"]
-        if (artifact["install"] == "image") != (entry.kind == "image"):
-            problems.append(f"{entry}: install is {artifact['install']}, but the catalogue has it as {entry.kind}")
-        wanted.entries[f"{entry.name}/{entry.version}"] = found
-    if problems:
-        raise HostStateError("artifacts cannot be used:\n" + "\n".join(f"- {problem}" for problem in problems))
-
-
-def state_expectations(wanted: Wanted, settings: Settings, lock: Lock) -> None:
-    """Find the digests without downloading artefacts. What one architecture lacks is only told if the host is of that one."""
-    for key, entries in wanted.entries.items():
-        for arch, entry in entries.items():
-            try:
-                planned = plan_fetch([entry], settings.source, settings.cache, lock)[0]
-            except ArtifactError as error:
-                wanted.unknown[key, arch] = str(error)
-                continue
-            wanted.origins[entry.key] = planned.origin
-            if planned.sha256 is None:
-                wanted.unpulled.setdefault(key, {})[arch] = entry
-            else:
-                wanted.expect(key, entry, planned.sha256, planned.size)
-
-
-def given(value: Any) -> Any:
-    """Copy options without those that were not given (None), all the way down."""
-    if isinstance(value, Mapping):
-        return {key: given(item) for key, item in value.items() if item is not None}
-    return [given(item) for item in value] if isinstance(value, list) else value
-
-
-def megabytes(size: int | None) -> str:
-    """Words for a number of bytes, which may not be known."""
-    return "size unknown" if size is None else f"{size / 1e6:.1f} MB"
-
-
-def unpacked_size(path: Path) -> int:
-    """Bytes that an archive unpacks to: gzip says so at its end (below 4 GiB); others are taken as three times theirs."""
-    size = path.stat().st_size
-    with path.open("rb") as stream:
-        if stream.read(2) != b"\x1f\x8b":
-            return 3 * size
-        stream.seek(-4, 2)
-        return int.from_bytes(stream.read(4), "little")
+SSH_ENGINE = "ansible_collections.stagecraft.gitops.plugins.plugin_utils.ssh"
+# Variable by which the SSH engine takes a setting, and the option of Ansible's ssh connection that holds its value.
+CONNECTION_OPTIONS = {
+    "ansible_host": "host",
+    "ansible_port": "port",
+    "ansible_user": "remote_user",
+    "ansible_password": "password",
+    "ansible_private_key_file": "private_key_file",
+    "ansible_private_key": "private_key",
+    "ansible_private_key_passphrase": "private_key_passphrase",
+    "ansible_ssh_args": "ssh_args",
+    "ansible_ssh_common_args": "ssh_common_args",
+    "ansible_ssh_extra_args": "ssh_extra_args",
+    "ansible_host_key_checking": "host_key_checking",
+    "ansible_ssh_timeout": "timeout",
+}
 
 
 class ActionModule(HostAction):
     """Ask the host, fetch and push what it lacks, let it finish."""
 
     errors = (HostStateError, ArtifactError, SshError)
-    argument_spec = ArgumentSpec(options=host_options.argument_spec())
+    argument_spec = ArgumentSpec(options=argument_spec())
 
     def act(self, options: dict[str, Any], task_vars: Mapping[str, Any]) -> dict[str, Any]:
-        """One module run when the host has all artefacts; with a push before a second one when it lacks some."""
+        """Run the module once when the host has all artefacts; when it lacks some, push them and run it again."""
         state = given(options["state"])
-        arch = options.get("arch")
-        wanted = Wanted()
-        if state.get("artifacts"):
-            complete(state, arch, wanted)
         spec.parse(state)
-        settings = lock = None
-        if wanted.entries:
-            settings = Settings.from_options(options.get("artifact_source") or {})
-            lock = Lock.load(settings.lock, read_only=self.check_mode)
-            state_expectations(wanted, settings, lock)
-        arguments = given({"state": state, "arch": arch, "digests": wanted.digests})
+        if not state.get("artifacts"):
+            return self._without_disk(self.run_module(MODULE, given({**options, "state": state}), task_vars))
+        wanted = artifacts.resolve(state, options.get("arch"), load_catalogue())
+        settings = Settings.from_options(options.get("artifact_source") or {})
+        lock = Lock.load(settings.lock, read_only=self.check_mode)
+        artifacts.expect_all(wanted, settings, lock)
+        if wanted.unpulled and not self.check_mode:
+            artifacts.pull_unknown(wanted, options.get("arch") or self._host_arch(), settings, lock)
+        arguments = given({"state": state, "arch": options.get("arch"), "digests": wanted.digests})
         result = self.run_module(MODULE, arguments, task_vars)
         if result.get("failed"):
-            return self._explained(result, wanted)
-        if self.check_mode:
-            self._announce(result, wanted, "would fetch")
-            return result
-        if settings is None or lock is None or not result.get("needs"):
-            return result
-        fetched = self._fetch(result, wanted, settings, lock)
-        self._refuse_without_room(result, state, wanted, fetched)
-        pushed = self._push(fetched, task_vars)
-        announced = dict(result)
-        second = self.run_module(MODULE, arguments, task_vars)
-        if second.get("failed"):
-            return second
-        if second.get("needs"):
-            missing = ", ".join(need["key"] for need in second["needs"])
-            raise HostStateError(
-                f"artifacts were pushed, but the host still lacks {missing}; is something removing files from {spec.INCOMING}?"
+            result["msg"] = "\n- ".join([str(result.get("msg")), *wanted.reasons(str(result.get("msg")))])
+        elif self.check_mode:
+            self._announce(result, artifacts.announcements(wanted, result, "would fetch"))
+        elif result["needs"]:
+            result = self._push_and_finish(
+                result, wanted, settings=settings, lock=lock, arguments=arguments, task_vars=task_vars
             )
-        second["needs"] = announced["needs"]
-        self._announce(second, wanted, "fetch")
-        second["pushed"] = pushed
-        return second
+        return self._without_disk(result)
 
-    @staticmethod
-    def _explained(result: dict[str, Any], wanted: Wanted) -> dict[str, Any]:
-        """Add to the module's message why the controller knows no digest."""
-        reasons = dict.fromkeys(wanted.unknown.values())
-        if reasons and "no checksum is known" in str(result.get("msg")):
-            result["msg"] = "\n".join([str(result["msg"]), *(f"- {reason}" for reason in reasons)])
+    def _push_and_finish(
+        self,
+        first: dict[str, Any],
+        wanted: artifacts.Wanted,
+        *,
+        settings: Settings,
+        lock: Lock,
+        arguments: Mapping[str, Any],
+        task_vars: Mapping[str, Any],
+    ) -> dict[str, Any]:
+        entries = {need["key"]: wanted.entries[need["key"]][need["arch"]] for need in first["needs"]}
+        done = fetch(entries.values(), settings.source, settings.cache, lock, jobs=settings.jobs)
+        fetched = {key: done[entry.key] for key, entry in entries.items()}
+        loads = artifacts.loads(arguments["state"]["artifacts"], fetched)
+        short = room.shortages(loads, first["disk"])
+        if short:
+            sizes = ", ".join(f"{load.key} ({artifacts.megabytes(load.size)})" for load in loads)
+            raise HostStateError(
+                f"no room for artefacts on the host, nothing was pushed: {'; '.join(short)}. "
+                f"To be pushed were {sizes}. Free some space or enlarge the disk, then run again."
+            )
+        pushed = self._push(fetched, task_vars)
+        result = self.run_module(MODULE, arguments, task_vars)
+        if result.get("failed"):
+            return result
+        if result["needs"]:
+            missing = ", ".join(need["key"] for need in result["needs"])
+            raise HostStateError(
+                f"artefacts were pushed, but the host still lacks {missing}; "
+                f"does something remove files from {spec.INCOMING} there?"
+            )
+        result["needs"] = first["needs"]
+        self._announce(result, artifacts.announcements(wanted, result, "fetch"))
+        result["pushed"] = pushed
         return result
 
     @staticmethod
-    def _announce(result: dict[str, Any], wanted: Wanted, verb: str) -> None:
+    def _without_disk(result: dict[str, Any]) -> dict[str, Any]:
+        result.pop("disk", None)
+        return result
+
+    @staticmethod
+    def _announce(result: dict[str, Any], fetches: list[dict[str, str]]) -> None:
         """Put what has to be fetched in front of the plan and the diff."""
-        fetches = []
-        for need in result.get("needs", []):
-            origin = wanted.origins.get(f"{need['key']}/{need['arch']}", "")
-            after = f"{verb} {megabytes(need['size'])} from {origin}"
-            fetches.append(
-                {"kind": "fetch", "target": need["key"], "action": "fetch", "before": need["reason"], "after": after}
-            )
-        result["plan"] = fetches + result.get("plan", [])
-        result["diff"] = [
+        result["plan"] = fetches + result["plan"]
+        texts = [
             {
                 "before_header": f"fetch {entry['target']}",
                 "after_header": f"fetch {entry['target']}",
@@ -185,30 +124,12 @@ class ActionModule(HostAction):
                 "after": entry["after"] + "\n",
             }
             for entry in fetches
-        ] + result.get("diff", [])
+        ]
+        result["diff"] = texts + result.get("diff", [])
 
-    def _fetch(self, result: Mapping[str, Any], wanted: Wanted, settings: Settings, lock: Lock) -> dict[str, Fetched]:
-        entries = [wanted.entries[need["key"]][need["arch"]] for need in result["needs"]]
-        fetched = fetch(entries, settings.source, settings.cache, lock, jobs=settings.jobs)
-        return {need["key"]: fetched[entry.key] for need, entry in zip(result["needs"], entries, strict=True)}
-
-    def _refuse_without_room(
-        self, result: Mapping[str, Any], state: Mapping[str, Any], wanted: Wanted, fetched: Mapping[str, Fetched]
-    ) -> None:
-        loads = []
-        for artifact in state["artifacts"]:
-            key = f"{artifact['name']}/{artifact['version']}"
-            if key in fetched:
-                file = fetched[key]
-                unpacked = unpacked_size(file.path) if artifact["install"] == "archive" else 0
-                loads.append(room.Load(key, artifact["install"], file.size, unpacked, artifact.get("directory")))
-        short = room.shortages(loads, result["disk"])
-        if short:
-            names = ", ".join(f"{load.key} ({megabytes(load.size)})" for load in loads)
-            raise HostStateError(
-                f"no room for artefacts on the host, nothing was pushed: {'; '.join(short)}. Wanted were {names}. "
-                "Free some space or enlarge the disk and run again."
-            )
+    def _host_arch(self) -> str:
+        answer = self._low_level_execute_command("uname -m", sudoable=False)
+        return facts.architecture(str(answer["stdout"]).strip())
 
     # -- pushing ---------------------------------------------------------------------------------------------------
 
@@ -219,43 +140,54 @@ class ActionModule(HostAction):
             try:
                 return self._push_by_sftp(files, task_vars)
             except ImportError as error:
-                self._display.vv(f"paramiko is not there ({error}): pushing by Ansible's own transfer")
+                self._display.vv(f"pushing by Ansible's own transfer, for paramiko cannot be used: {error}")
         return self._push_by_ansible(files)
 
     def _push_by_sftp(self, files: Mapping[str, Fetched], task_vars: Mapping[str, Any]) -> dict[str, int]:
-        # Imported here, for paramiko costs a quarter of a second and most runs push nothing.
-        from ansible_collections.stagecraft.gitops.plugins.plugin_utils.ssh.connection import connect, privilege
-        from ansible_collections.stagecraft.gitops.plugins.plugin_utils.ssh.inventory import target_from_vars
-        from ansible_collections.stagecraft.gitops.plugins.plugin_utils.ssh.transfer import Push, push_files
-
-        target = target_from_vars(task_vars)
-        pushes = [Push(file.path, f"{spec.INCOMING}/{sha256}", sha256, 0o600) for sha256, file in files.items()]
-        client = connect(target)
+        # paramiko costs a quarter of a second and most runs push nothing, so it is not imported above.
+        connection = import_module(f"{SSH_ENGINE}.connection")
+        transfer = import_module(f"{SSH_ENGINE}.transfer")
+        target = import_module(f"{SSH_ENGINE}.target").target_from_vars(
+            self._connection_variables(task_vars), become=bool(self._play_context.become)
+        )
+        pushes = [transfer.Push(file.path, f"{spec.INCOMING}/{sha}", sha, 0o600) for sha, file in files.items()]
+        client = connection.connect(target)
         try:
-            done = push_files(client, pushes, rights=privilege(client, target))
+            done = transfer.push_files(client, pushes, rights=connection.privilege(client, target))
         finally:
             client.close()
         return {"files": sum(1 for item in done if item.sent), "bytes": sum(item.sent for item in done)}
+
+    def _connection_variables(self, task_vars: Mapping[str, Any]) -> dict[str, Any]:
+        """Tell how Ansible's own connection reaches this host: variables, ansible.cfg and command line together."""
+        variables: dict[str, Any] = {"inventory_hostname": plain(task_vars.get("inventory_hostname"))}
+        for variable, option in CONNECTION_OPTIONS.items():
+            variables[variable] = plain(self._connection.get_option(option))
+        become = self._connection.become
+        if self._play_context.become and become is not None:
+            variables["ansible_become_method"] = become.name
+            variables["ansible_become_user"] = plain(become.get_option("become_user")) or "root"
+            variables["ansible_become_password"] = plain(become.get_option("become_pass"))
+        if "stagecraft_ssh_agent" in task_vars:
+            variables["stagecraft_ssh_agent"] = plain(self._templar.template(task_vars["stagecraft_ssh_agent"]))
+        known: dict[str, Any] = given(variables)
+        return known
 
     def _push_by_ansible(self, files: Mapping[str, Fetched]) -> dict[str, int]:
         temporary = self._make_tmp_path()
         try:
             for sha256, file in files.items():
                 arrived = self._transfer_file(str(file.path), self._connection._shell.join_path(temporary, sha256))
-                self._fixup_perms2((temporary, arrived), execute=False)
                 target = f"{spec.INCOMING}/{sha256}"
-                command = " && ".join(
-                    [
-                        f"mkdir -p {shlex.quote(spec.INCOMING)}",
-                        f"cp {shlex.quote(arrived)} {shlex.quote(target + '.part')}",
-                        f"mv -f {shlex.quote(target + '.part')} {shlex.quote(target)}",
-                    ]
+                command = (
+                    f"mkdir -p {shlex.quote(spec.INCOMING)} && cp {shlex.quote(arrived)} {shlex.quote(target)}.part"
+                    f" && mv -f {shlex.quote(target)}.part {shlex.quote(target)}"
                 )
+                self._fixup_perms2((temporary, arrived), execute=False)
                 done = self._low_level_execute_command(command)
                 if done["rc"] != 0:
-                    raise HostStateError(
-                        f"{file.path.name} could not be put to {target} on the host: {done['stderr'] or done['stdout']}"
-                    )
+                    said = done["stderr"] or done["stdout"]
+                    raise HostStateError(f"{file.path.name} could not be put to {target} on the host: {said}")
         finally:
             self._remove_tmp_path(temporary)
         return {"files": len(files), "bytes": sum(file.size for file in files.values())}

@@ -45,6 +45,13 @@ def plain(value: Any) -> Any:
     return value
 
 
+def given(value: Any) -> Any:
+    """Return a copy of options without those that were not given (None), all the way down."""
+    if isinstance(value, Mapping):
+        return {key: given(item) for key, item in value.items() if item is not None}
+    return [given(item) for item in value] if isinstance(value, list) else value
+
+
 class EngineAction(ActionBase):  # type: ignore[misc]  # ansible-core has no type information
     """An action that is a thin front of an engine.
 

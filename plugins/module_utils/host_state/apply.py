@@ -161,7 +161,8 @@ class Applier:
         except OSError as error:
             _device, free = self.system.free_bytes(artifact.base)
             raise HostStateError(
-                f"artifact {artifact.key} cannot be installed in {artifact.base}: {error.strerror or error}; {free} bytes free"
+                f"artifact {artifact.key} cannot be installed in {artifact.base}: {error.strerror or error}; "
+                f"{free} bytes are free there"
             ) from error
 
     def _systemd(self, _change: Change) -> None:

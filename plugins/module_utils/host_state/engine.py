@@ -147,7 +147,7 @@ def _refresh_stamps(system: System, spec: Spec, seen: Observed) -> None:
 
 
 def engine_result(options: Mapping[str, Any], check: bool) -> dict[str, Any]:
-    """What the module calls: checked options in, result out, on the host that this runs on."""
+    """Tell what the module calls: checked options in, result out, on the host that this runs on."""
     system = System()
     found = facts.architecture(os.uname().machine)
     if options.get("arch") and options["arch"] != found:

@@ -20,7 +20,7 @@ def architecture(machine: str) -> str:
 
 
 def parse_os_release(text: str) -> dict[str, str]:
-    """The variables of os-release, quotes removed."""
+    """Return the variables of os-release, quotes removed."""
     values = {}
     for line in text.splitlines():
         key, equals, value = line.partition("=")

@@ -6,7 +6,7 @@
 from __future__ import annotations
 
 import json
-from typing import TYPE_CHECKING, Optional
+from typing import TYPE_CHECKING
 
 from .errors import HostStateError
 from .spec import IMAGES_RECORD
@@ -20,7 +20,7 @@ IMPORT_SECONDS = 600.0
 
 
 def listed(system: System, ctr: str, namespace: str) -> frozenset[str] | None:
-    """References in a namespace of containerd; None when containerd does not answer."""
+    """Return references in a namespace of containerd; None when containerd does not answer."""
     if system.stat(ctr) is None:
         return None
     done = system.query([ctr, "-n", namespace, "images", "ls", "-q"], timeout=20.0)

@@ -5,7 +5,7 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Optional
+from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -14,7 +14,7 @@ if TYPE_CHECKING:
 
 
 def sysctl_path(key: str) -> str:
-    """File of a sysctl key below /proc/sys; as in sysctl.d(5), the first separator says which of `.` and `/` separates."""
+    """Return the file of a sysctl key; as in sysctl.d(5), the first of `.` and `/` in it is the separator."""
     dot, slash = key.find("."), key.find("/")
     if slash == -1 or (dot != -1 and dot < slash):
         key = key.translate(str.maketrans("./", "/."))

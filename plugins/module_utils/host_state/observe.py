@@ -7,16 +7,18 @@ from __future__ import annotations
 
 import stat
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, Any, Optional
+from typing import TYPE_CHECKING, Any
 
 from . import facts as host_facts
 from . import images, kernel, packages, store, swap, systemd
+from .packages import PackageState
 from .spec import PENDING, STATE_DIR, STORE, Spec
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
     from .system import System
+    from .systemd import UnitStatus
 
 RELOAD_MARKER = "daemon-reload"
 CONTENT_LIMIT = 16 << 20
@@ -52,9 +54,9 @@ class Observed:
     sysctl: Mapping[str, str | None] = field(default_factory=dict)
     swap_active: tuple[str, ...] = ()
     fstab: str | None = None
-    packages: packages.PackageState = packages.PackageState()
+    packages: PackageState = field(default_factory=PackageState)
     systemd: bool = False
-    units: Mapping[str, systemd.UnitStatus] = field(default_factory=dict)
+    units: Mapping[str, UnitStatus] = field(default_factory=dict)
     resolved: Mapping[str, str] = field(default_factory=dict)
     pending: Mapping[str, str] = field(default_factory=dict)
     facts: Mapping[str, Any] = field(default_factory=dict)
@@ -62,7 +64,7 @@ class Observed:
 
 
 def observe_entry(system: System, path: str, follow: bool = False) -> Entry:
-    """What is at a path; `follow` looks through a link (for directories)."""
+    """Tell what is at a path; `follow` looks through a link (for directories)."""
     found = system.stat(path) if follow else system.lstat(path)
     if found is None:
         return ABSENT
@@ -86,11 +88,11 @@ def _entries(system: System, spec: Spec) -> dict[str, Entry]:
 
 def _ids(system: System, spec: Spec) -> dict[tuple[str, str], int | None]:
     ids: dict[tuple[str, str], int | None] = {}
-    for holder in (*spec.directories, *spec.all_files):
-        if ("user", holder.owner) not in ids:
-            ids["user", holder.owner] = system.uid(holder.owner)
-        if ("group", holder.group) not in ids:
-            ids["group", holder.group] = system.gid(holder.group)
+    owners = [(directory.owner, directory.group) for directory in spec.directories]
+    owners += [(file.owner, file.group) for file in spec.all_files]
+    for user, group in dict.fromkeys(owners):
+        ids["user", user] = system.uid(user)
+        ids["group", group] = system.gid(group)
     return ids
 
 

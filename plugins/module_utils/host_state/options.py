@@ -19,7 +19,7 @@ _NAMES: dict[str, Any] = {"type": "list", "elements": "str", "default": []}
 
 
 def argument_spec() -> dict[str, Any]:
-    """A fresh argument spec, as AnsibleModule takes it."""
+    """Return a fresh argument spec, as AnsibleModule takes it."""
     state: dict[str, Any] = {
         "directories": {
             "type": "list",
@@ -96,7 +96,7 @@ def argument_spec() -> dict[str, Any]:
 
 
 def without_contents(options: Mapping[str, Any]) -> dict[str, Any]:
-    """The options as they may be shown: content of sensitive files left out."""
+    """Return the options as they may be shown: content of sensitive files left out."""
     state = dict(options.get("state") or {})
     files = state.get("files")
     if isinstance(files, (list, tuple)):

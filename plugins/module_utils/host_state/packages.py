@@ -6,7 +6,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Optional
+from typing import TYPE_CHECKING
 
 from .errors import HostStateError
 
@@ -71,7 +71,10 @@ def parse_dpkg_status(text: str) -> tuple[dict[str, str], set[str], bool]:
 
 
 def observe_packages(system: System, wanted: Sequence[str]) -> PackageState:
-    """Which of the wanted packages (`name` or `name=version`) are missing; one read of dpkg's status, or one `rpm -q`."""
+    """Find which of the wanted packages (`name` or `name=version`) are missing.
+
+    Reads dpkg's status once, or runs `rpm -q` once.
+    """
     if not wanted:
         return PackageState()
     status = system.read_text(DPKG_STATUS)

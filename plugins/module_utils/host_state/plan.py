@@ -11,7 +11,7 @@ enable → restart, reload, start → images → old versions.
 from __future__ import annotations
 
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, Any, Optional
+from typing import TYPE_CHECKING, Any
 
 from . import swap
 from .images import record_key
@@ -44,7 +44,7 @@ class Change:
     texts: tuple[str, str] | None = field(default=None, repr=False, compare=False)
 
     def public(self) -> dict[str, str]:
-        """The form that is returned to Ansible."""
+        """Return the form that is returned to Ansible."""
         return {
             "kind": self.kind,
             "target": self.target,
@@ -84,6 +84,7 @@ class Plan:
 
     @property
     def empty(self) -> bool:
+        """Say whether there is nothing to do."""
         return not self.changes
 
 
@@ -193,7 +194,8 @@ class _Planner:
             found = self.seen.sysctl.get(key)
             if found is None and not self.seen.missing_modules:
                 self.unmet.append(
-                    f"sysctl {key}: this kernel has no such key; load the module that brings it (kernel_modules) or leave it out"
+                    f"sysctl {key}: this kernel has no such key; load the module that brings it (kernel_modules) "
+                    "or leave it out"
                 )
             if found != value:
                 changes.append(Change("sysctl", key, "set", "absent" if found is None else found, value, (key, value)))
@@ -219,7 +221,8 @@ class _Planner:
             return []
         if state.manager == "none":
             self.unmet.append(
-                f"packages {' '.join(state.missing)} are missing and the host has none of apt, dnf, zypper to install them"
+                f"packages {' '.join(state.missing)} are missing and the host has none of apt, dnf, zypper "
+                "to install them"
             )
         return [Change("packages", " ".join(state.missing), "install", "missing", "installed", state)]
 
@@ -328,9 +331,12 @@ class _Planner:
         return [Change("unit", unit.name, "enable", status.enabled or "absent", "enabled", unit)]
 
     def provided(self, unit: Unit) -> bool:
+        return self.has_file(unit) or bool(self.seen.packages.missing)
+
+    def has_file(self, unit: Unit) -> bool:
         names = {file.path.rsplit("/", 1)[-1] for file in self.spec.files if file.is_unit_file and not file.absent}
         template = unit.name.split("@", 1)[0] + "@." + unit.name.rsplit(".", 1)[-1] if "@" in unit.name else unit.name
-        return unit.name in names or template in names or bool(self.seen.packages.missing)
+        return unit.name in names or template in names
 
     def starts(self, unit: Unit) -> list[Change]:
         status = self.seen.units.get(unit.name, UnitStatus())
@@ -415,12 +421,15 @@ class _Planner:
 
     def settled(self, changes: tuple[Change, ...]) -> tuple[str, ...]:
         busy = {change.target for change in changes if change.kind == "unit"}
-        if self.seen.packages.missing or not self.seen.systemd:
+        if not self.seen.systemd:
             return ()
+        # a package that is installed now may start its unit before our files are there: the next run restarts that one
         return tuple(
             unit.name
             for unit in self.spec.all_units
-            if unit.name not in busy and (unit.name in self.seen.pending or unit.name in self.notified)
+            if unit.name not in busy
+            and (unit.name in self.seen.pending or unit.name in self.notified)
+            and (self.has_file(unit) or not self.seen.packages.missing)
         )
 
 

@@ -9,7 +9,7 @@ import hashlib
 import re
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
-from typing import Any, Optional
+from typing import Any
 
 from .errors import ProblemsError
 
@@ -186,16 +186,13 @@ class Spec:
     def all_units(self) -> tuple[Unit, ...]:
         """Declared units, then those that are only notified (restarted when active, else left alone)."""
         known = {unit.name for unit in self.units}
-        implied: dict[str, Unit] = {}
-        for holder in (*self.files, *self.artifacts):
-            for name in holder.notify:
-                if name not in known:
-                    implied[name] = Unit(name)
-        return (*self.units, *implied.values())
+        notified = [name for file in self.files for name in file.notify]
+        notified += [name for artifact in self.artifacts for name in artifact.notify]
+        return (*self.units, *(Unit(name) for name in dict.fromkeys(notified) if name not in known))
 
 
 def sysctl_text(values: Mapping[str, str]) -> str:
-    """The content of a sysctl.d file."""
+    """Return the content of a sysctl.d file."""
     return "".join(f"{key} = {value}\n" for key, value in sorted(values.items()))
 
 
@@ -453,9 +450,11 @@ def _units(state: Mapping[str, Any], problems: list[str]) -> list[Unit]:
 
 def _names(state: Mapping[str, Any], key: str, pattern: re.Pattern[str], problems: list[str]) -> tuple[str, ...]:
     names = _list(state, key, problems)
-    for name in names:
-        if not isinstance(name, str) or not pattern.match(name):
-            problems.append(f"{key} holds {name!r}, which is no name of that kind")
+    problems += [
+        f"{key} holds {name!r}, which is no name of that kind"
+        for name in names
+        if not isinstance(name, str) or not pattern.match(name)
+    ]
     return tuple(dict.fromkeys(str(name) for name in names))
 
 
@@ -494,8 +493,8 @@ def _duplicates(spec: Spec, problems: list[str]) -> None:
         ("units", [unit.name for unit in spec.units]),
         ("artifacts", [artifact.place for artifact in spec.artifacts]),
     ):
-        for name in sorted({name for name in names if names.count(name) > 1}):
-            problems.append(f"{kind}: {name} is declared more than once")
+        repeated = sorted({name for name in names if names.count(name) > 1})
+        problems += [f"{kind}: {name} is declared more than once" for name in repeated]
 
 
 STATE_OPTIONS = (

@@ -13,7 +13,7 @@ import json
 import os
 import stat
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, Any, Optional
+from typing import TYPE_CHECKING, Any
 
 from . import archive
 from .errors import HostStateError
@@ -73,7 +73,7 @@ def _same_stat(entry: Mapping[str, Any], found: os.stat_result) -> bool:
 
 
 def read_stamp(system: System, artifact: Artifact) -> dict[str, Any] | None:
-    """The stamp of an artefact; None when absent, damaged or of another layout."""
+    """Return the stamp of an artefact; None when absent, damaged or of another layout."""
     try:
         stamp = json.loads(system.read(artifact.stamp) or b"null")
     except ValueError:
@@ -157,8 +157,8 @@ def check_incoming(system: System, artifact: Artifact, sha256: str) -> None:
     if actual != sha256:
         system.unlink(path)
         raise HostStateError(
-            f"artifact {artifact.key} was refused and removed, nothing was installed: the pushed file has sha256 {actual} "
-            f"({found.st_size} bytes), wanted {sha256}; check the mirror or cache it comes from and run again"
+            f"artifact {artifact.key} was refused and removed, nothing was installed: the pushed file has sha256 "
+            f"{actual} ({found.st_size} bytes), wanted {sha256}; check the mirror or cache it comes from and run again"
         )
 
 

@@ -14,7 +14,7 @@ def active_devices(proc_swaps: str) -> tuple[str, ...]:
 
 
 def device_path(device: str) -> str:
-    r"""A path as /proc/swaps writes it (blanks as \040), as a path."""
+    r"""Return a path as /proc/swaps writes it (blanks as \040), as a path."""
     text = device
     for code, char in (("\\040", " "), ("\\011", "\t"), ("\\012", "\n"), ("\\134", "\\")):
         text = text.replace(code, char)
@@ -27,10 +27,10 @@ def _is_swap_line(line: str) -> bool:
 
 
 def swap_lines(fstab: str) -> tuple[str, ...]:
-    """The lines that would turn swap on at boot."""
+    """Return the lines that would turn swap on at boot."""
     return tuple(line for line in fstab.split("\n") if _is_swap_line(line))
 
 
 def without_swap(fstab: str) -> str:
-    """The same text with "# " before each swap line; nothing else differs, line ends included."""
+    """Return the same text with "# " before each swap line; nothing else differs, line ends included."""
     return "\n".join("# " + line if _is_swap_line(line) else line for line in fstab.split("\n"))

@@ -5,6 +5,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import errno
 import grp
 import hashlib
@@ -15,7 +16,7 @@ import stat
 import subprocess
 import time
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Callable, Optional, Protocol
+from typing import TYPE_CHECKING, Callable, Protocol
 
 from .errors import HostStateError
 
@@ -44,7 +45,9 @@ class Completed:
 class Runner(Protocol):
     """Runs a command given as argv; never raises for a return code."""
 
-    def __call__(self, argv: Sequence[str], env: Mapping[str, str], timeout: float) -> Completed: ...
+    def __call__(self, argv: Sequence[str], env: Mapping[str, str], timeout: float) -> Completed:
+        """Run `argv` with `env` added to the environment; `timeout` in seconds."""
+        raise NotImplementedError
 
 
 def run_command(argv: Sequence[str], env: Mapping[str, str], timeout: float) -> Completed:
@@ -81,11 +84,11 @@ class System:
     # -- reading ---------------------------------------------------------------------------------------------------
 
     def path(self, path: str) -> str:
-        """The real path of a host path."""
+        """Return the real path of a host path."""
         return self.root + path if self.root else path
 
     def read(self, path: str) -> bytes | None:
-        """A file's bytes; None when there is no such file."""
+        """Return a file's bytes; None when there is no such file."""
         try:
             with open(self.path(path), "rb") as stream:
                 return stream.read()
@@ -93,7 +96,7 @@ class System:
             return None
 
     def read_text(self, path: str) -> str | None:
-        """A file's text; None when there is no such file or it may not be read."""
+        """Return a file's text; None when there is no such file or it may not be read."""
         try:
             data = self.read(path)
         except OSError:
@@ -101,14 +104,14 @@ class System:
         return None if data is None else data.decode("utf-8", "replace")
 
     def lstat(self, path: str) -> os.stat_result | None:
-        """The entry itself, links not followed; None when absent."""
+        """Return the entry itself, links not followed; None when absent."""
         try:
             return os.lstat(self.path(path))
         except (FileNotFoundError, NotADirectoryError):
             return None
 
     def stat(self, path: str) -> os.stat_result | None:
-        """The entry that a path leads to; None when absent or a dangling link."""
+        """Return the entry that a path leads to; None when absent or a dangling link."""
         try:
             return os.stat(self.path(self.resolve(path)))
         except (FileNotFoundError, NotADirectoryError):
@@ -129,7 +132,7 @@ class System:
             return []
 
     def resolve(self, path: str) -> str:
-        """The host path that `path` leads to, links followed within the root; dangling ends stay as they are."""
+        """Return the host path that `path` leads to, links followed within the root; dangling ends stay as they are."""
         if not self.root:
             return os.path.realpath(path)
         done: list[str] = []
@@ -163,7 +166,7 @@ class System:
                 digest.update(chunk)
 
     def uid(self, name: str) -> int | None:
-        """Number of a user name (or of digits); None when there is no such user."""
+        """Return number of a user name (or of digits); None when there is no such user."""
         if name.isdigit():
             return int(name)
         try:
@@ -172,7 +175,7 @@ class System:
             return None
 
     def gid(self, name: str) -> int | None:
-        """Number of a group name (or of digits); None when there is no such group."""
+        """Return number of a group name (or of digits); None when there is no such group."""
         if name.isdigit():
             return int(name)
         try:
@@ -181,7 +184,7 @@ class System:
             return None
 
     def existing_parent(self, path: str) -> str:
-        """The path itself or its nearest ancestor that exists."""
+        """Return the path itself or its nearest ancestor that exists."""
         while self.stat(path) is None and path != "/":
             path = os.path.dirname(path)
         return path
@@ -304,10 +307,8 @@ class System:
         self.sync_directory(os.path.dirname(path))
 
     def _remove_quietly(self, path: str) -> None:
-        try:
+        with contextlib.suppress(FileNotFoundError):
             os.unlink(self.path(path))
-        except FileNotFoundError:
-            pass
 
     def remove_tree(self, path: str) -> None:
         """Remove a directory with all it holds; nothing to do when it is gone."""

@@ -6,7 +6,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Optional
+from typing import TYPE_CHECKING
 
 from .errors import HostStateError
 
@@ -37,11 +37,8 @@ class UnitStatus:
 
     @property
     def exists(self) -> bool:
+        """Say whether systemd knows a file for it."""
         return self.load not in ("not-found", "")
-
-    @property
-    def is_active(self) -> bool:
-        return self.active in ("active", "reloading")
 
 
 def is_running(system: System) -> bool:
@@ -50,7 +47,7 @@ def is_running(system: System) -> bool:
 
 
 def parse_show(text: str) -> list[dict[str, str]]:
-    """The blocks of `systemctl show`, one per unit asked for, in order."""
+    """Return the blocks of `systemctl show`, one per unit asked for, in order."""
     blocks: list[dict[str, str]] = []
     for block in text.split("\n\n"):
         values = dict(line.split("=", 1) for line in block.splitlines() if "=" in line)
@@ -95,7 +92,7 @@ def control(system: System, verb: str, names: Iterable[str], timeout: float = 30
 
 
 def journal_tail(system: System, unit: str) -> str:
-    """The last lines that a unit logged, for a message."""
+    """Return the last lines that a unit logged, for a message."""
     done = system.query(["journalctl", "-u", unit, "-n", str(JOURNAL_LINES), "--no-pager", "-o", "cat"])
     text = done.stdout.strip() if done.rc == 0 else f"(journal not readable: {done.output})"
     return f"last lines of journalctl -u {unit}:\n{text or '(nothing logged)'}"
@@ -118,8 +115,8 @@ def wait_active(system: System, units: Sequence[Unit]) -> list[str]:
             if over or found.active == "failed":
                 limit = f" within {waiting[name].start_timeout:.0f} s" if over else ""
                 problems.append(
-                    f"{name} did not become active{limit}: it is {found.active} ({found.sub}, result {found.result or '?'})"
-                    f"\n{journal_tail(system, name)}"
+                    f"{name} did not become active{limit}: it is {found.active} ({found.sub}, "
+                    f"result {found.result or 'unknown'})\n{journal_tail(system, name)}"
                 )
                 del waiting[name]
         if waiting:

@@ -189,7 +189,7 @@ class FakeHost:
             unit = data["units"].setdefault(name, {"active": "inactive", "runs": 0})
             if verb in ("start", "restart", "reload-or-restart", "enable") and self._unit_file(name) is None:
                 return Completed(5, "", f"Unit {name} not found.")
-            if verb == "start" and unit["active"] != "active" or verb == "restart":
+            if (verb == "start" and unit["active"] != "active") or verb == "restart":
                 self._launch(data, name)
             elif verb == "reload-or-restart":
                 unit["reloads"] = unit.get("reloads", 0) + 1
@@ -243,7 +243,7 @@ class FakeHost:
             data["updated"] = data.get("updated", 0) + 1
             data["available"] = sorted({*data["available"], *data.get("after_update", [])})
             return Completed(0, "", "")
-        names = [word for word in words[words.index("Dpkg::Options::=--force-confold") + 1 :]]
+        names = list(words[words.index("Dpkg::Options::=--force-confold") + 1 :])
         for name in names:
             if name not in data["available"]:
                 return Completed(100, "", f"E: Unable to locate package {name}")
@@ -279,7 +279,7 @@ class FakeHost:
 
 
 def tar_of(files: Mapping[str, str | bytes], mode: int = 0o755) -> bytes:
-    """A tar.gz with these members."""
+    """Return a tar.gz with these members."""
     buffer = io.BytesIO()
     with tarfile.open(fileobj=buffer, mode="w:gz") as tar:
         for name, content in files.items():
@@ -291,5 +291,5 @@ def tar_of(files: Mapping[str, str | bytes], mode: int = 0o755) -> bytes:
 
 
 def digest(data: bytes, reference: str | None = None) -> dict[str, Any]:
-    """The table of digests for one artefact."""
+    """Return the table of digests for one artefact."""
     return {ARCH: {"sha256": hashlib.sha256(data).hexdigest(), "size": len(data), "reference": reference}}

@@ -6,14 +6,16 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Mapping
-from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import pytest
 from ansible_collections.stagecraft.gitops.plugins.module_utils.host_state import errors, store
 
 from .fake_host import ARCH, FakeHost, digest, tar_of
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+    from pathlib import Path
 
 BINARY = b"#!kubelet 1"
 ARCHIVE = tar_of({"./bin/containerd": "containerd 1", "./bin/ctr": "ctr 1"})
@@ -193,7 +195,7 @@ def _run_killed_at(host: FakeHost, step: int, state: Mapping[str, Any], digests:
 
         try:
             host.apply(state, digests, hook=hook)
-        except BaseException:
+        except BaseException:  # noqa: BLE001 - the child must never return into pytest
             os._exit(3)
         os._exit(0)
     status = os.waitstatus_to_exitcode(os.waitpid(child, 0)[1])
