@@ -101,7 +101,9 @@ def main() -> int:
         parser.error(f"wanted stages out of {', '.join(choices)}, found {', '.join(unknown)}")
     REPORTS.mkdir(parents=True, exist_ok=True)
     outcomes = run_stages(select(arguments.stages), environment())
-    print(f"\n{summary(outcomes)}\n\n{total(outcomes)}", flush=True)
+    print(f"\n{summary(outcomes)}", flush=True)
+    if any(outcome.stage.report for outcome in outcomes):
+        print(f"\n{total(outcomes)}", flush=True)
     return 0 if all(outcome.ok for outcome in outcomes) else 1
 
 

@@ -1,0 +1,84 @@
+# Copyright (c) 2026 The stagecraft.gitops contributors
+# GNU General Public License v3.0+ (see COPYING or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""Make throw-away hosts on this machine and turn them into a cluster, twice: the second run must change nothing."""
+
+from __future__ import annotations
+
+import argparse
+import os
+import re
+import sys
+from collections.abc import Mapping
+
+from tools.check import SET_UP, environment
+from tools.stages import ROOT, Outcome, Stage, run_stage, run_stages, summary
+
+INVENTORY = "inventories/sandbox"
+SET_UP_PRODUCTION = ["ansible-playbook", "-i", INVENTORY, "playbooks/setup-production.yml"]
+HOSTS = ["ansible-playbook", "playbooks/sandbox.yml"]
+AGAIN = "again"
+RECAP = re.compile(r"^(\S+)\s+: ok=\d+\s+changed=(\d+)\s+unreachable=(\d+)\s+failed=(\d+)", re.MULTILINE)
+
+
+def changed_hosts(output: str) -> dict[str, int]:
+    """Return how many tasks changed each host, from ansible-playbook's recap; unchanged hosts left out."""
+    return {host: int(changed) for host, changed, _unreachable, _failed in RECAP.findall(output) if int(changed)}
+
+
+def run_again(stage: Stage, environment: Mapping[str, str]) -> Outcome:
+    """Run a stage; for the second set-up also read its recap, and fail it where something changed."""
+    if stage.name != AGAIN:
+        return run_stage(stage, environment)
+    log = ROOT / ".dev" / "reports" / "again.log"
+    log.parent.mkdir(parents=True, exist_ok=True)
+    log.unlink(missing_ok=True)
+    outcome = run_stage(stage, {**environment, "ANSIBLE_LOG_PATH": str(log)})
+    # ansible-playbook's log has a prefix on every line, which the recap's pattern does not expect
+    lines = [line.partition(" | ")[2] for line in log.read_text().splitlines()] if log.exists() else []
+    recap = "\n".join(lines)
+    changed = changed_hosts(recap)
+    if outcome.ok and (changed or not RECAP.search(recap)):
+        found = ", ".join(f"{host} changed={count}" for host, count in changed.items()) or "no recap"
+        print(f"wanted changed=0 on every host in the second run, found {found}", flush=True)
+        return Outcome(stage, 1, outcome.seconds, None)
+    return outcome
+
+
+def up_stages(extra: list[str]) -> list[Stage]:
+    """Return the stages of `make sandbox`; ``extra`` goes to the playbook that makes the hosts."""
+    return [
+        *SET_UP[:1],
+        Stage(SET_UP[1].name, SET_UP[1].purpose, SET_UP[1].commands, required=True),
+        Stage("hosts", "throw-away hosts with systemd and sshd", [[*HOSTS, *extra]], required=True),
+        Stage("set-up", "from bare hosts to a cluster", [SET_UP_PRODUCTION], required=True),
+        Stage(AGAIN, "the same command once more, nothing to do", [SET_UP_PRODUCTION]),
+    ]
+
+
+def main() -> int:
+    """Run the stages; return 1 if any of them failed."""
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("verb", choices=["up", "down"])
+    parser.add_argument("extra", nargs="*", help="more arguments for the playbook that makes the hosts")
+    arguments = parser.parse_args()
+    if arguments.verb == "down":
+        stages = [Stage("hosts", "remove them", [[*HOSTS, "-e", "sandbox_state=absent", *arguments.extra]])]
+    else:
+        stages = up_stages(arguments.extra)
+    outcomes = run_stages(stages, environment(), run_again)
+    print(f"\n{summary(outcomes)}", flush=True)
+    if not all(outcome.ok for outcome in outcomes):
+        return 1
+    if arguments.verb == "up":
+        print(
+            f"\nThe cluster runs. Look at it:  kubectl --context sandbox get nodes,pods -A\n"
+            f"Its hosts:  {INVENTORY}/hosts.yml    Remove everything:  make sandbox-down",
+            flush=True,
+        )
+    return 0
+
+
+if __name__ == "__main__":
+    os.chdir(ROOT)
+    sys.exit(main())
