@@ -4,6 +4,6 @@
 
 """Builds the artefact mirror where the download sites cannot be reached.
 
-The mirror has the layout that a download gives: upstream host names as top folders, and a lock file of checksums. Run it as
-``python3 -m tests.mirror build`` from the root of the checkout; ``README.md`` beside this file says the rest.
+The mirror has the layout that a download gives: upstream host names as top folders, and a lock file of checksums.
+Run it as ``python3 -m tests.mirror build`` from the root of the checkout; ``README.md`` beside this file says the rest.
 """

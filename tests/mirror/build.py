@@ -7,24 +7,40 @@
 from __future__ import annotations
 
 import sys
+import tarfile
 import time
-from collections.abc import Callable, Mapping, Sequence
 from concurrent.futures import FIRST_COMPLETED, Future, ThreadPoolExecutor, wait
 from dataclasses import dataclass, field
-from pathlib import Path
-from typing import TextIO
+from typing import TYPE_CHECKING, TextIO
 
 from tests.mirror import debian
 from tests.mirror.errors import BuildError
-from tests.mirror.gobuild import GoBuilder
 from tests.mirror.images import image_config, image_tree
 from tests.mirror.keys import MODULE_SETS
 from tests.mirror.oci import Entry, FileEntry, copy_file, mirror_path, write_archive, write_tar_gz
 from tests.mirror.pause import build_pause
-from tests.mirror.recipes import ARCHITECTURE, AptRepository, Archive, DebianPackages, DebianTree, GoPrograms, Image
-from tests.mirror.recipes import PauseProgram, PlainFile, Recipe, is_part, needs
-from tests.mirror.run import Runner
-from tests.mirror.store import Store
+from tests.mirror.recipes import (
+    ARCHITECTURE,
+    AptRepository,
+    Archive,
+    DebianPackages,
+    DebianTree,
+    GoPrograms,
+    Image,
+    PauseProgram,
+    PlainFile,
+    Recipe,
+    is_part,
+    needs,
+)
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterable, Mapping, Sequence
+    from pathlib import Path
+
+    from tests.mirror.gobuild import GoBuilder
+    from tests.mirror.run import Runner
+    from tests.mirror.store import Store
 
 HEARTBEAT_SECONDS = 20.0
 
@@ -37,8 +53,10 @@ class Plan:
     keys: Mapping[str, str]
 
 
-def plan(recipes: Sequence[Recipe], keys: Mapping[str, str], store: Store, rebuild: frozenset[str] = frozenset()) -> Plan:
-    """The artefacts that are not as their recipe wants them (or are in ``rebuild``), and the missing parts they are made from."""
+def plan(
+    recipes: Sequence[Recipe], keys: Mapping[str, str], store: Store, rebuild: frozenset[str] = frozenset()
+) -> Plan:
+    """Choose the artefacts that are not as their recipe wants them (or are in ``rebuild``), and the parts they lack."""
     by_name = {recipe.name: recipe for recipe in recipes}
     wanted: set[str] = set()
 
@@ -75,11 +93,11 @@ class Progress:
         self.began = self.spoke = self.clock()
 
     def start(self, name: str) -> None:
-        """A step starts."""
+        """Note that a step starts."""
         self.running[name] = self.clock()
 
     def finish(self, name: str, outcome: str) -> float:
-        """A step ended; its duration in seconds."""
+        """Say that a step ended; return its duration in seconds."""
         seconds = self.clock() - self.running.pop(name)
         self.done += 1
         self._say(f"[{self.done:3}/{self.total}] {name:48} {outcome:6} {seconds:6.1f} s   (total {self._elapsed()})")
@@ -132,12 +150,12 @@ class Builder:
     def _make_part(self, recipe: Recipe, output: Path, scratch: Path, log: Path) -> None:
         match recipe:
             case GoPrograms():
-                self.go.build(recipe, MODULE_SETS / recipe.module_set, output, scratch, log)
+                self.go.build(recipe, MODULE_SETS / recipe.module_set, output, scratch=scratch, log=log)
             case PauseProgram():
                 tree = self.go.module_directory("k8s.io/kubernetes", MODULE_SETS / recipe.module_set, log)
                 build_pause(tree, recipe.version, output, self.runner, log)
             case DebianPackages():
-                debian.download(recipe.packages, recipe.suite, output, scratch, self.runner, log)
+                debian.download(recipe, output, scratch=scratch, runner=self.runner, log=log)
             case DebianTree():
                 debian.unpack_tree(self._parts(recipe)[recipe.packages], output)
             case _:
@@ -174,6 +192,7 @@ class Builder:
 def carry_out(
     todo: Plan,
     run: Callable[[Recipe], object],
+    *,
     progress: Progress,
     jobs: int,
     published: Callable[[Recipe], None],
@@ -181,9 +200,9 @@ def carry_out(
 ) -> dict[str, str]:
     """Run all steps; return what went wrong, by name of the step.
 
-    At most ``jobs`` steps run at a time, and only one of them compiles Go: its packages then compile once, and it uses all
-    processors by itself. A failed step stops only what is made from it. ``published`` is called after each artefact; ``stop`` when
-    the build is interrupted, to end what runs.
+    At most ``jobs`` steps run at a time, and besides them one that compiles Go: its packages then compile once, and it
+    uses all processors by itself. A failed step stops only what is made from it. ``published`` is called after each
+    artefact; ``stop`` when the build is interrupted, to end what runs.
     """
     waiting = list(todo.steps)
     done: set[str] = set()
@@ -207,7 +226,7 @@ def carry_out(
                     recipe = running.pop(future)
                     try:
                         future.result()
-                    except (BuildError, OSError, ValueError) as error:
+                    except (BuildError, OSError, ValueError, tarfile.TarError) as error:
                         failed[recipe.name] = f"{error}"
                         progress.finish(recipe.name, "FAILED")
                         continue
@@ -226,7 +245,7 @@ def _compiles(recipe: Recipe) -> bool:
     return isinstance(recipe, GoPrograms | PauseProgram)
 
 
-def _has_room(recipe: Recipe, running: object, jobs: int) -> bool:
+def _has_room(recipe: Recipe, running: Iterable[Recipe], jobs: int) -> bool:
     """Whether the step may start beside those that run: one compiling step, and ``jobs`` others."""
-    others = [step for step in running if _compiles(step) == _compiles(recipe)]  # type: ignore[attr-defined]
+    others = [step for step in running if _compiles(step) == _compiles(recipe)]
     return len(others) < (1 if _compiles(recipe) else jobs)

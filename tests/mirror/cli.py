@@ -11,31 +11,35 @@ import os
 import shutil
 import signal
 import sys
-from collections.abc import Sequence
-from types import FrameType
+from typing import TYPE_CHECKING
 
 from tests.mirror import toolchain
 from tests.mirror.build import Builder, Plan, Progress, carry_out, plan
-from tests.mirror.errors import Refusal
+from tests.mirror.errors import RefusedError
 from tests.mirror.gobuild import GoBuilder
 from tests.mirror.keys import overall_key, step_keys
 from tests.mirror.recipes import DebianPackages, GoPrograms, PauseProgram, Recipe, is_part, needs, recipes
 from tests.mirror.run import Runner
 from tests.mirror.store import LOCK_FILE, Store, default_layout
 
-FREE_BYTES = 8 << 30
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+    from types import FrameType
+
+FREE_BYTES = 16 << 30
 """What a cold build needs: Go's caches, parts and the mirror itself."""
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
     """Run a command; the exit status is 0 when all is well, 1 when something is missing or failed, 2 for a refusal."""
     options = _parser().parse_args(arguments)
-    signal.signal(signal.SIGTERM, _interrupt)
+    for number in (signal.SIGTERM, signal.SIGHUP):
+        signal.signal(number, _interrupt)
     try:
         if options.verb == "build":
             return _build(options.only, options.rebuild, options.jobs)
         return _status() if options.verb == "status" else _key()
-    except Refusal as refusal:
+    except RefusedError as refusal:
         print(f"mirror: {refusal}", file=sys.stderr)
         return 2
     except KeyboardInterrupt:
@@ -44,12 +48,20 @@ def main(arguments: Sequence[str] | None = None) -> int:
 
 
 def _parser() -> argparse.ArgumentParser:
-    parser = argparse.ArgumentParser(prog="python3 -m tests.mirror", description="Build the artefact mirror from package registries.")
+    parser = argparse.ArgumentParser(
+        prog="python3 -m tests.mirror", description="Build the artefact mirror from package registries."
+    )
     verbs = parser.add_subparsers(dest="verb", required=True)
     build = verbs.add_parser("build", help="build what is missing or out of date")
-    build.add_argument("--only", action="append", default=[], metavar="NAME", help="an artefact, or all below NAME/ (repeatable)")
-    build.add_argument("--rebuild", action="append", default=[], metavar="NAME", help="build it again although it is up to date")
-    build.add_argument("--jobs", type=int, default=os.cpu_count() or 1, metavar="N", help="processors to use (default: all)")
+    build.add_argument(
+        "--only", action="append", default=[], metavar="NAME", help="an artefact, or all below NAME/ (repeatable)"
+    )
+    build.add_argument(
+        "--rebuild", action="append", default=[], metavar="NAME", help="build it again although it is up to date"
+    )
+    build.add_argument(
+        "--jobs", type=int, default=os.cpu_count() or 1, metavar="N", help="processors to use (default: all)"
+    )
     verbs.add_parser("status", help="what the mirror holds and what is missing; status 1 when something is")
     verbs.add_parser("key", help="one digest of all inputs, for a cache of the mirror directory")
     return parser
@@ -60,12 +72,14 @@ def _interrupt(number: int, frame: FrameType | None) -> None:
 
 
 def select(everything: Sequence[Recipe], names: Sequence[str]) -> list[Recipe]:
-    """The artefacts that ``names`` mean, with the parts they are made from; all when there are no names."""
+    """Choose the artefacts that ``names`` mean, with the parts they are made from; all when there are no names."""
     if not names:
         return list(everything)
     if unknown := [name for name in names if not any(_matches(recipe, name) for recipe in everything)]:
         known = ", ".join(sorted({recipe.name.split("/")[0] for recipe in everything if not is_part(recipe)}))
-        raise Refusal(f"wanted artefacts, found unknown names {unknown}: use one of {known} or a name that `status` shows")
+        raise RefusedError(
+            f"wanted artefacts, found unknown names {unknown}: use one of {known} or a name that `status` shows"
+        )
     by_name = {recipe.name: recipe for recipe in everything}
     chosen = {recipe.name for recipe in everything if any(_matches(recipe, name) for name in names)}
     queue = list(chosen)
@@ -78,12 +92,14 @@ def select(everything: Sequence[Recipe], names: Sequence[str]) -> list[Recipe]:
 
 
 def _matches(recipe: Recipe, name: str) -> bool:
-    return recipe.name == name or recipe.name.startswith(f"{name}/")
+    """Whether ``name`` means this recipe: an artefact, the part it is made from, or a group of them."""
+    own = recipe.name.removeprefix("part/")
+    return own == name or own.startswith(f"{name}/")
 
 
 def _build(only: Sequence[str], rebuild: Sequence[str], jobs: int) -> int:
     if jobs < 1:
-        raise Refusal(f"wanted --jobs of at least 1, found {jobs}")
+        raise RefusedError(f"wanted --jobs of at least 1, found {jobs}")
     toolchain.refuse_other_machines()
     everything = recipes()
     chosen = select(everything, [*only, *rebuild] if only else [])
@@ -101,7 +117,7 @@ def _build(only: Sequence[str], rebuild: Sequence[str], jobs: int) -> int:
         todo = plan(chosen, keys, store, again)
         artefacts = [recipe.name for recipe in everything if not is_part(recipe)]
         built_by = f"tests/mirror with {go.version}"
-        store.forget_unknown(set(artefacts))
+        store.forget_unknown({recipe.name for recipe in everything})
         if not todo.steps:
             store.write_lock(artefacts, built_by)
             print(f"mirror: up to date, {layout.mirror}")
@@ -111,12 +127,19 @@ def _build(only: Sequence[str], rebuild: Sequence[str], jobs: int) -> int:
         print(f"mirror: {count} artefacts to build into {layout.mirror} with {go.version}, {jobs} jobs", flush=True)
         builder = Builder(store, keys, runner, GoBuilder(go.program, layout.go_cache, jobs, runner))
         failed = carry_out(
-            todo, builder.run, Progress(len(todo.steps)), jobs, lambda _: store.write_lock(artefacts, built_by), runner.stop
+            todo,
+            builder.run,
+            progress=Progress(len(todo.steps)),
+            jobs=jobs,
+            published=lambda _: store.write_lock(artefacts, built_by),
+            stop=runner.stop,
         )
     for name, reason in failed.items():
         print(f"\nmirror: {name} FAILED: {reason}", file=sys.stderr)
     if failed:
-        print(f"\nmirror: {len(failed)} of {len(todo.steps)} steps failed; call again to go on from here", file=sys.stderr)
+        print(
+            f"\nmirror: {len(failed)} of {len(todo.steps)} steps failed; call again to go on from here", file=sys.stderr
+        )
         return 1
     print(f"mirror: complete, {layout.mirror / LOCK_FILE}")
     return 0
@@ -124,15 +147,17 @@ def _build(only: Sequence[str], rebuild: Sequence[str], jobs: int) -> int:
 
 def _prepare_machine(todo: Plan, store: Store, runner: Runner) -> None:
     """See that the machine has the packages and the room that the steps need."""
-    compiles = any(isinstance(step, PauseProgram) or (isinstance(step, GoPrograms) and step.static_cgo) for step in todo.steps)
+    compiles = any(
+        isinstance(step, PauseProgram) or (isinstance(step, GoPrograms) and step.static_cgo) for step in todo.steps
+    )
     downloads = any(isinstance(step, DebianPackages) for step in todo.steps)
-    if compiles or downloads:
-        if missing := toolchain.missing_packages():
-            toolchain.install_packages(missing, runner, store.layout.work / "logs" / "build-packages.log")
+    if (compiles or downloads) and (missing := toolchain.missing_packages()):
+        toolchain.install_packages(missing, runner, store.layout.work / "logs" / "build-packages.log")
     if any(isinstance(step, GoPrograms) for step in todo.steps) and not store.layout.go_cache.exists():
         free = shutil.disk_usage(store.layout.work).free
         if free < FREE_BYTES:
-            raise Refusal(f"wanted {FREE_BYTES >> 30} GiB free at {store.layout.cache}, found {free >> 30}: set STAGECRAFT_CACHE to a larger disk")
+            wanted = f"wanted {FREE_BYTES >> 30} GiB free at {store.layout.cache}, found {free >> 30}"
+            raise RefusedError(f"{wanted}: make room, or set STAGECRAFT_CACHE to a directory on a larger disk")
 
 
 def _status() -> int:

@@ -13,12 +13,16 @@ import re
 import shutil
 import subprocess
 import tarfile
-from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path, PurePosixPath
+from typing import TYPE_CHECKING
 
-from tests.mirror.errors import BuildError, Refusal
-from tests.mirror.recipes import ARCHITECTURE
-from tests.mirror.run import Runner
+from tests.mirror.errors import BuildError, RefusedError
+from tests.mirror.recipes import ARCHITECTURE, DebianPackages
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable, Mapping
+
+    from tests.mirror.run import Runner
 
 ARCHIVE_VARIABLE = "STAGECRAFT_DEBIAN_ARCHIVE"
 KEYRING = "/usr/share/keyrings/debian-archive-keyring.gpg"
@@ -31,7 +35,7 @@ _WANTED = ("usr/bin/", "usr/sbin/", "usr/lib64/", f"{LIBRARY_DIRECTORY}/", "usr/
 
 
 def debian_archive(repositories: Iterable[str]) -> str | None:
-    """The first Debian archive among repository URLs: a path that ends in /debian, also one of a snapshot service."""
+    """Find the first Debian archive among URLs: a path that ends in /debian, also one of a snapshot service."""
     for repository in repositories:
         if re.fullmatch(r"https?://\S+?/debian(/\d{8}T\d{6}Z)?/?", repository):
             return repository.rstrip("/")
@@ -39,27 +43,29 @@ def debian_archive(repositories: Iterable[str]) -> str | None:
 
 
 def find_archive(runner: Runner, log: Path, environment: Mapping[str, str] = os.environ) -> str:
-    """The archive's URL: from the environment, else from this machine's apt sources."""
+    """Return the archive's URL: from the environment, else from this machine's apt sources."""
     if chosen := environment.get(ARCHIVE_VARIABLE):
         return chosen.rstrip("/")
     answer = runner.run(["apt-get", "indextargets", "--format", "$(REPO_URI)", "Created-By: Packages"], log=log)
     archive = debian_archive(answer.stdout.split())
     if archive is None:
-        raise Refusal(
+        raise RefusedError(
             "wanted a Debian archive among this machine's apt sources (a URL that ends in /debian), found "
             f"{sorted(set(answer.stdout.split())) or 'none'}: set {ARCHIVE_VARIABLE}=URL"
         )
     return archive
 
 
-def download(packages: Sequence[str], suite: str, output: Path, scratch: Path, runner: Runner, log: Path) -> None:
-    """Download ``packages`` and all they depend on (as for a system on which nothing is installed) into ``output``."""
+def download(recipe: DebianPackages, output: Path, *, scratch: Path, runner: Runner, log: Path) -> None:
+    """Download the recipe's packages and all they depend on, down to libc, into ``output``."""
     archive = find_archive(runner, log)
     for directory in ("lists/partial", "cache/archives/partial"):
         (scratch / directory).mkdir(parents=True)
     (scratch / "status").touch()
-    suites = (suite, f"{suite}-updates")
-    (scratch / "sources.list").write_text("".join(f"deb [signed-by={KEYRING}] {archive} {name} main\n" for name in suites))
+    suites = (recipe.suite, f"{recipe.suite}-updates")
+    (scratch / "sources.list").write_text(
+        "".join(f"deb [signed-by={KEYRING}] {archive} {name} main\n" for name in suites)
+    )
     options = {
         "Dir::Etc::sourcelist": f"{scratch}/sources.list",
         "Dir::Etc::sourceparts": "-",
@@ -80,11 +86,11 @@ def download(packages: Sequence[str], suite: str, output: Path, scratch: Path, r
     }
     apt = ["apt-get", "-q", "-y", *(part for name, value in options.items() for part in ("-o", f"{name}={value}"))]
     runner.run([*apt, "update"], log=log)
-    runner.run([*apt, "install", "--no-install-recommends", "--download-only", *packages], log=log)
+    runner.run([*apt, "install", "--no-install-recommends", "--download-only", *recipe.packages], log=log)
     found = sorted((scratch / "cache" / "archives").glob("*.deb"))
     names = {path.name.split("_")[0] for path in found}
-    if absent := sorted(set(packages) - names):
-        raise BuildError(f"wanted the packages {absent} of {archive} {suite}, found {len(found)} others")
+    if absent := sorted(set(recipe.packages) - names):
+        raise BuildError(f"wanted the packages {absent} of {archive} {recipe.suite}, found {len(found)} others")
     for path in found:
         shutil.move(path, output / path.name.replace("%3a", "%3A"))
 
@@ -97,7 +103,9 @@ def write_repository(packages: Path, suite: str, output: Path, runner: Runner, l
         shutil.copyfile(path, output / name)
         control = runner.run(["dpkg-deb", "-f", str(path)], log=log).stdout.rstrip("\n")
         data = path.read_bytes()
-        stanzas.append(f"{control}\nFilename: ./{name}\nSize: {len(data)}\nSHA256: {hashlib.sha256(data).hexdigest()}\n")
+        stanzas.append(
+            f"{control}\nFilename: ./{name}\nSize: {len(data)}\nSHA256: {hashlib.sha256(data).hexdigest()}\n"
+        )
     index = "\n".join(stanzas).encode()
     packed = gzip.compress(index, mtime=0)
     (output / "Packages").write_bytes(index)
@@ -110,7 +118,10 @@ def write_repository(packages: Path, suite: str, output: Path, runner: Runner, l
         f"Architectures: {ARCHITECTURE} all",
         "Date: Thu, 01 Jan 1970 00:00:00 UTC",
         "SHA256:",
-        *(f" {hashlib.sha256(data).hexdigest()} {len(data)} {name}" for name, data in (("Packages", index), ("Packages.gz", packed))),
+        *(
+            f" {hashlib.sha256(data).hexdigest()} {len(data)} {name}"
+            for name, data in (("Packages", index), ("Packages.gz", packed))
+        ),
     ]
     (output / "Release").write_text("\n".join(lines) + "\n")
 
@@ -119,7 +130,7 @@ def write_repository(packages: Path, suite: str, output: Path, runner: Runner, l
 
 
 def merged_path(name: str) -> str:
-    """The path of a package's member on a system with a merged /usr, relative to the root."""
+    """Return the path of a package's member on a system with a merged /usr, relative to the root."""
     path = name.removeprefix("./").strip("/")
     first = path.split("/", 1)[0]
     return f"usr/{path}" if first in _MERGED else path
@@ -165,12 +176,12 @@ def _unpack(package: Path, output: Path) -> None:
 
 
 def _merged_target(target: str) -> str:
-    """An absolute link's target on a system with a merged /usr; a relative one stays."""
+    """Return an absolute link's target on a system with a merged /usr; a relative one stays."""
     return "/" + merged_path(target) if target.startswith("/") else target
 
 
 def resolve(tree: Path, name: str) -> str:
-    """The path of the file that ``name`` is in the tree, after following symbolic links inside the tree.
+    """Find the file that ``name`` is in the tree, after following symbolic links inside the tree.
 
     Raises BuildError when there is no such file.
     """
@@ -181,15 +192,22 @@ def resolve(tree: Path, name: str) -> str:
             if not place.is_file():
                 raise BuildError(f"wanted {name} among the Debian packages, found none")
             return merged_path(str(path))
-        target = os.readlink(place)
-        path = PurePosixPath(os.path.normpath(os.path.join("/", merged_path(str(path)), "..", target)).lstrip("/"))
+        above = PurePosixPath("/", merged_path(str(path))).parent
+        path = PurePosixPath(os.path.normpath(above / place.readlink()).lstrip("/"))
     raise BuildError(f"{name}: symbolic links of the Debian packages go round in a circle")
 
 
 def tree_command(tree: Path, program: str, *loader_options: str) -> list[str]:
-    """The command that runs a program of the tree with the tree's own loader and libraries."""
+    """Return the command that runs a program of the tree with the tree's own loader and libraries."""
     loader = str(tree / resolve(tree, LOADER))
-    return [loader, "--inhibit-cache", "--library-path", str(tree / LIBRARY_DIRECTORY), *loader_options, str(tree / program)]
+    return [
+        loader,
+        "--inhibit-cache",
+        "--library-path",
+        str(tree / LIBRARY_DIRECTORY),
+        *loader_options,
+        str(tree / program),
+    ]
 
 
 def shared_objects(tree: Path, name: str, runner: Runner, log: Path) -> list[str]:

@@ -7,7 +7,7 @@
 from __future__ import annotations
 
 
-class Refusal(Exception):
+class RefusedError(Exception):
     """The build cannot start on this machine, or with this input. Nothing was changed."""
 
 

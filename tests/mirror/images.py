@@ -6,14 +6,18 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-from pathlib import Path
+from typing import TYPE_CHECKING
 
 from tests.mirror import debian
 from tests.mirror.errors import BuildError
 from tests.mirror.oci import DirectoryEntry, Entry, FileEntry, ImageConfig, LinkEntry
 from tests.mirror.recipes import ARCHITECTURE, DEBIAN_TREE, Image
-from tests.mirror.run import Runner
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+    from pathlib import Path
+
+    from tests.mirror.run import Runner
 
 BUSYBOX = "usr/bin/busybox"
 _XTABLES = f"{debian.LIBRARY_DIRECTORY}/xtables"
@@ -21,7 +25,9 @@ _NAME_SERVICE = ("libnss_files.so.2", "libnss_dns.so.2", "libresolv.so.2")
 """What glibc loads at run time to look up names: no program lists them."""
 
 _BASE_FILES: Mapping[str, Entry] = {
-    "etc/passwd": FileEntry(b"root:x:0:0:root:/root:/sbin/nologin\nnobody:x:65534:65534:nobody:/nonexistent:/sbin/nologin\n"),
+    "etc/passwd": FileEntry(
+        b"root:x:0:0:root:/root:/sbin/nologin\nnobody:x:65534:65534:nobody:/nonexistent:/sbin/nologin\n"
+    ),
     "etc/group": FileEntry(b"root:x:0:\nnogroup:x:65534:\n"),
     "etc/nsswitch.conf": FileEntry(b"passwd: files\ngroup: files\nhosts: files dns\n"),
     "root": DirectoryEntry(0o700),
@@ -33,12 +39,12 @@ _MERGED_LINKS: Mapping[str, Entry] = {name: LinkEntry(f"usr/{name}") for name in
 
 
 def image_config(recipe: Image) -> ImageConfig:
-    """The configuration that the image of a recipe carries."""
+    """Return the configuration that the image of a recipe carries."""
     return ImageConfig(ARCHITECTURE, recipe.entrypoint, recipe.command, user=recipe.user)
 
 
 def image_tree(recipe: Image, parts: Mapping[str, Path], runner: Runner, log: Path) -> dict[str, Entry]:
-    """The content of the image of a recipe; ``parts`` maps the parts it needs to their directories."""
+    """Return the content of the image of a recipe; ``parts`` maps the parts it needs to their directories."""
     tree: dict[str, Entry] = dict(_BASE_FILES)
     for path, (part, member) in recipe.programs:
         tree[path] = FileEntry(parts[part] / member, 0o755)
@@ -53,7 +59,7 @@ def image_tree(recipe: Image, parts: Mapping[str, Path], runner: Runner, log: Pa
 
 
 def _debian_entries(recipe: Image, root: Path, runner: Runner, log: Path) -> dict[str, Entry]:
-    """Programs of Debian, every library they need, and (for iptables) its extensions; with busybox a link for each applet."""
+    """Return programs of Debian with all libraries they need, iptables' extensions, and links for busybox's applets."""
     programs = list(recipe.debian)
     wanted = set(programs)
     if recipe.busybox:
@@ -63,7 +69,9 @@ def _debian_entries(recipe: Image, root: Path, runner: Runner, log: Path) -> dic
     for name in sorted(wanted):
         wanted |= set(debian.shared_objects(root, debian.resolve(root, name), runner, log))
     entries: dict[str, Entry] = {
-        name: FileEntry(root / debian.resolve(root, name), 0o644 if name.startswith(debian.LIBRARY_DIRECTORY) else 0o755)
+        name: FileEntry(
+            root / debian.resolve(root, name), 0o644 if name.startswith(debian.LIBRARY_DIRECTORY) else 0o755
+        )
         for name in wanted
     }
     if recipe.busybox:
@@ -74,9 +82,11 @@ def _debian_entries(recipe: Image, root: Path, runner: Runner, log: Path) -> dic
 
 
 def _busybox_applets(version: str, root: Path, runner: Runner, log: Path) -> list[str]:
-    """The applets of Debian's busybox, run with its own libraries; BuildError unless it has the wanted version."""
+    """Ask Debian's busybox for its applets; BuildError unless it has the wanted version."""
     busybox = debian.tree_command(root, BUSYBOX)
     said = runner.run([*busybox, "--help"], log=log, check=False).both
     if f"BusyBox v{version} " not in said:
-        raise BuildError(f"wanted busybox {version}, found {said.splitlines()[:1]}: correct BUSYBOX_VERSION in recipes.py")
+        raise BuildError(
+            f"wanted busybox {version}, found {said.splitlines()[:1]}: correct BUSYBOX_VERSION in recipes.py"
+        )
     return runner.run([*busybox, "--list"], log=log).stdout.split()

@@ -7,12 +7,25 @@
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Mapping, Sequence
 from functools import cache
 from pathlib import Path
+from typing import TYPE_CHECKING
 
-from tests.mirror.recipes import AptRepository, Archive, DebianPackages, DebianTree, GoPrograms, Image, PauseProgram
-from tests.mirror.recipes import PlainFile, Recipe, needs
+from tests.mirror.recipes import (
+    AptRepository,
+    Archive,
+    DebianPackages,
+    DebianTree,
+    GoPrograms,
+    Image,
+    PauseProgram,
+    PlainFile,
+    Recipe,
+    needs,
+)
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping, Sequence
 
 HERE = Path(__file__).resolve().parent
 MODULE_SETS = HERE / "go"
@@ -30,19 +43,19 @@ SOURCES: Mapping[type, tuple[str, ...]] = {
 """The builder's own source files that decide the bytes of each kind. Editing others rebuilds nothing."""
 
 
-@cache
-def _file_digest(path: Path) -> str:
-    return hashlib.sha256(path.read_bytes()).hexdigest()
-
-
 def step_keys(recipes: Sequence[Recipe], go_version: str, *, here: Path = HERE) -> dict[str, str]:
-    """The key of every recipe by name. A part must stand before what is made from it."""
+    """Return the key of every recipe by name. A part must stand before what is made from it."""
     keys: dict[str, str] = {}
+
+    @cache
+    def digest(path: Path) -> str:
+        return hashlib.sha256(path.read_bytes()).hexdigest()
+
     for recipe in recipes:
-        inputs = [repr(recipe), *(f"{path} {_file_digest(here / path)}" for path in SOURCES[type(recipe)])]
+        inputs = [repr(recipe), *(f"{path} {digest(here / path)}" for path in SOURCES[type(recipe)])]
         if isinstance(recipe, GoPrograms | PauseProgram):
             module_set = here / "go" / recipe.module_set
-            inputs += [f"{name} {_file_digest(module_set / name)}" for name in ("go.mod", "go.sum")]
+            inputs += [f"{name} {digest(module_set / name)}" for name in ("go.mod", "go.sum")]
         if isinstance(recipe, GoPrograms):
             inputs.append(go_version)
         inputs += [f"{name} {keys[name]}" for name in needs(recipe)]

@@ -4,8 +4,8 @@
 
 """Write container images as OCI archives, without a container engine.
 
-An archive is an uncompressed tar that holds an OCI image layout (``oci-layout``, ``index.json``, ``blobs/sha256/…``) with one
-image of one layer. The same input gives the same bytes: members are sorted, owned by root and carry a fixed time.
+An archive is an uncompressed tar that holds an OCI image layout (``oci-layout``, ``index.json``, ``blobs/sha256/…``)
+with one image of one layer. The same input gives the same bytes: members are sorted, owned by root, of a fixed time.
 """
 
 from __future__ import annotations
@@ -17,12 +17,13 @@ import json
 import os
 import shutil
 import tarfile
-from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path, PurePosixPath
 from typing import TYPE_CHECKING, BinaryIO, Protocol, cast
 
 if TYPE_CHECKING:
+    from collections.abc import Iterator, Mapping
+
     from _typeshed import ReadableBuffer as Buffer
 
 EPOCH = 0
@@ -36,6 +37,7 @@ MEDIA_CONFIG = "application/vnd.oci.image.config.v1+json"
 MEDIA_INDEX = "application/vnd.oci.image.index.v1+json"
 MEDIA_LAYER = "application/vnd.oci.image.layer.v1.tar+gzip"
 MEDIA_MANIFEST = "application/vnd.oci.image.manifest.v1+json"
+
 
 @dataclass(frozen=True)
 class FileEntry:
@@ -131,7 +133,7 @@ def reference_parts(reference: str) -> tuple[str, str, str]:
 
 
 def mirror_path(reference: str, architecture: str) -> str:
-    """The path below the mirror's root of the archive of ``reference``."""
+    """Return the path below the mirror's root of the archive of ``reference``."""
     host, repository, tag = reference_parts(reference)
     return f"{host}/{repository}/{tag}/{architecture}.oci.tar"
 
@@ -201,10 +203,13 @@ def write_archive(path: Path, reference: str, config: ImageConfig, tree: Mapping
 
 def write_tar_gz(path: Path, tree: Mapping[str, Entry], *, prefix: str = "") -> None:
     """Write ``tree`` as a deterministic ``.tar.gz``; ``prefix`` is put before every name (upstream's ``./``)."""
-    with path.open("wb") as raw, _gzip(raw) as packed:
-        with tarfile.open(fileobj=packed, mode="w", format=tarfile.USTAR_FORMAT) as archive:
-            for name, entry in _with_parents(tree):
-                _add(archive, prefix + name, entry)
+    with (
+        path.open("wb") as raw,
+        _gzip(raw) as packed,
+        tarfile.open(fileobj=packed, mode="w", format=tarfile.USTAR_FORMAT) as archive,
+    ):
+        for name, entry in _with_parents(tree):
+            _add(archive, prefix + name, entry)
 
 
 def _write_layer(path: Path, tree: Mapping[str, Entry]) -> tuple[Digest, Digest]:
@@ -233,9 +238,10 @@ def _with_parents(tree: Mapping[str, Entry]) -> Iterator[tuple[str, Entry]]:
         for parent in pure.parents:
             if str(parent) == ".":
                 continue
-            above = full.setdefault(str(parent), DirectoryEntry())
-            if not isinstance(above, DirectoryEntry):
-                raise ValueError(f"image path {name!r} lies below {str(parent)!r}, which is not a directory")
+            if not isinstance(full.setdefault(str(parent), DirectoryEntry()), DirectoryEntry):
+                raise ValueError(  # noqa: TRY004 - the value is wrong, not its type
+                    f"image path {name!r} lies below {str(parent)!r}, which is not a directory"
+                )
     yield from sorted(full.items())
 
 
@@ -301,7 +307,7 @@ def _json(value: object) -> bytes:
 
 
 def file_digest(path: Path) -> Digest:
-    """The digest of the file at ``path``."""
+    """Return the digest of the file at ``path``."""
     with path.open("rb") as content:
         value = hashlib.file_digest(content, "sha256").hexdigest()
         return Digest(value, os.fstat(content.fileno()).st_size)

@@ -6,16 +6,20 @@
 
 from __future__ import annotations
 
-from pathlib import Path
+from typing import TYPE_CHECKING
 
 from tests.mirror.errors import BuildError
-from tests.mirror.run import Runner
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+    from tests.mirror.run import Runner
 
 SOURCE = "build/pause/linux/pause.c"
 
 
 def build_pause(kubernetes: Path, version: str, output: Path, runner: Runner, log: Path) -> None:
-    """Compile ``pause`` of the Kubernetes tree into the directory ``output``, with upstream's flags, and ask it for its version."""
+    """Compile ``pause`` of a Kubernetes tree into ``output`` with upstream's flags, and ask it for its version."""
     program = output / "pause"
     flags = ["-Os", "-Wall", "-Werror", "-static", "-s", f"-DVERSION=v{version}"]
     runner.run(["gcc", *flags, "-o", str(program), str(kubernetes / SOURCE)], log=log)

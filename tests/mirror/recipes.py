@@ -4,8 +4,8 @@
 
 """What the mirror holds, as data. To add or raise something, edit this file (and its Go module set); nothing else.
 
-A *part* is a result that artefacts are made from and that is not itself in the mirror. An *artefact* puts files into the mirror.
-The order is the order of building: what everything else waits for comes first.
+A *part* is a result that artefacts are made from and that is not itself in the mirror. An *artefact* puts files into
+the mirror. The order is the order of building: what everything else waits for comes first.
 """
 
 from __future__ import annotations
@@ -16,12 +16,12 @@ ARCHITECTURE = "amd64"
 DEBIAN_SUITE = "bookworm"
 
 
-# --------------------------------------------------------------------------------------------------------------- kinds
+# -------------------- kinds
 
 
 @dataclass(frozen=True)
 class Probe:
-    """Run ``program`` of a part with ``arguments``: the output must contain every line fragment of ``expects``."""
+    """Run ``program`` of a part with ``arguments``: the output must contain all of ``expects``."""
 
     program: str
     arguments: tuple[str, ...]
@@ -32,8 +32,8 @@ class Probe:
 class CopiedModule:
     """A module that is built from an edited copy of its tree, because some of its dependencies cannot be had.
 
-    ``h1`` is the checksum the module must have; ``removed`` are directories taken out; ``edited`` maps a file to the fragments
-    whose lines are taken out of it.
+    ``h1`` is the checksum the module must have; ``removed`` are directories taken out; ``edited`` maps a file to the
+    fragments whose lines are taken out of it.
     """
 
     module: str
@@ -114,9 +114,9 @@ class Archive:
 class Image:
     """Artefact: OCI archives, one for each of ``references``, all of the same content.
 
-    ``programs`` maps a path in the image to (part, member). ``debian`` lists programs of the Debian tree that come along with the
-    shared objects they need. ``links`` maps a path to what it points to. With ``busybox`` (the version it must have) every applet
-    gets a link in usr/bin.
+    ``programs`` maps a path in the image to (part, member). ``debian`` lists programs of the Debian tree that come
+    along with the shared objects they need. ``links`` maps a path to what it points to. With ``busybox`` (the version
+    it must have) every applet gets a link in usr/bin.
     """
 
     name: str
@@ -153,7 +153,7 @@ def is_part(recipe: Recipe) -> bool:
 
 
 def needs(recipe: Recipe) -> tuple[str, ...]:
-    """The names of the parts that a recipe is made from."""
+    """Return the names of the parts that a recipe is made from."""
     named: list[str] = list(recipe.needs)
     if isinstance(recipe, PlainFile | Archive | AptRepository):
         named.append(recipe.part)
@@ -166,7 +166,7 @@ def needs(recipe: Recipe) -> tuple[str, ...]:
     return tuple(dict.fromkeys(named))
 
 
-# ------------------------------------------------------------------------------------------------------- Debian packages
+# -------------------- Debian packages
 
 DEBIAN_PACKAGES = "part/debian-packages"
 DEBIAN_TREE = "part/debian-tree"
@@ -224,15 +224,13 @@ _NETWORK_LINKS = (
 
 def _debian() -> tuple[Recipe, ...]:
     return (
-        DebianPackages(
-            DEBIAN_PACKAGES, DEBIAN_SUITE, tuple(sorted({*ROLE_PACKAGES, *IMAGE_PACKAGES, *BASE_PACKAGES}))
-        ),
+        DebianPackages(DEBIAN_PACKAGES, DEBIAN_SUITE, tuple(sorted({*ROLE_PACKAGES, *IMAGE_PACKAGES, *BASE_PACKAGES}))),
         AptRepository("apt", f"apt/debian/{DEBIAN_SUITE}", DEBIAN_PACKAGES, DEBIAN_SUITE),
         DebianTree(DEBIAN_TREE, DEBIAN_PACKAGES),
     )
 
 
-# -------------------------------------------------------------------------------------------------------------- Kubernetes
+# -------------------- Kubernetes
 
 
 @dataclass(frozen=True)
@@ -259,7 +257,7 @@ def _kubernetes_part(release: KubernetesRelease, program: str) -> str:
 
 
 def _kubernetes_programs(release: KubernetesRelease) -> tuple[Recipe, ...]:
-    """The programs of a release, each a part of its own; the first compiles most packages of the others."""
+    """Return the programs of a release, each a part of its own; the first compiles most packages of the others."""
     major, minor, _ = release.version.split(".")
     tag = f"v{release.version}"
     variables = tuple(
@@ -292,7 +290,15 @@ def _kubernetes_programs(release: KubernetesRelease) -> tuple[Recipe, ...]:
                 *((wanted_images,) if program == "kubeadm" else ()),
             ),
         )
-        for program in ("kube-apiserver", "kubelet", "kubeadm", "kube-controller-manager", "kube-scheduler", "kube-proxy", "kubectl")
+        for program in (
+            "kube-apiserver",
+            "kubelet",
+            "kubeadm",
+            "kube-controller-manager",
+            "kube-scheduler",
+            "kube-proxy",
+            "kubectl",
+        )
     )
 
 
@@ -326,7 +332,7 @@ def _kubernetes_artefacts(release: KubernetesRelease) -> tuple[Recipe, ...]:
     return (*files, *servers, proxy)
 
 
-# ------------------------------------------------------------------------------------------------- what Kubernetes needs
+# -------------------- what Kubernetes needs
 
 
 def _etcd(version: str) -> tuple[Recipe, ...]:
@@ -455,9 +461,7 @@ def _cni_plugins(version: str) -> tuple[Recipe, ...]:
             f"cni-plugins-{version}",
             packages,
             variables=((f"{module}/pkg/utils/buildversion.BuildVersion", f"v{version}"),),
-            probes=tuple(
-                Probe(name, (), (f"v{version}",)) for name in ("bridge", "host-local", "loopback", "portmap")
-            ),
+            probes=tuple(Probe(name, (), (f"v{version}",)) for name in ("bridge", "host-local", "loopback", "portmap")),
         ),
         Archive(
             f"cni-plugins-{version}",
@@ -501,7 +505,7 @@ def _flannel(version: str) -> tuple[Recipe, ...]:
                 module,
                 f"v{version}",
                 h1="h1:6O4wGCrCTl0Gf5BBpxfOJgOstkxZhEx3ZXzcKRopH8Q=",
-                # tencentvpc: a dependency is refused by the module proxy; udp: needs cgo, upstream keeps it for debugging only
+                # tencentvpc: a dependency cannot be had; udp: needs cgo, upstream keeps it for debugging only
                 removed=("pkg/backend/tencentvpc", "pkg/backend/udp"),
                 edited=(
                     ("main.go", ('/pkg/backend/tencentvpc"', '/pkg/backend/udp"')),

@@ -10,11 +10,13 @@ import os
 import signal
 import subprocess
 import threading
-from collections.abc import Mapping, Sequence
-from pathlib import Path
-from typing import NamedTuple
+from typing import TYPE_CHECKING, NamedTuple
 
 from tests.mirror.errors import BuildError
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping, Sequence
+    from pathlib import Path
 
 _TAIL_LINES = 40
 
@@ -51,8 +53,8 @@ class Runner:
     ) -> Output:
         """Run ``command``, append its output to ``log`` and return the output.
 
-        ``environment`` is added to the machine's own; ``timeout`` is in seconds. Raises BuildError when the command cannot be
-        started, takes too long or (with ``check``) ends with another status than 0.
+        ``environment`` is added to the machine's own; ``timeout`` is in seconds. Raises BuildError when the command
+        cannot be started, takes too long or (with ``check``) ends with another status than 0.
         """
         log.parent.mkdir(parents=True, exist_ok=True)
         shown = " ".join(command)

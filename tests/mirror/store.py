@@ -12,14 +12,17 @@ import os
 import shutil
 import sys
 import tempfile
-from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import asdict, dataclass
 from datetime import UTC, datetime
 from pathlib import Path
+from typing import TYPE_CHECKING
 
-from tests.mirror.errors import Refusal
+from tests.mirror.errors import RefusedError
 from tests.mirror.oci import file_digest
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator, Mapping
 
 LOCK_FILE = "stagecraft-mirror.lock.json"
 LOCK_SCHEMA = 1
@@ -53,7 +56,7 @@ class Layout:
 
 
 def default_layout(environment: Mapping[str, str] = os.environ) -> Layout:
-    """The layout that ``STAGECRAFT_CACHE``, else ``XDG_CACHE_HOME``, else the home directory gives."""
+    """Return the layout that ``STAGECRAFT_CACHE``, else ``XDG_CACHE_HOME``, else the home directory gives."""
     if chosen := environment.get("STAGECRAFT_CACHE"):
         return Layout(Path(chosen).expanduser().absolute())
     base = environment.get("XDG_CACHE_HOME")
@@ -96,7 +99,9 @@ class Store:
             except BlockingIOError:
                 handle.seek(0)
                 owner = handle.read().strip() or "unknown"
-                print(f"mirror: another build (process {owner}) is at work, waiting for it", file=sys.stderr, flush=True)
+                print(
+                    f"mirror: another build (process {owner}) is at work, waiting for it", file=sys.stderr, flush=True
+                )
                 fcntl.flock(handle, fcntl.LOCK_EX)
             handle.truncate(0)
             handle.write(str(os.getpid()))
@@ -112,10 +117,10 @@ class Store:
 
     @contextmanager
     def scratch(self, name: str) -> Iterator[Path]:
-        """A fresh directory that is gone afterwards."""
+        """Give a fresh directory that is gone afterwards."""
         parent = self.layout.work / "incoming"
         parent.mkdir(parents=True, exist_ok=True)
-        directory = Path(tempfile.mkdtemp(prefix=name.replace("/", "_") + "-", dir=parent))
+        directory = Path(tempfile.mkdtemp(prefix=f"{_flat(name)}-", dir=parent))
         try:
             yield directory
         finally:
@@ -125,14 +130,14 @@ class Store:
 
     def part(self, name: str, key: str) -> Path:
         """Where the part ``name`` with this key is, or will be. It is complete when the directory exists."""
-        return self.layout.work / "parts" / name / key[:16]
+        return self.layout.work / "parts" / _flat(name) / key[:16]
 
     def keep_part(self, name: str, key: str, directory: Path) -> None:
         """Move a finished ``directory`` into place as the part, and drop its older versions."""
         target = self.part(name, key)
         target.parent.mkdir(parents=True, exist_ok=True)
         shutil.rmtree(target, ignore_errors=True)
-        os.replace(directory, target)
+        directory.replace(target)
         for other in target.parent.iterdir():
             if other != target:
                 shutil.rmtree(other, ignore_errors=True)
@@ -140,10 +145,10 @@ class Store:
     # -- artefacts: files of the mirror
 
     def _stamp_file(self, name: str) -> Path:
-        return self.layout.work / "stamps" / (name.replace("/", "_") + ".json")
+        return self.layout.work / "stamps" / f"{_flat(name)}.json"
 
     def stamp(self, name: str) -> Stamp | None:
-        """The stamp of an artefact, or None when it was never built (or the stamp is unreadable)."""
+        """Read the stamp of an artefact, or None when it was never built (or the stamp is unreadable)."""
         try:
             data = json.loads(self._stamp_file(name).read_text())
             files = {path: Published(**value) for path, value in data["files"].items()}
@@ -168,7 +173,8 @@ class Store:
     def publish(self, name: str, key: str, seconds: float, staged: Mapping[str, Path]) -> Stamp:
         """Move ``staged`` files (mirror path → finished file) into the mirror, then write the stamp.
 
-        Each file appears whole or not at all. Files that an older version of the artefact had are removed.
+        Each file appears whole or not at all; one that is there already stays untouched: somebody may read it.
+        Files that only an older version of the artefact had are removed.
         """
         before = self.stamp(name)
         files: dict[str, Published] = {}
@@ -176,7 +182,8 @@ class Store:
             target = self.layout.mirror / path
             target.parent.mkdir(parents=True, exist_ok=True)
             digest = file_digest(source)
-            os.replace(source, target)
+            if not (target.is_file() and file_digest(target) == digest):
+                source.replace(target)
             files[path] = Published(digest.sha256, digest.size, target.stat().st_mtime_ns)
         for path in set(before.files if before else ()) - set(files):
             (self.layout.mirror / path).unlink(missing_ok=True)
@@ -185,10 +192,13 @@ class Store:
         return stamp
 
     def forget_unknown(self, known: set[str]) -> None:
-        """Remove artefacts that no recipe makes any more."""
-        names = {self._stamp_file(name).name for name in known}
+        """Remove artefacts and parts that no recipe makes any more; ``known`` are the names of all recipes."""
+        names = {_flat(name) for name in known}
+        for path in (self.layout.work / "parts").glob("*"):
+            if path.name not in names:
+                shutil.rmtree(path, ignore_errors=True)
         for path in (self.layout.work / "stamps").glob("*.json"):
-            if path.name in names:
+            if path.stem in names:
                 continue
             for file in json.loads(path.read_text()).get("files", {}):
                 (self.layout.mirror / file).unlink(missing_ok=True)
@@ -197,7 +207,7 @@ class Store:
     # -- the lock file
 
     def refuse_foreign_mirror(self) -> None:
-        """Refuse to build into a mirror that was downloaded: its files are upstream's own and would be mixed with ours."""
+        """Refuse to build into a mirror that was downloaded: its files are upstream's own."""
         lock = self.layout.mirror / LOCK_FILE
         if not lock.exists():
             return
@@ -206,13 +216,13 @@ class Store:
         except ValueError:
             origin = "unreadable"
         if origin != "built":
-            raise Refusal(
+            raise RefusedError(
                 f"{lock}: wanted a mirror of origin 'built', found origin {origin!r}. "
                 "Use that mirror as it is, or move it away and build again."
             )
 
     def write_lock(self, names: list[str], built_by: str) -> None:
-        """Write the lock file from the stamps of the artefacts in ``names``; nothing is written when it would say the same."""
+        """Write the lock file from the stamps of the artefacts in ``names``, unless it says the same already."""
         files = {
             path: {"sha256": published.sha256, "size": published.size}
             for name in names
@@ -237,6 +247,11 @@ class Store:
             _write_json(target, {**content, "created": created})
 
 
+def _flat(name: str) -> str:
+    """Return a recipe's name as the name of a file."""
+    return name.replace("/", "_")
+
+
 def _write_json(path: Path, value: object) -> None:
     """Write ``value`` so that the file is always either the old or the new one."""
     path.parent.mkdir(parents=True, exist_ok=True)
@@ -247,8 +262,8 @@ def _write_json(path: Path, value: object) -> None:
             out.write("\n")
             out.flush()
             os.fsync(out.fileno())
-        os.chmod(temporary, 0o644)
-        os.replace(temporary, path)
+        Path(temporary).chmod(0o644)
+        Path(temporary).replace(path)
     except BaseException:
         Path(temporary).unlink(missing_ok=True)
         raise

