@@ -420,7 +420,8 @@ class _Planner:
         )
 
     def settled(self, changes: tuple[Change, ...]) -> tuple[str, ...]:
-        busy = {change.target for change in changes if change.kind == "unit"}
+        verbs = ("restart", "reload", "start")
+        busy = {change.target for change in changes if change.kind == "unit" and change.action in verbs}
         if not self.seen.systemd:
             return ()
         # a package that is installed now may start its unit before our files are there: the next run restarts that one

@@ -329,3 +329,12 @@ def test_incomplete_artifact_is_asked_for_again(tmp_path: Path) -> None:
     sha256 = DIGESTS["kubelet/1.0"][ARCH]["sha256"]
     host.write(store.incoming_path(sha256), BINARY[:5])
     assert [need["key"] for need in host.apply(STATE, DIGESTS)["needs"]] == ["kubelet/1.0"]
+
+
+def test_a_unit_that_somebody_else_starts_later_is_not_restarted_for_it(tmp_path: Path) -> None:
+    """The kubelet is enabled, but kubeadm starts it: it then runs with everything, and owes no restart."""
+    host = bare(tmp_path / "host")
+    push_all(host)
+    state = {**STATE, "units": [*STATE["units"][::2], {"name": "kubelet", "enabled": True, "state": "any"}]}
+    host.apply(state, DIGESTS)
+    assert not list(host.path("/var/lib/stagecraft/pending").iterdir())
