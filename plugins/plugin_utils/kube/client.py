@@ -152,8 +152,9 @@ class ApiClient:
         return response
 
     def _dial(self) -> socket.socket:
-        """Open a connection to the API server's port on the SSH host."""
-        assert self._ssh is not None
+        """Open a connection to the API server, from the SSH host where there is one."""
+        if self._ssh is None:
+            return socket.create_connection((self._host, self._port), self._timeout)
         return channel.as_socket(ssh_connection.open_channel(self._ssh, "127.0.0.1", self._port, self._timeout))
 
     def _unanswered(self, what: str, error: Exception) -> ApiError:

@@ -181,7 +181,7 @@ def plan(text: str | None, where: str, name: str, credentials: Credentials | Non
         changes.append(Change("current-context", new_current, "update" if new_current else "remove"))
         new_text = kubeconfig_text.put_current_context(new_text, where, new_current)
 
-    new = kubeconfig_text.load(new_text, where)
+    new = kubeconfig_text.load(new_text, where) if changes else old
     _prove(old.data, new.data, name, wanted, current=new_current, where=where)
     left = None if credentials is None and not old.has_comments and _is_bare(new.data) else new_text
     return Plan(

@@ -38,6 +38,13 @@ class Document:
     data: dict[str, Any]
 
     @property
+    def mapping(self) -> yaml.nodes.MappingNode:
+        """The root of a document that is not empty."""
+        if self.root is None:
+            raise ValueError("an empty document has no root")
+        return self.root
+
+    @property
     def has_comments(self) -> bool:
         """Say whether the text holds a comment (a line of its own, or behind a value)."""
         return any(line.lstrip().startswith("#") or " #" in line for line in self.text.splitlines())
@@ -54,11 +61,16 @@ def load(text: str, where: str) -> Document:
             return Document(text, None, {})
         if not isinstance(root, yaml.nodes.MappingNode):
             raise _damaged(where, root, f"wanted a mapping at the top, found {_kind(root)}")
-        data = yaml.safe_load(text)
+        data = yaml.SafeLoader("").construct_document(root)
     except yaml.MarkedYAMLError as error:
         mark = error.problem_mark or error.context_mark
         line = f":{mark.line + 1}:{mark.column + 1}" if mark else ""
         raise KubeconfigError(f"{where}{line}: not valid YAML: {error.problem or error.context}. {_ADVICE}") from error
+    except yaml.reader.ReaderError as error:
+        number = text.count("\n", 0, error.position) + 1
+        raise KubeconfigError(
+            f"{where}:{number}: not valid YAML: {error.reason} (U+{error.character:04X}). {_ADVICE}"
+        ) from error
     except (yaml.YAMLError, ValueError, RecursionError) as error:
         raise KubeconfigError(f"{where}: not valid YAML: {error}. {_ADVICE}") from error
     _check(root, where)
@@ -91,12 +103,11 @@ def remove(text: str, where: str, section: str, name: str) -> str:
 def put_current_context(text: str, where: str, name: str) -> str:
     """Return `text` with `current-context` set to `name`; an empty name leaves kubectl's form of none."""
     document = _editable(text, where)
-    assert document.root is not None
-    value = json.dumps(name) if not name or document.root.flow_style else _scalar(name)
-    pair = _pair(document.root, "current-context")
+    value = json.dumps(name, ensure_ascii=False) if not name or document.mapping.flow_style else _scalar(name)
+    pair = _pair(document.mapping, "current-context")
     if pair is None:
         return _add_key(
-            document, f'"current-context": {value}' if document.root.flow_style else f"current-context: {value}"
+            document, f'"current-context": {value}' if document.mapping.flow_style else f"current-context: {value}"
         )
     key, node = pair
     if isinstance(node, yaml.nodes.ScalarNode) and node.start_mark.index == node.end_mark.index:
@@ -109,10 +120,10 @@ def _editable(text: str, where: str) -> Document:
     """Return the document with a non-empty root mapping, and refuse what cannot be edited in place."""
     document = load(text, where)
     if document.root is None or not document.root.value:
-        start, end = (0, 0) if document.root is None else (document.root.start_mark.index, document.root.end_mark.index)
-        head = text if document.root is None else text[:start]
+        empty = yaml.compose(text, Loader=yaml.SafeLoader)
+        head, tail = (text, "") if empty is None else (text[: empty.start_mark.index], text[empty.end_mark.index :])
         head += "" if not head or head.endswith("\n") else "\n"
-        document = load(head + _SKELETON + (text[end:].lstrip() if document.root is not None else ""), where)
+        document = load(head + _SKELETON + tail.lstrip(), where)
     for token in yaml.scan(document.text, Loader=yaml.SafeLoader):
         if isinstance(token, yaml.tokens.AliasToken):
             raise KubeconfigError(
@@ -176,11 +187,13 @@ def _pair(mapping: yaml.nodes.MappingNode, key: str) -> tuple[yaml.nodes.Node, y
     return None
 
 
+def _section(document: Document, section: str) -> tuple[yaml.nodes.Node, yaml.nodes.SequenceNode]:
+    """Return the key and the list of a section that is known to be there."""
+    return next((key, value) for key, value in document.mapping.value if key.value == section)
+
+
 def _name_of(item: yaml.nodes.Node) -> str:
-    assert isinstance(item, yaml.nodes.MappingNode)
-    pair = _pair(item, "name")
-    assert pair is not None
-    return str(pair[1].value)
+    return next(str(value.value) for key, value in item.value if key.value == "name")
 
 
 def _items(document: Document, section: str) -> list[yaml.nodes.Node]:
@@ -196,8 +209,7 @@ def _end(text: str, node: yaml.nodes.Node) -> int:
         if node.style in ("|", ">"):
             return len(text[: node.end_mark.index].rstrip())
         return int(node.end_mark.index)
-    assert isinstance(node, (yaml.nodes.MappingNode, yaml.nodes.SequenceNode))
-    if node.flow_style or not node.value:
+    if not isinstance(node, yaml.nodes.CollectionNode) or node.flow_style or not node.value:
         return int(node.end_mark.index)
     last = node.value[-1]
     return _end(text, last[1] if isinstance(last, tuple) else last)
@@ -233,17 +245,17 @@ def _scalar(value: str) -> str:
 
 def _replace(document: Document, section: str, index: int, entry: dict[str, Any]) -> str:
     start, end, sequence = _span(document, section, index)
-    new = json.dumps(entry, default=str) if sequence.flow_style else _block(entry, sequence.start_mark.column)
+    new = (
+        json.dumps(entry, default=str, ensure_ascii=False)
+        if sequence.flow_style
+        else _block(entry, sequence.start_mark.column)
+    )
     return document.text[:start] + new + document.text[end:]
 
 
 def _span(document: Document, section: str, index: int) -> tuple[int, int, yaml.nodes.SequenceNode]:
     """Return where item `index` stands: whole lines in block style, the bare value in flow style."""
-    assert document.root is not None
-    pair = _pair(document.root, section)
-    assert pair is not None
-    assert isinstance(pair[1], yaml.nodes.SequenceNode)
-    sequence = pair[1]
+    _key, sequence = _section(document, section)
     item = sequence.value[index]
     if sequence.flow_style:
         return item.start_mark.index, _end(document.text, item), sequence
@@ -261,18 +273,15 @@ def _cut(document: Document, section: str, index: int) -> str:
         return text[:start] + text[end:]
     if len(sequence.value) > 1:
         return text[:start] + text[end:]
-    assert document.root is not None
-    pair = _pair(document.root, section)
-    assert pair is not None
-    colon = text.index(":", pair[0].end_mark.index) + 1
+    key, _sequence = _section(document, section)
+    colon = text.index(":", key.end_mark.index) + 1
     return f"{text[:colon]} []{text[colon:start]}{text[end:]}"
 
 
 def _append(document: Document, section: str, entry: dict[str, Any]) -> str:
     text = document.text
-    root = document.root
-    assert root is not None
-    compact = json.dumps(entry, default=str)
+    root = document.mapping
+    compact = json.dumps(entry, default=str, ensure_ascii=False)
     pair = _pair(root, section)
     if pair is None:
         indent = root.start_mark.column
@@ -298,8 +307,7 @@ def _append(document: Document, section: str, entry: dict[str, Any]) -> str:
 def _add_key(document: Document, addition: str) -> str:
     """Put a new key behind the last one of the root mapping."""
     text = document.text
-    root = document.root
-    assert root is not None
+    root = document.mapping
     last = _end(text, root.value[-1][1])
     if root.flow_style:
         return f"{text[:last]}, {addition}{text[last:]}"
