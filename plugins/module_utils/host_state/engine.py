@@ -100,7 +100,7 @@ def run(system: System, spec: Spec, check: bool = False) -> dict[str, Any]:
     if found.needs:
         return result
     if found.empty and not found.settled_markers:
-        _refresh_stamps(system, spec, seen)
+        _tidy(system, spec, seen)
         return result
     with exclusive(system):
         _converge(system, spec, result)
@@ -130,20 +130,24 @@ def _converge(system: System, spec: Spec, result: dict[str, Any]) -> None:
         after = plan(spec, seen)
         result["facts"] = facts_of(seen)
         if after.empty and not after.problems and not after.unmet:
-            _refresh_stamps(system, spec, seen)
+            _tidy(system, spec, seen)
             return
         if not any(change.kind in ("packages", "kernel_module") for change in found.changes):
             break
     require_empty(after)
 
 
-def _refresh_stamps(system: System, spec: Spec, seen: Observed) -> None:
-    """Renew the remembered stat values of files that were touched without being changed; state stays the same."""
+def _tidy(system: System, spec: Spec, seen: Observed) -> None:
+    """Renew remembered stat values of files that were touched but not changed, and drop pushed files no longer needed.
+
+    The host's state stays the same, so this is no change.
+    """
     for artifact in spec.artifacts:
         status = seen.artifacts.get(artifact.place)
         digest = artifact.digests.get(seen.arch)
         if status is not None and digest is not None and status.refreshed is not None:
             store.write_stamp(system, artifact, digest.sha256, status.refreshed)
+    store.tidy_incoming(system, spec.artifacts, seen.arch)
 
 
 def engine_result(options: Mapping[str, Any], check: bool) -> dict[str, Any]:
@@ -154,4 +158,12 @@ def engine_result(options: Mapping[str, Any], check: bool) -> dict[str, Any]:
         raise HostStateError(
             f"wrong architecture: {options['arch']} was declared for this host, it is {found}; correct the option arch"
         )
-    return run(system, parse(options["state"], options.get("digests") or {}), check)
+    spec = parse(options["state"], options.get("digests") or {})
+    try:
+        return run(system, spec, check)
+    except PermissionError as error:
+        raise HostStateError(
+            f"{error.filename}: {error.strerror}; the state of a host needs root: log in as root or set become: true"
+        ) from error
+    except OSError as error:
+        raise HostStateError(f"{error.filename or 'the host'}: {error.strerror or error}") from error

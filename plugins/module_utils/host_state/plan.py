@@ -323,10 +323,13 @@ class _Planner:
 
     def enables(self, unit: Unit) -> list[Change]:
         status = self.seen.units.get(unit.name, UnitStatus())
-        if unit.enabled is not True or status.enabled in ENABLED_STATES:
-            return []
-        if status.enabled.startswith("masked") or status.load == "masked":
+        wanted = unit.enabled is True or unit.state == "started"
+        if wanted and (status.enabled.startswith("masked") or status.load == "masked"):
             self.problems.append(f"unit {unit.name} is masked; run `systemctl unmask {unit.name}` if it may be used")
+            return []
+        if wanted and not status.exists and not self.provided(unit):
+            self.unmet.append(f"unit {unit.name} does not exist here and no declared file or package would bring it")
+        if unit.enabled is not True or status.enabled in ENABLED_STATES:
             return []
         return [Change("unit", unit.name, "enable", status.enabled or "absent", "enabled", unit)]
 
@@ -342,8 +345,6 @@ class _Planner:
         status = self.seen.units.get(unit.name, UnitStatus())
         if unit.state in ("stopped", "absent"):
             return []
-        if unit.state == "started" and not status.exists and not self.provided(unit):
-            self.unmet.append(f"unit {unit.name} does not exist here and no declared file or package would bring it")
         verb, reason = self.verb(unit, status)
         if unit.state == "started" and status.active not in ("active", "reloading"):
             if verb:

@@ -47,7 +47,7 @@ _NAME = re.compile(r"^[A-Za-z0-9][A-Za-z0-9._+-]*$")
 _UNIT = re.compile(r"^[A-Za-z0-9:_.\\@-]+$")
 _MODULE = re.compile(r"^[A-Za-z0-9_-]+$")
 _PACKAGE = re.compile(r"^[A-Za-z0-9][A-Za-z0-9.+_-]*(:[a-z0-9]+)?(=[A-Za-z0-9.+:~_-]+)?$")
-_SYSCTL = re.compile(r"^[A-Za-z0-9_][A-Za-z0-9_./*:@-]*$")
+_SYSCTL = re.compile(r"^[A-Za-z0-9_][A-Za-z0-9_./:@-]*$")
 _SHA256 = re.compile(r"^[0-9a-f]{64}$")
 
 

@@ -12,6 +12,7 @@ from __future__ import annotations
 import json
 import os
 import stat
+import time
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
@@ -20,12 +21,13 @@ from .errors import HostStateError
 from .spec import INCOMING, STORE, Artifact
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
+    from collections.abc import Iterable, Mapping
 
     from .system import System
 
 SCHEMA = 1
 TEMPORARY_PREFIX = ".stagecraft-tmp-"
+INCOMING_DAYS = 7
 
 
 @dataclass(frozen=True)
@@ -183,13 +185,13 @@ def install(system: System, artifact: Artifact, sha256: str) -> None:
 def _install_single(system: System, artifact: Artifact, sha256: str) -> dict[str, Any]:
     source, target = incoming_path(sha256), main_file(artifact)
     system.ensure_directory(artifact.base)
-    system.set_owner_and_mode(source, 0o755 if artifact.install == "binary" else 0o644, *_root_ids(system))
+    mode = 0o755 if artifact.install == "binary" else 0o644
+    system.set_owner_and_mode(source, mode, *_root_ids(system))
     _sync_file(system, source)
     if _device(system, INCOMING) == _device(system, artifact.base):
         system.rename(source, target)
     else:
-        data = system.read(source) or b""
-        system.write_file(target, data, 0o755 if artifact.install == "binary" else 0o644)
+        system.copy_file(source, target, mode)
     found = system.lstat(target)
     if found is None:
         raise HostStateError(f"artifact {artifact.key}: {target} vanished while it was being installed")
@@ -209,7 +211,7 @@ def _install_archive(system: System, artifact: Artifact, sha256: str) -> dict[st
     parent = artifact.base if artifact.directory else f"{STORE}/{artifact.name}"
     temporary = f"{parent}/{TEMPORARY_PREFIX}{artifact.name}-{artifact.version}"
     system.ensure_directory(parent)
-    system.remove_tree(temporary)
+    _remove_leftovers(system, parent, artifact)
     system.ensure_directory(temporary)
     source = incoming_path(sha256)
     try:
@@ -232,6 +234,24 @@ def _install_archive(system: System, artifact: Artifact, sha256: str) -> dict[st
         system.rename(temporary, artifact.base)
         system.remove_tree(old)
     return {name: _with_stat(system, f"{artifact.base}/{name}", entry) for name, entry in unpacked.items()}
+
+
+def _remove_leftovers(system: System, parent: str, artifact: Artifact) -> None:
+    """Remove what interrupted runs left of this artefact, in whatever version."""
+    starts = (f"{TEMPORARY_PREFIX}{artifact.name}-", f"{TEMPORARY_PREFIX}old-")
+    for name in system.listdir(parent):
+        if name.startswith(starts):
+            system.remove_tree(f"{parent}/{name}")
+
+
+def tidy_incoming(system: System, artifacts: Iterable[Artifact], arch: str) -> None:
+    """Remove pushed files that are installed already, and those that nobody has asked for in INCOMING_DAYS."""
+    done = {artifact.digests[arch].sha256 for artifact in artifacts if arch in artifact.digests}
+    for name in system.listdir(INCOMING):
+        found = system.lstat(f"{INCOMING}/{name}")
+        old = found is not None and time.time() - found.st_mtime > INCOMING_DAYS * 86400
+        if name in done or old:
+            system.unlink(f"{INCOMING}/{name}")
 
 
 def _with_stat(system: System, path: str, entry: Mapping[str, Any]) -> dict[str, Any]:

@@ -282,6 +282,23 @@ class System:
             )
         return HostStateError(f"cannot write {path}: {error.strerror}")
 
+    def copy_file(self, source: str, target: str, mode: int) -> None:
+        """Copy a file of any size to its place on another file system, as `write_file` does."""
+        parent, name = os.path.split(target)
+        temporary = f"{parent.rstrip('/')}/.{name}{TEMPORARY_SUFFIX}"
+        self._before_change(f"copy {source} to {target}")
+        self._remove_quietly(temporary)
+        try:
+            with open(self.path(source), "rb") as stream, open(self.path(temporary), "xb") as copy:
+                shutil.copyfileobj(stream, copy, CHUNK)
+                copy.flush()
+                os.fchmod(copy.fileno(), mode)
+                os.fsync(copy.fileno())
+        except OSError as error:
+            self._remove_quietly(temporary)
+            raise self._disk_error(error, target, os.stat(self.path(source)).st_size) from error
+        self.rename(temporary, target)
+
     def rename(self, source: str, target: str) -> None:
         """Put `source` in the place of `target` and make it last."""
         self._before_change(f"rename {source} to {target}")
