@@ -17,6 +17,14 @@ description:
   - Makes the key for encryption at rest if it is asked for and none is there; the key never leaves the host in a result.
 author: [The stagecraft.gitops contributors (@stagecraft)]
 options:
+  address:
+    description: The address of this host's API server.
+    type: str
+    required: true
+  port:
+    description: Its port.
+    type: int
+    default: 6443
   environment:
     description: The environment that this cluster belongs to; written to the journal.
     type: str
@@ -46,6 +54,7 @@ attributes:
 EXAMPLES = r"""
 - name: Make the first control plane
   stagecraft.gitops.kubeadm_init:
+    address: 192.0.2.11
     environment: production
     kubernetes_version: 1.36.3
     settings_digest: 0d9c1b
@@ -63,6 +72,7 @@ import time
 
 from ansible.module_utils.basic import AnsibleModule
 from ansible_collections.stagecraft.gitops.plugins.module_utils.kubeadm import observe
+from ansible_collections.stagecraft.gitops.plugins.module_utils.kubeadm.api import LocalApi
 from ansible_collections.stagecraft.gitops.plugins.module_utils.kubeadm.host import Host, KubeadmError, exclusive, read_json
 from ansible_collections.stagecraft.gitops.plugins.module_utils.kubeadm.initialize import initialize
 
@@ -70,6 +80,8 @@ from ansible_collections.stagecraft.gitops.plugins.module_utils.kubeadm.initiali
 def main() -> None:
     module = AnsibleModule(
         argument_spec={
+            "address": {"type": "str", "required": True},
+            "port": {"type": "int", "default": 6443},
             "environment": {"type": "str", "required": True},
             "kubernetes_version": {"type": "str", "required": True},
             "settings_digest": {"type": "str", "required": True},
@@ -99,7 +111,8 @@ def main() -> None:
                 )
             if module.check_mode:
                 module.exit_json(changed=True)
-            output = initialize(host, member, module.params["encryption_at_rest"], module.params["timeout"])
+            api = LocalApi(host, module.params["address"], module.params["port"])
+            output = initialize(host, member, api, module.params["encryption_at_rest"], module.params["timeout"])
             module.exit_json(changed=True, output=output)
     except KubeadmError as error:
         module.fail_json(msg=str(error))

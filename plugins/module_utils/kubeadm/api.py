@@ -77,6 +77,14 @@ class LocalApi:
                     raise ApiUnavailable(f"{error} (waited {seconds:.0f} s; see journalctl -u kubelet)") from error
             time.sleep(0.25)
 
+    def remove_bootstrap_tokens(self) -> int:
+        """Remove every bootstrap token of the cluster; returns how many there were."""
+        listed = "/api/v1/namespaces/kube-system/secrets?fieldSelector=type%3Dbootstrap.kubernetes.io%2Ftoken"
+        names = [item["metadata"]["name"] for item in json.loads(self.request("GET", listed))["items"]]
+        for name in names:
+            self.request("DELETE", f"/api/v1/namespaces/kube-system/secrets/{name}")
+        return len(names)
+
     def nodes(self) -> List[Mapping[str, Any]]:
         """Each node as {name, ready, kubelet_version, addresses, control_plane, pod_cidr, unschedulable}."""
         items = json.loads(self.request("GET", "/api/v1/nodes"))["items"]

@@ -9,9 +9,9 @@ import base64
 import json
 import os
 import time
-from pathlib import Path
-from typing import Any, Mapping, Optional
+from typing import Any, Mapping
 
+from ansible_collections.stagecraft.gitops.plugins.module_utils.kubeadm.api import LocalApi
 from ansible_collections.stagecraft.gitops.plugins.module_utils.kubeadm.host import (
     Host,
     KubeadmError,
@@ -69,18 +69,21 @@ def last_lines(text: str, count: int = 15) -> str:
     return "\n".join(lines[-count:])
 
 
-def initialize(host: Host, member: Mapping[str, Any], encrypt: bool, timeout: float, kubeadm: Optional[Path] = None) -> str:
-    """Run ``kubeadm init`` and return its output; ``member`` is the journal entry for a host that succeeded."""
+def initialize(host: Host, member: Mapping[str, Any], api: LocalApi, encrypt: bool, timeout: float) -> str:
+    """Run ``kubeadm init`` and return its output; ``member`` is the journal entry for a host that succeeded.
+
+    kubeadm always makes a bootstrap token that lives for a day. Nobody needs it here: it is removed at once.
+    """
     begin(host, "init", str(member["environment"]))
     if encrypt:
         ensure_encryption_key(host)
-    program = str(kubeadm) if kubeadm else "kubeadm"
-    done = host.run([program, "init", "--config", str(host.path(CONFIG_FILE)), "--skip-token-print"], timeout=timeout)
+    done = host.run(["kubeadm", "init", "--config", str(host.path(CONFIG_FILE)), "--skip-token-print"], timeout=timeout)
     if done.rc != 0:
         raise KubeadmError(
             f"kubeadm init ended with status {done.rc} on this host:\n{last_lines(done.stderr or done.stdout)}\n"
             "The host is marked as unfinished; the next run cleans it and starts again. "
             "See journalctl -u kubelet and crictl ps -a for the reason."
         )
+    api.remove_bootstrap_tokens()
     finish(host, member)
     return done.stdout

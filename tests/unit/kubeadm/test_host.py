@@ -13,6 +13,7 @@ from typing import Any
 import pytest
 
 from ansible_collections.stagecraft.gitops.plugins.module_utils.kubeadm import initialize, join, observe, reset
+from ansible_collections.stagecraft.gitops.plugins.module_utils.kubeadm.api import LocalApi
 from ansible_collections.stagecraft.gitops.plugins.module_utils.kubeadm.host import (
     Completed,
     Host,
@@ -43,6 +44,18 @@ class FakeHost(Host):
         return Completed(0, "", "")
 
 
+class FakeApi(LocalApi):
+    """The API server of a host that has none: counts what it was asked."""
+
+    def __init__(self, host: Host) -> None:
+        super().__init__(host, "127.0.0.1", 0)
+        self.removals = 0
+
+    def remove_bootstrap_tokens(self) -> int:
+        self.removals += 1
+        return 1
+
+
 @pytest.fixture
 def host(tmp_path: Path) -> FakeHost:
     return FakeHost(tmp_path)
@@ -65,7 +78,9 @@ def test_membership(begun: Any, member: Any, traces: list[str], expected: str) -
 
 def test_a_finished_initialization_is_a_member(host: FakeHost) -> None:
     write_file(host.kubernetes / "kubelet.conf", b"")
-    initialize.initialize(host, MEMBER, encrypt=False, timeout=1)
+    api = FakeApi(host)
+    initialize.initialize(host, MEMBER, api, encrypt=False, timeout=1)
+    assert api.removals == 1, "kubeadm's own token is left"
     assert read_json(host.state / "member.json") == MEMBER
     assert read_json(host.state / "begun.json") is None
 
@@ -73,7 +88,7 @@ def test_a_finished_initialization_is_a_member(host: FakeHost) -> None:
 def test_a_failed_initialization_is_interrupted_and_says_why(host: FakeHost) -> None:
     host.answers["kubeadm init"] = Completed(1, "", "[ERROR Port-6443]: Port 6443 is in use")
     with pytest.raises(KubeadmError, match="Port 6443 is in use"):
-        initialize.initialize(host, MEMBER, encrypt=False, timeout=1)
+        initialize.initialize(host, MEMBER, FakeApi(host), encrypt=False, timeout=1)
     assert read_json(host.state / "member.json") is None
     assert (read_json(host.state / "begun.json") or {})["verb"] == "init"
 
@@ -84,7 +99,7 @@ def test_power_lost_during_initialization_leaves_it_begun(host: FakeHost) -> Non
 
     host.answers["kubeadm init"] = cut
     with pytest.raises(KeyboardInterrupt):
-        initialize.initialize(host, MEMBER, encrypt=True, timeout=1)
+        initialize.initialize(host, MEMBER, FakeApi(host), encrypt=True, timeout=1)
     assert observe.membership(read_json(host.state / "begun.json"), None, []) == "interrupted"
 
 
