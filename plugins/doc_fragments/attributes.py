@@ -19,6 +19,10 @@ attributes:
     description: Returns what was changed, or would be, in diff mode. Secrets are never part of it.
   idempotent:
     description: A second run with the same options finds nothing to do.
+  action_group:
+    description: C(group/stagecraft.gitops.all) in C(module_defaults) sets options of all modules of this collection at once.
+    support: full
+    membership: [stagecraft.gitops.all]
 """
 
     CONTROLLER = r"""

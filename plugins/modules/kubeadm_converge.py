@@ -40,6 +40,8 @@ options:
     description: Seconds that a restarted API server may take to be ready.
     type: int
     default: 180
+extends_documentation_fragment:
+  - stagecraft.gitops.attributes
 attributes:
   check_mode: {support: full, description: Says what it would do.}
   diff_mode: {support: full, description: Shows names and digests before and after.}

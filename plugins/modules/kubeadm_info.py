@@ -28,6 +28,8 @@ options:
     type: list
     elements: str
     default: []
+extends_documentation_fragment:
+  - stagecraft.gitops.attributes
 attributes:
   check_mode: {support: full, description: Changes nothing in either mode.}
   diff_mode: {support: none, description: There is nothing to show.}

@@ -63,9 +63,11 @@ options:
     description: Seconds that C(kubeadm join) may take.
     type: int
     default: 300
+extends_documentation_fragment:
+  - stagecraft.gitops.attributes
 attributes:
   check_mode: {support: full, description: Says whether it would run.}
-  diff_mode: {support: none, description: The outcome is a node, not a text.}
+  diff_mode: {support: none, description: "The outcome is a node, not a text."}
   idempotent: {support: full, description: Does nothing on a member.}
 """
 

@@ -41,7 +41,8 @@ options:
   token_id:
     description: The first part of the token to remove.
     type: str
-    no_log: false
+extends_documentation_fragment:
+  - stagecraft.gitops.attributes
 attributes:
   check_mode: {support: full, description: Makes nothing and returns nothing.}
   diff_mode: {support: none, description: The outcome is secret.}

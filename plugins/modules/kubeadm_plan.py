@@ -45,6 +45,8 @@ options:
     description: The name of the variable in which a host may hold the name of its node; otherwise it is the inventory name.
     type: str
     required: true
+extends_documentation_fragment:
+  - stagecraft.gitops.attributes
 attributes:
   check_mode: {support: full, description: Changes nothing in either mode.}
   diff_mode: {support: none, description: There is nothing to show.}

@@ -31,6 +31,8 @@ options:
     description: Seconds that C(kubeadm reset) may take.
     type: int
     default: 180
+extends_documentation_fragment:
+  - stagecraft.gitops.attributes
 attributes:
   check_mode: {support: full, description: Says whether it would run.}
   diff_mode: {support: none, description: The outcome is a bare host.}

@@ -22,6 +22,8 @@ author:
 requirements:
   - Linux with overlayfs, network namespaces and control groups (version 1 or 2)
   - systemd-nspawn, debootstrap, iproute2, the OpenSSH client (installed by O(install_packages) where there is apt-get)
+extends_documentation_fragment:
+  - stagecraft.gitops.attributes
 attributes:
   check_mode:
     support: full
@@ -169,6 +171,12 @@ inventory:
   description: Path of the inventory.
   returned: always
   type: str
+unlisted:
+  description: Hosts that exist and are not in O(hosts). They stay as they are. Only O(state=present) looks for them.
+  returned: always
+  type: list
+  elements: str
+  sample: [w2]
 restrict_oom_score_adj:
   description: Whether root lacks CAP_SYS_RESOURCE here, so that containerd must not lower oom_score_adj.
   returned: always
@@ -261,6 +269,7 @@ def main() -> None:
         },
         subnet="" if record is None else record.subnet,
         inventory=str(outcome.inventory),
+        unlisted=outcome.unlisted,
         restrict_oom_score_adj=outcome.restrict_oom_score_adj,
         seconds=outcome.seconds,
         diff={
