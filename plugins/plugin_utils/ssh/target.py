@@ -262,8 +262,8 @@ def _config_lookup(path: str | None, alias: str) -> dict[str, list[str]]:
         found: Mapping[str, Any] = parsed.lookup(alias)
     except (paramiko.SSHException, OSError, ImportError, UnicodeDecodeError) as error:
         raise TargetError(
-            f"{path} has something in it that is not understood here: {error}. Put the host's settings in the inventory "
-            "and `-F /dev/null` in ansible_ssh_common_args."
+            f"{path} has something in it that is not understood here: {error}. Put the host's settings in the "
+            "inventory and `-F /dev/null` in ansible_ssh_common_args."
         ) from error
     return {key: list(value) if isinstance(value, list) else [str(value)] for key, value in found.items()}
 
