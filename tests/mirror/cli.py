@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING
 
 from tests.mirror import toolchain
 from tests.mirror.build import Builder, Plan, Progress, carry_out, plan
-from tests.mirror.errors import RefusedError
+from tests.mirror.errors import BuildError, RefusedError
 from tests.mirror.gobuild import GoBuilder
 from tests.mirror.keys import overall_key, step_keys
 from tests.mirror.recipes import DebianPackages, GoPrograms, PauseProgram, Recipe, is_part, needs, recipes
@@ -42,6 +42,9 @@ def main(arguments: Sequence[str] | None = None) -> int:
     except RefusedError as refusal:
         print(f"mirror: {refusal}", file=sys.stderr)
         return 2
+    except BuildError as error:
+        print(f"mirror: {error}", file=sys.stderr)
+        return 1
     except KeyboardInterrupt:
         print("mirror: interrupted; what was finished is kept, the next call goes on from here", file=sys.stderr)
         return 130

