@@ -251,6 +251,15 @@ class Catalogue:
             raise UnknownArtifact("; ".join(dict.fromkeys(problems)))
         return list(entries.values())
 
+    def option_default(self, distribution: str, option: str) -> str:
+        """Tell what is taken for an option of a distribution that is not given. Raises UnknownArtifact."""
+        if distribution not in self._sets:
+            raise UnknownArtifact(self._unknown("distribution", distribution, self._sets))
+        chosen = self._sets[distribution]
+        if option not in chosen.defaults:
+            raise UnknownArtifact(self._unknown(f"option of {distribution}", option, chosen.options))
+        return chosen.defaults[option]
+
     def _expand(
         self, name: str, distribution: str, kubernetes_version: str | None, arch: str, overrides: Mapping[str, str]
     ) -> list[Entry]:

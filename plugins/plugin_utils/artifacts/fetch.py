@@ -179,7 +179,9 @@ class _Fetch:
 
     def _accept(self, entry: Entry, path: Path, sha256: str, *, cached: bool) -> Fetched:
         if entry.kind == "image":
-            check_archive(path, entry.reference, entry.arch)
+            own = self._source.lock(self._transport)
+            built = own is not None and own.origin == "built"
+            check_archive(path, entry.reference, entry.arch, None if built else entry.digest)
         return Fetched(path, sha256, path.stat().st_size, cached)
 
     def _copy(self, entry: Entry, part: Path, sha256: str) -> None:
@@ -244,7 +246,7 @@ class _Fetch:
             path = self._cache.adopt(part, pulled.sha256)
         checked = "the image digest in the catalogue" if entry.digest else "the registry's answer at the first pull"
         self._lock.record(entry.path, LockedFile(pulled.sha256, pulled.size, pulled.digest, checked))
-        return Fetched(path, pulled.sha256, pulled.size)
+        return self._accept(entry, path, pulled.sha256, cached=False)
 
 
 def _unique(entries: Iterable[Entry]) -> list[Entry]:

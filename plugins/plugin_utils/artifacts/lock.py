@@ -174,7 +174,7 @@ class Lock:
                 disk.created = disk.created or self.created or now()
                 changed = bool(disk._unsaved)
                 if changed:
-                    disk._write()
+                    disk._write(self.path)
                 self._files = {**self._files, **disk._files}
                 self.created = disk.created
                 self._unsaved.clear()
@@ -187,19 +187,18 @@ class Lock:
                 raise LockError("this lock has no file to be written to")
             self.path.parent.mkdir(parents=True, exist_ok=True)
             self.created = self.created or now()
-            self._write()
+            self._write(self.path)
             self._unsaved.clear()
 
-    def _write(self) -> None:
-        assert self.path is not None
-        descriptor, name = tempfile.mkstemp(prefix=f".{self.path.name}.", dir=self.path.parent)
+    def _write(self, path: Path) -> None:
+        descriptor, name = tempfile.mkstemp(prefix=f".{path.name}.", dir=path.parent)
         try:
             with os.fdopen(descriptor, "w", encoding="utf-8") as file:
                 file.write(self.as_text())
                 file.flush()
                 os.fsync(file.fileno())
             Path(name).chmod(0o644)
-            Path(name).replace(self.path)
+            Path(name).replace(path)
         except BaseException:
             with contextlib.suppress(OSError):
                 Path(name).unlink()

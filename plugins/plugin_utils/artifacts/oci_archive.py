@@ -53,21 +53,22 @@ def write_archive(file: Path, reference: str, manifest: Mapping[str, Any], blobs
             _add(archive, name, members[name])
 
 
-def check_archive(file: Path, reference: str, arch: str) -> None:
+def check_archive(file: Path, reference: str, arch: str, digest: str | None = None) -> None:
     """Make sure that an archive holds the image `reference` for `arch`, whole.
 
     Reads the small documents only: every blob that they name must be there in its size; their bytes are covered by the
-    archive's own sha256. Raises DigestMismatch with what is wrong.
+    archive's own sha256. With `digest`, it must be the image that this digest ("sha256:…", of the manifest or of the
+    index, which the archive then holds too) names. Raises DigestMismatch with what is wrong.
     """
     try:
-        problem = _problem(file, reference, arch)
+        problem = _problem(file, reference, arch, digest)
     except (tarfile.TarError, ValueError, KeyError, TypeError, EOFError) as error:
         problem = f"it is not an OCI archive: {type(error).__name__}: {error}"
     if problem:
         raise DigestMismatch(f"image archive {file} for {reference} ({arch}): {problem}")
 
 
-def _problem(file: Path, reference: str, arch: str) -> str:
+def _problem(file: Path, reference: str, arch: str, digest: str | None) -> str:
     with tarfile.open(file, "r:") as archive:
         members = {member.name.removeprefix("./"): member for member in archive.getmembers() if member.isfile()}
 
@@ -75,8 +76,10 @@ def _problem(file: Path, reference: str, arch: str) -> str:
             if name not in members:
                 raise KeyError(f"{name} is missing")
             handle = archive.extractfile(members[name])
-            assert handle is not None
-            contents = json.loads(handle.read())
+            body = handle.read() if handle is not None else b""
+            if name.startswith("blobs/") and digest_of(body) != "sha256:" + name.rpartition("/")[2]:
+                raise ValueError(f"{name} has other contents than its name says")
+            contents = json.loads(body)
             if not isinstance(contents, dict):
                 raise TypeError(f"{name} is not a JSON object")
             return contents
@@ -87,6 +90,10 @@ def _problem(file: Path, reference: str, arch: str) -> str:
         if len(named) != 1:
             found = ", ".join(str(d.get("annotations", {}).get(IMAGE_NAME)) for d in descriptors) or "nothing"
             return f"it holds {found}"
+        if digest is not None and named[0]["digest"] != digest:
+            choices = document(_blob({"digest": digest})).get("manifests", [])
+            if named[0]["digest"] not in [choice["digest"] for choice in choices]:
+                return f"its manifest {named[0]['digest']} is not one of {digest}"
         manifest = document(_blob(named[0]))
         config = document(_blob(manifest["config"]))
         if config.get("architecture") != arch:

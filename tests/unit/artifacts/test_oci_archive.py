@@ -21,13 +21,16 @@ from ansible_collections.stagecraft.gitops.plugins.plugin_utils.artifacts.oci_ar
 )
 
 if TYPE_CHECKING:
+    from collections.abc import Sequence
     from pathlib import Path
 
 REFERENCE = "registry.example/app:v1"
 MANIFEST_TYPE = "application/vnd.oci.image.manifest.v1+json"
 
 
-def _write(file: Path, *, arch: str = "amd64", layer: bytes = b"layer", reference: str = REFERENCE) -> None:
+def _write(
+    file: Path, *, arch: str = "amd64", layer: bytes = b"layer", reference: str = REFERENCE, more: Sequence[Blob] = ()
+) -> str:
     config = json.dumps({"architecture": arch, "os": "linux"}).encode()
     manifest: dict[str, Any] = {
         "schemaVersion": 2,
@@ -39,7 +42,8 @@ def _write(file: Path, *, arch: str = "amd64", layer: bytes = b"layer", referenc
     stored.write_bytes(layer)
     blobs = [Blob(digest_of(body), body), Blob(digest_of(config), config), Blob(digest_of(layer), stored)]
     descriptor = {"mediaType": MANIFEST_TYPE, "digest": digest_of(body), "size": len(body)}
-    write_archive(file, reference, descriptor, blobs)
+    write_archive(file, reference, descriptor, [*blobs, *more])
+    return digest_of(body)
 
 
 def test_the_same_image_gives_the_same_bytes(tmp_path: Path) -> None:
@@ -83,6 +87,31 @@ def test_another_image_is_recognised(tmp_path: Path) -> None:
     _write(tmp_path / "image.tar", reference="registry.example/other:v1")
     with pytest.raises(DigestMismatch, match=r"it holds registry\.example/other:v1"):
         check_archive(tmp_path / "image.tar", REFERENCE, "amd64")
+
+
+def test_a_pinned_digest_is_proved_by_the_index_inside(tmp_path: Path) -> None:
+    file = tmp_path / "image.tar"
+    manifest = _write(file)
+    check_archive(file, REFERENCE, "amd64", manifest)
+    with pytest.raises(DigestMismatch, match="blobs/sha256/eeee.* is missing"):
+        check_archive(file, REFERENCE, "amd64", "sha256:" + "e" * 64)
+    for named, good in ((manifest, True), ("sha256:" + "e" * 64, False)):
+        index = json.dumps({"manifests": [{"digest": named}]}).encode()
+        _write(file, more=[Blob(digest_of(index), index)])
+        if good:
+            check_archive(file, REFERENCE, "amd64", digest_of(index))
+        else:
+            with pytest.raises(DigestMismatch, match="is not one of"):
+                check_archive(file, REFERENCE, "amd64", digest_of(index))
+
+
+def test_a_document_that_is_not_what_its_name_says_is_recognised(tmp_path: Path) -> None:
+    file = tmp_path / "image.tar"
+    forged = json.dumps({"manifests": []}).encode()
+    pinned = "sha256:" + "e" * 64
+    _write(file, more=[Blob(pinned, forged)])
+    with pytest.raises(DigestMismatch, match="other contents than its name"):
+        check_archive(file, REFERENCE, "amd64", pinned)
 
 
 def _without(file: Path, unwanted: str) -> None:
