@@ -3,15 +3,18 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
 """The API server of this very host, asked with the standard library alone.
 
-A control plane made by kubeadm keeps ``apiserver-kubelet-client.{crt,key}``: PEM files of a client in the group
-``kubeadm:cluster-admins`` (kubeadm 1.29 and newer, ``cmd/kubeadm/app/phases/certs``). They need no parsing and no
-temporary copy, unlike the base64 in admin.conf, and no ``kubectl`` has to start (0.1 to 0.3 s each).
+The credentials are those of ``/etc/kubernetes/admin.conf``, which kubeadm writes with embedded PEM data. No ``kubectl``
+has to start for it (0.1 to 0.3 s each). The PEM files in ``/etc/kubernetes/pki`` would not do: the one client among them,
+``apiserver-kubelet-client``, may read nodes and nothing else (seen with kubeadm 1.36).
 """
 
 from __future__ import annotations
 
+import base64
 import http.client
 import json
+import os
+import re
 import ssl
 import time
 from typing import Any, List, Mapping, Optional
@@ -21,6 +24,14 @@ from ansible_collections.stagecraft.gitops.plugins.module_utils.kubeadm.host imp
 
 class ApiUnavailable(KubeadmError):
     """The API server did not answer, or not with what was asked for."""
+
+
+def embedded(kubeconfig: str, key: str) -> bytes:
+    """The PEM data under ``key`` of a kubeconfig that kubeadm wrote: one cluster, one user, a line for each key."""
+    found = re.search(rf"^\s*{re.escape(key)}:\s*(\S+)\s*$", kubeconfig, re.MULTILINE)
+    if found is None:
+        raise ApiUnavailable(f"/etc/kubernetes/admin.conf has no {key}; kubeadm init phase kubeconfig admin writes it anew")
+    return base64.b64decode(found.group(1))
 
 
 class LocalApi:
@@ -33,9 +44,15 @@ class LocalApi:
         self._timeout = timeout
 
     def _context(self) -> ssl.SSLContext:
-        pki = self._host.kubernetes / "pki"
-        context = ssl.create_default_context(cafile=str(pki / "ca.crt"))
-        context.load_cert_chain(str(pki / "apiserver-kubelet-client.crt"), str(pki / "apiserver-kubelet-client.key"))
+        text = self._host.read_text("/etc/kubernetes/admin.conf")
+        if text is None:
+            raise ApiUnavailable("/etc/kubernetes/admin.conf is missing: there are no credentials to ask the API server with")
+        context = ssl.create_default_context(cadata=embedded(text, "certificate-authority-data").decode())
+        # the ssl module takes a client's key from a file only: one in memory, which nobody else can open
+        with os.fdopen(os.memfd_create("client"), "wb") as stream:
+            stream.write(embedded(text, "client-certificate-data") + b"\n" + embedded(text, "client-key-data"))
+            stream.flush()
+            context.load_cert_chain(f"/proc/self/fd/{stream.fileno()}")
         return context
 
     def request(self, method: str, path: str, body: Optional[str] = None, content_type: str = "") -> bytes:
