@@ -150,5 +150,5 @@ def observe(system: System, spec: Spec) -> Observed:
 
 
 def _fstab(system: System) -> str | None:
-    data = system.read(swap.FSTAB)
+    data = system.read(system.resolve(swap.FSTAB))
     return None if data is None else data.decode("utf-8", "surrogateescape")

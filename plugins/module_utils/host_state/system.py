@@ -191,7 +191,7 @@ class System:
 
     def free_bytes(self, path: str) -> tuple[int, int]:
         """(device number, bytes free for root) of the file system that holds `path` or will."""
-        real = self.path(self.existing_parent(path)) or "/"
+        real = self.path(self.resolve(self.existing_parent(path))) or "/"
         usage = os.statvfs(real)
         return os.stat(real).st_dev, usage.f_bfree * usage.f_frsize
 

@@ -119,6 +119,10 @@ class FakeHost:
         if not self._state_file.exists() or self._state_file.read_text() != text:
             self._state_file.write_text(text)
 
+    def replace_state(self, data: Mapping[str, Any]) -> None:
+        """Put what the commands know."""
+        self._save(data)
+
     @property
     def state(self) -> dict[str, Any]:
         return self._load()
