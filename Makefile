@@ -47,7 +47,7 @@ integration: dev ## real servers and processes on loopback
 
 .PHONY: molecule
 molecule: dev ## the roles on sandbox hosts (SCENARIO=name for one)
-	@$(PYTHON) -m tools.check apt mirror && $(PYTHON) -m tools.scenarios $(SCENARIO)
+	@SCENARIO="$(SCENARIO)" $(PYTHON) -m tools.check apt mirror molecule
 
 .PHONY: bench
 bench: dev ## our times against what one would use instead, a line a row (BENCH=row for one)

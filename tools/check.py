@@ -63,7 +63,14 @@ TESTS = [
     pytest_stage("unit", "the engine and the project's rules, no I/O beyond a temporary directory"),
     pytest_stage("integration", "real servers and processes on loopback"),
 ]
-MOLECULE = [Stage("molecule", "the roles on sandbox hosts", [[PYTHON, "-m", "tools.scenarios"]])]
+MOLECULE = [
+    Stage(
+        "molecule",
+        "the roles on sandbox hosts",
+        [[PYTHON, "-m", "tools.scenarios", *os.environ.get("SCENARIO", "").split()]],
+        report=REPORTS / "molecule.xml",
+    )
+]
 
 GROUPS = {
     "lint": LINT + SHIPPED,

@@ -1,0 +1,192 @@
+# Copyright (c) 2026 The stagecraft.gitops contributors
+# GNU General Public License v3.0+ (see COPYING or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""The tools that run everything else: a stage that fails must never look like one that passed."""
+
+from __future__ import annotations
+
+import os
+import subprocess
+import sys
+from functools import partial
+from pathlib import Path
+
+import pytest
+
+from tools import apt, check, dev, sandbox, scenarios
+from tools.stages import Count, Outcome, Stage, read_report, run_stage, run_stages, summary, total
+
+ROOT = Path(__file__).resolve().parents[2]
+ENVIRONMENT = dict(os.environ)
+
+
+def python(code: str) -> list[str]:
+    return [sys.executable, "-c", code]
+
+
+def stage(name: str, code: str, *, required: bool = False, report: Path | None = None) -> Stage:
+    return Stage(name, "a test", [python(code)], required=required, report=report)
+
+
+def junit(path: Path, **counts: int) -> Path:
+    words = " ".join(f'{key}="{value}"' for key, value in counts.items())
+    path.write_text(f'<testsuites><testsuite name="x" {words}/><testsuite tests="1"/></testsuites>')
+    return path
+
+
+class TestStages:
+    def test_a_failure_does_not_stop_the_others(self) -> None:
+        outcomes = run_stages([stage("a", "raise SystemExit(3)"), stage("b", "pass")], ENVIRONMENT)
+        assert [outcome.exit_code for outcome in outcomes] == [3, 0]
+
+    def test_a_required_failure_does(self) -> None:
+        outcomes = run_stages([stage("a", "raise SystemExit(3)", required=True), stage("b", "pass")], ENVIRONMENT)
+        assert [outcome.exit_code for outcome in outcomes] == [3, None]
+        assert not outcomes[1].ok
+
+    def test_commands_stop_at_the_first_failure(self, tmp_path: Path) -> None:
+        mark = tmp_path / "mark"
+        commands = [python("raise SystemExit(4)"), python(f"open({str(mark)!r}, 'w')")]
+        assert run_stage(Stage("a", "a test", commands), ENVIRONMENT).exit_code == 4
+        assert not mark.exists()
+
+    def test_a_missing_command_is_a_failure(self) -> None:
+        assert run_stage(Stage("a", "a test", [["no-such-command-anywhere"]]), ENVIRONMENT).exit_code == 127
+
+    def test_success_without_a_test_is_a_failure(self, tmp_path: Path) -> None:
+        outcome = run_stage(stage("a", "pass", report=tmp_path / "missing.xml"), ENVIRONMENT)
+        assert outcome.exit_code == 5
+
+    def test_the_report_of_an_earlier_run_does_not_count(self, tmp_path: Path) -> None:
+        old = junit(tmp_path / "old.xml", tests=9, failures=0, errors=0, skipped=0)
+        assert run_stage(stage("a", "pass", report=old), ENVIRONMENT).exit_code == 5
+
+    def test_reports_are_summed_over_suites(self, tmp_path: Path) -> None:
+        path = junit(tmp_path / "r.xml", tests=10, failures=1, errors=2, skipped=3)
+        assert read_report(path) == Count(passed=5, failed=3, skipped=3)
+
+    def test_a_report_cut_short_counts_as_nothing(self, tmp_path: Path) -> None:
+        path = tmp_path / "cut.xml"
+        path.write_text("<testsuites><testsuite tests=")
+        assert read_report(path) == Count()
+
+    def test_the_total_counts_a_failed_stage_without_tests(self) -> None:
+        any_stage = stage("a", "pass")
+        outcomes = [
+            Outcome(any_stage, 0, 1.0, Count(7, 0, 1)),
+            Outcome(any_stage, 1, 1.0, Count(2, 2, 0)),
+            Outcome(any_stage, 1, 1.0, None),
+            Outcome(any_stage, None, 0.0, None),
+            Outcome(any_stage, 2, 0.0, Count(4, 0, 0)),
+        ]
+        assert total(outcomes) == Count(passed=13, failed=5, skipped=1)
+        assert str(total(outcomes)) == "13 passed, 5 failed, 1 skipped"
+
+    def test_the_table_has_a_line_for_each_and_one_for_all(self) -> None:
+        outcomes = [
+            Outcome(stage("first", "pass"), 0, 1.25, Count(7)),
+            Outcome(stage("second", "pass"), 9, 60.0, None),
+        ]
+        assert summary(outcomes).splitlines() == [
+            "first        1.2 s  ok  (7 passed, 0 failed)",
+            "second      60.0 s  FAILED (exit 9)",
+            "total       61.2 s  1 of 2 stages FAILED or not run",
+        ]
+
+
+class TestCheck:
+    def test_every_stage_can_be_named(self) -> None:
+        names = [item.name for item in check.select(["all"])]
+        assert len(names) == len(set(names))
+        assert set(names) == set(check.STAGES)
+        assert [item.name for item in check.select(["unit", "apt"])] == ["apt", "unit"]
+
+    def test_an_unknown_stage_is_refused(self) -> None:
+        command = [sys.executable, "-m", "tools.check", "no-such-stage"]
+        answer = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, check=False)
+        assert answer.returncode == 2
+        assert "no-such-stage" in answer.stderr
+
+
+class TestApt:
+    def test_comments_are_no_packages(self) -> None:
+        assert apt.wanted_packages("# a list\none\n\ntwo # why\n") == ["one", "two"]
+
+    def test_the_list_is_sensible(self) -> None:
+        wanted = apt.wanted_packages(apt.LIST.read_text())
+        assert len(wanted) == len(set(wanted))
+        assert "systemd-container" in wanted
+
+
+class TestSandbox:
+    RECAP = (
+        "PLAY RECAP ****\n"
+        "cp1              : ok=12   changed=0    unreachable=0    failed=0    skipped=3    rescued=0    ignored=0\n"
+        "w-1.example      : ok=9    changed=10   unreachable=0    failed=0    skipped=3    rescued=0    ignored=0\n"
+    )
+
+    def test_changes_are_read_from_the_recap(self) -> None:
+        assert sandbox.changed_hosts(self.RECAP) == {"w-1.example": 10}
+
+    @pytest.mark.parametrize(
+        ("changed", "recap", "exit_code"), [(0, True, 0), (2, True, 1), (0, False, 1)], ids=["same", "changed", "none"]
+    )
+    def test_the_second_run_fails_unless_it_changed_nothing(
+        self, changed: int, recap: bool, exit_code: int, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        monkeypatch.setattr(sandbox, "ROOT", tmp_path)
+        line = f"cp1  : ok=1  changed={changed}  unreachable=0  failed=0" if recap else "nothing"
+        code = f"import os; open(os.environ['ANSIBLE_LOG_PATH'], 'w').write('2026 p=1 u=root | {line}\\n')"
+        outcome = sandbox.run_again(stage(sandbox.AGAIN, code), ENVIRONMENT)
+        assert outcome.exit_code == exit_code
+
+
+class TestDevelopmentSetUp:
+    def test_collections_are_read_from_both_files(self, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+        (tmp_path / "galaxy.yml").write_text(
+            'name: x\ndependencies:\n  a.b: ">=1"\n  "c.d": "*"\nbuild_ignore:\n  - e\n'
+        )
+        (tmp_path / "collections.yml").write_text("collections:\n  - f.g\n  - a.b\n")
+        monkeypatch.setattr(dev, "ROOT", tmp_path)
+        monkeypatch.setattr(dev, "REQUIREMENTS", tmp_path)
+        assert dev.wanted_collections() == ["a.b", "c.d", "f.g"]
+
+    def test_a_part_is_made_once_for_one_key(self, tmp_path: Path) -> None:
+        made: list[str] = []
+        for key in ("one", "one", "two"):
+            dev.make("it", tmp_path / "stamp", key, partial(made.append, key))
+        assert made == ["one", "two"]
+
+    def test_a_part_that_failed_is_made_again(self, tmp_path: Path) -> None:
+        def fail() -> None:
+            raise SystemExit("no")
+
+        stamp = tmp_path / "stamp"
+        dev.make("it", stamp, "one", lambda: None)
+        with pytest.raises(SystemExit):
+            dev.make("it", stamp, "two", fail)
+        assert not stamp.exists()
+
+    def test_the_python_it_finds_really_runs(self) -> None:
+        found = subprocess.run([ROOT / "tools" / "find-python"], capture_output=True, text=True, check=True).stdout
+        code = "import sys; print(sys.version_info[:2] in ((3, 11), (3, 12), (3, 13)), sys.prefix == sys.base_prefix)"
+        answer = subprocess.run([found.strip(), "-c", code], capture_output=True, text=True, check=True)
+        assert answer.stdout.split() == ["True", "True"]
+
+    def test_a_shim_that_fails_is_passed_over(self, tmp_path: Path) -> None:
+        for name in ("python3.13", "python3.12"):
+            shim = tmp_path / name
+            shim.write_text("#!/bin/sh\nexit 127\n")
+            shim.chmod(0o755)
+        (tmp_path / "python3.11").symlink_to(sys.executable)
+        search = {**ENVIRONMENT, "PATH": f"{tmp_path}:/usr/bin:/bin"}
+        answer = subprocess.run(
+            [ROOT / "tools" / "find-python"], env=search, capture_output=True, text=True, check=True
+        )
+        assert str(tmp_path) not in answer.stdout
+
+
+def test_scenarios_are_counted_as_tests(tmp_path: Path) -> None:
+    outcomes = [Outcome(stage("a", ""), 0, 1.0, None), Outcome(stage("b", ""), 2, 1.0, None)]
+    scenarios.write_report(outcomes, tmp_path / "m.xml")
+    assert read_report(tmp_path / "m.xml") == Count(passed=1, failed=1)
