@@ -26,12 +26,11 @@ from .host_keys import (
     HostKey,
     KnownHost,
     check,
+    edit_known_hosts,
     keys_of,
     plan_pin,
     prefer_key_types,
     read_known_hosts,
-    read_text,
-    write_known_hosts,
 )
 from .target import SshTarget, target_from_vars
 
@@ -75,10 +74,9 @@ class _CheckedKeys(paramiko.MissingHostKeyPolicy):
         except UnknownHostKeyError:
             if self.target.policy != "accept-new":
                 raise
-            path = self.target.known_hosts[0]
-            plan = plan_pin(read_text(path), path, self.target.key_name, [self.shown])
+            path, name, shown = self.target.known_hosts[0], self.target.key_name, self.shown
             if path != os.devnull:
-                write_known_hosts(plan)
+                edit_known_hosts(path, lambda text: plan_pin(text, path, name, [shown]))
 
 
 def connect(target: SshTarget) -> paramiko.SSHClient:

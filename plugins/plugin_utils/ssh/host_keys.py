@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import base64
 import binascii
+import fcntl
 import fnmatch
 import hashlib
 import hmac
@@ -22,7 +23,7 @@ import paramiko
 from .errors import ChangedHostKeyError, SshError, UnknownHostKeyError, UnreachableError
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Sequence
+    from collections.abc import Callable, Iterable, Sequence
 
 SSH_PORT = 22
 # The order in which a key is asked for when the caller has no wish: what OpenSSH prefers.
@@ -178,7 +179,7 @@ def check(entries: Sequence[KnownHost], name: str, shown: HostKey) -> None:
             f"{name} shows the {shown.type} key {shown.fingerprint}, and no known_hosts file has a key for {name}. "
             "Compare the fingerprint with what the provider's console shows "
             "(`ssh-keygen -lf /etc/ssh/ssh_host_ed25519_key.pub`), then pin it: playbooks/bootstrap-access.yml with "
-            f"access_host_fingerprint={shown.fingerprint}"
+            f"access_host_fingerprint: {shown.fingerprint}"
         )
     same_type = [entry for entry in plain if entry.key.type == shown.type]
     expected = (same_type or plain)[0]
@@ -192,7 +193,8 @@ def changed_message(name: str, expected: KnownHost, shown: HostKey) -> str:
         f"{expected.where}. Shown now: {shown.type} {shown.fingerprint}. Either the host was installed anew, or "
         "somebody is between you and it. Compare the new fingerprint on the host's console "
         "(`ssh-keygen -lf /etc/ssh/ssh_host_ed25519_key.pub`). Only if it is the same, remove the old key with "
-        f"`ssh-keygen -R '{name}' -f {expected.path}` and pin the new one by its fingerprint (ssh_host_key)."
+        f"`ssh-keygen -R '{name}' -f {expected.path}` and pin the new one: playbooks/bootstrap-access.yml with "
+        f"access_host_fingerprint: {shown.fingerprint}"
     )
 
 
@@ -247,22 +249,75 @@ def _names_exactly(pattern: str, name: str) -> bool:
     return not any(wild in pattern for wild in "*?!") and _pattern_matches(pattern, name)
 
 
-def write_known_hosts(plan: PinPlan) -> None:
-    """Put a plan's text in place by rename, keeping the file's mode (0600 for a new one, 0700 for its directory)."""
-    path = Path(plan.path).expanduser()
-    target = path.resolve() if path.is_symlink() else path
+def decide(
+    entries: Sequence[KnownHost],
+    name: str,
+    shown: HostKey,
+    *,
+    fingerprints: Sequence[str] = (),
+    trust_on_first_use: bool = False,
+    replace: bool = False,
+) -> Literal["keep", "pin", "replace"]:
+    """Say what to do about the key that a host showed, or raise why it is not to be trusted.
+
+    ``fingerprints`` are those that the admin vouches for; when there are any, no other key is accepted, pinned or not.
+    ``replace`` allows a vouched-for key to take the place of another one.
+    """
+    vouched = [normalise_fingerprint(text) for text in fingerprints]
+    if vouched and shown.fingerprint not in vouched:
+        raise ChangedHostKeyError(
+            f"{name} shows the {shown.type} key {shown.fingerprint}, but the fingerprint that you gave is "
+            f"{' or '.join(vouched)}. Either the fingerprint was copied wrongly or is of another host, or somebody is "
+            "between you and it. Compare both with the host's console "
+            "(`ssh-keygen -lf /etc/ssh/ssh_host_ed25519_key.pub`). Nothing was pinned."
+        )
+    try:
+        check(entries, name, shown)
+    except UnknownHostKeyError:
+        if vouched or trust_on_first_use:
+            return "pin"
+        raise
+    except ChangedHostKeyError:
+        revoked = any(entry.marker == "@revoked" and entry.key == shown for entry in keys_of(entries, name))
+        if vouched and replace and not revoked:
+            return "replace"
+        raise
+    return "keep"
+
+
+def edit_known_hosts(path: str, change: Callable[[str], PinPlan]) -> PinPlan:
+    """Plan on the file's present text and put the new one in place by rename, while nobody else of us edits it.
+
+    A new file gets 0600 and its directory 0700; an old one keeps its mode, and a symlink stays one.
+    """
+    named = Path(path).expanduser()
+    target = named.resolve() if named.is_symlink() else named
     target.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
+    # The directory is locked, not the file: the file is replaced. Forks for other hosts edit the same one.
+    directory = os.open(target.parent, os.O_RDONLY | os.O_DIRECTORY)
+    try:
+        fcntl.flock(directory, fcntl.LOCK_EX)
+        plan = change(read_text(str(target)))
+        if plan.changed:
+            _replace(target, plan.after)
+        return plan
+    finally:
+        os.close(directory)
+
+
+def _replace(target: Path, text: str) -> None:
     mode = target.stat().st_mode & 0o777 if target.exists() else 0o600
-    descriptor, temporary = tempfile.mkstemp(prefix=f".{target.name}.", dir=target.parent)
+    descriptor, name = tempfile.mkstemp(prefix=f".{target.name}.", dir=target.parent)
+    temporary = Path(name)
     try:
         with os.fdopen(descriptor, "w", encoding="utf-8", errors="surrogateescape") as handle:
-            handle.write(plan.after)
+            handle.write(text)
             handle.flush()
             os.fsync(handle.fileno())
-        Path(temporary).chmod(mode)
-        Path(temporary).replace(target)
+        temporary.chmod(mode)
+        temporary.replace(target)
     except BaseException:
-        Path(temporary).unlink(missing_ok=True)
+        temporary.unlink(missing_ok=True)
         raise
 
 

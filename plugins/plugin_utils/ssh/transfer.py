@@ -208,7 +208,7 @@ def push_files(
     sizes = [_local_size(push) for push in wanted]
     far = observe(client, wanted, sizes, rights)
     prefixes = [
-        _digest(push.local, state.part_size) if state.part_digest and state.digest != push.sha256 else None
+        digest(push.local, state.part_size) if state.part_digest and state.digest != push.sha256 else None
         for push, state in zip(wanted, far, strict=True)
     ]
     steps = plan(wanted, sizes, far, prefixes, where)
@@ -262,7 +262,7 @@ def parse_probe(text: str) -> list[FarSide]:
 
 def _probe_line(word: str, rest: str) -> dict[str, Any]:
     fields = rest.split(" ")
-    digest = fields[-1] if _SHA256.fullmatch(fields[-1]) else None
+    found = fields[-1] if _SHA256.fullmatch(fields[-1]) else None
     match word:
         case "room":
             kib, _, mount = rest.partition(" ")
@@ -270,9 +270,9 @@ def _probe_line(word: str, rest: str) -> dict[str, Any]:
         case "directory":
             return {"directory": True}
         case "file":
-            return {"size": int(fields[0]), "mode": int(fields[1], 8) if digest else None, "digest": digest}
+            return {"size": int(fields[0]), "mode": int(fields[1], 8) if found else None, "digest": found}
         case "part":
-            return {"part_size": int(fields[0]), "part_digest": digest}
+            return {"part_size": int(fields[0]), "part_digest": found}
     raise KeyError(word)
 
 
@@ -368,7 +368,7 @@ def _judge(client: paramiko.SSHClient, step: Step, answer: str, rights: Privileg
     if word == "done":
         return
     if word == "wrong":
-        here = _digest(push.local, None)
+        here = digest(push.local)
         if here != push.sha256:
             raise DigestMismatchError(
                 f"{push.local} on the controller is not the file that was asked for: wanted sha256 {push.sha256}, "
@@ -418,15 +418,18 @@ def _local_size(push: Push) -> int:
         raise TransferError(f"cannot read {push.local} on the controller: {error.strerror or error}.") from error
 
 
-def _digest(path: Path, length: int | None) -> str:
-    """sha256 of a local file or of its first ``length`` bytes."""
-    digest = hashlib.sha256()
-    left = path.stat().st_size if length is None else length
-    with path.open("rb") as handle:
-        while left > 0 and (block := handle.read(min(left, 1 << 20))):
-            digest.update(block)
-            left -= len(block)
-    return digest.hexdigest()
+def digest(path: Path, length: int | None = None) -> str:
+    """Compute the sha256 in hex of a local file, or of its first ``length`` bytes. TransferError when unreadable."""
+    found = hashlib.sha256()
+    try:
+        left = path.stat().st_size if length is None else length
+        with path.open("rb") as handle:
+            while left > 0 and (block := handle.read(min(left, 1 << 20))):
+                found.update(block)
+                left -= len(block)
+    except OSError as error:
+        raise TransferError(f"cannot read {path} on the controller: {error.strerror or error}.") from error
+    return found.hexdigest()
 
 
 def _mib(size: int) -> str:
