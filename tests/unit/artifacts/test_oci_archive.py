@@ -93,7 +93,7 @@ def test_a_pinned_digest_is_proved_by_the_index_inside(tmp_path: Path) -> None:
     file = tmp_path / "image.tar"
     manifest = _write(file)
     check_archive(file, REFERENCE, "amd64", manifest)
-    with pytest.raises(DigestMismatch, match="blobs/sha256/eeee.* is missing"):
+    with pytest.raises(DigestMismatch, match=r"blobs/sha256/eeee.* is missing"):
         check_archive(file, REFERENCE, "amd64", "sha256:" + "e" * 64)
     for named, good in ((manifest, True), ("sha256:" + "e" * 64, False)):
         index = json.dumps({"manifests": [{"digest": named}]}).encode()
