@@ -237,7 +237,7 @@ class FakeHost:
             return Completed(1, "", "ctr: failed to dial /run/containerd/containerd.sock")
         if words[3] == "ls":
             return Completed(0, "".join(f"{name}\n" for name in data["images"]), "")
-        reference = Path(words[4]).read_text().split()[1]
+        reference = _reference(Path(words[4]))
         data["images"] = sorted({*data["images"], reference})
         data.setdefault("imports", []).append(reference)
         return Completed(0, f"unpacking {reference}\n", "")
@@ -280,6 +280,17 @@ class FakeHost:
         lines = self.read("/proc/swaps").splitlines(keepends=True)
         self.write("/proc/swaps", "".join(line for line in lines if not line.startswith(words[0] + " ")))
         return Completed(0, "", "")
+
+
+def _reference(file: Path) -> str:
+    """Return the image of an OCI archive, or of a text that says so."""
+    if not tarfile.is_tarfile(file):
+        return file.read_text().split()[1]
+    with tarfile.open(file) as tar:
+        index = tar.extractfile("index.json")
+        assert index is not None
+        reference: str = json.load(index)["manifests"][0]["annotations"]["io.containerd.image.name"]
+        return reference
 
 
 def tar_of(files: Mapping[str, str | bytes], mode: int = 0o755) -> bytes:
