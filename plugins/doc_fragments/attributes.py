@@ -20,7 +20,7 @@ attributes:
   idempotent:
     description: A second run with the same options finds nothing to do.
   action_group:
-    description: C(group/stagecraft.gitops.all) in C(module_defaults) sets options of all modules of this collection at once.
+    description: C(group/stagecraft.gitops.all) in C(module_defaults) sets options of all modules at once.
     support: full
     membership: [stagecraft.gitops.all]
 """

@@ -1,0 +1,206 @@
+# Copyright (c) 2026 The stagecraft.gitops contributors
+# GNU General Public License v3.0+ (see COPYING or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""Rules about the networks of pods, services and nodes, and about the API server's address."""
+
+from __future__ import annotations
+
+import ipaddress
+from typing import TYPE_CHECKING
+
+from ansible_collections.stagecraft.gitops.plugins.plugin_utils.environment.hosts import is_dns_name
+from ansible_collections.stagecraft.gitops.plugins.plugin_utils.environment.model import Inventory, Problem
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+Network = ipaddress.IPv4Network | ipaddress.IPv6Network
+
+#: kube-apiserver and kubeadm take at most this many bits for services, and kubeadm wants at least ten addresses.
+_MOST_SERVICE_BITS = 20
+_LEAST_SERVICE_BITS = 4
+#: The controller manager cuts the pods' network into pieces of this size, one for each node.
+_NODE_PREFIX = {4: 24, 6: 64}
+_RESERVED = tuple(
+    ipaddress.ip_network(n)
+    for n in (
+        "0.0.0.0/8",
+        "127.0.0.0/8",
+        "169.254.0.0/16",
+        "224.0.0.0/4",
+        "240.0.0.0/4",
+        "::1/128",
+        "fe80::/10",
+        "ff00::/8",
+    )
+)
+_NETWORKS = ("kubeadm_pod_cidr", "kubeadm_service_cidr")
+_EXAMPLES = {"kubeadm_pod_cidr": "10.244.0.0/16", "kubeadm_service_cidr": "10.96.0.0/16"}
+
+
+def networks(inventory: Inventory) -> Iterator[Problem]:
+    """Find networks that are none, overlap, or are of a size that Kubernetes cannot use."""
+    valid: dict[str, Network] = {}
+    for name in _NETWORKS:
+        text = inventory.of(name)
+        if text is None:
+            continue
+        try:
+            valid[name] = ipaddress.ip_network(str(text))
+        except ValueError:
+            yield _invalid(inventory, name, str(text))
+            continue
+        if "/" not in str(text):
+            del valid[name]
+            yield _invalid(inventory, name, str(text))
+        elif any(_overlap(valid[name], reserved) for reserved in _RESERVED):
+            yield Problem(
+                "cidr-reserved",
+                inventory.subject(name),
+                f"{text} overlaps a range that is reserved for loopback, link-local or multicast addresses",
+                f"Choose a private range, for example {_EXAMPLES[name]}",
+                inventory.origin(name),
+            )
+    if "kubeadm_pod_cidr" in valid:
+        yield from _pods(inventory, valid["kubeadm_pod_cidr"])
+    if "kubeadm_service_cidr" in valid:
+        yield from _services(inventory, valid["kubeadm_service_cidr"])
+    if len(valid) == len(_NETWORKS):
+        yield from _together(inventory, valid["kubeadm_pod_cidr"], valid["kubeadm_service_cidr"])
+    yield from _nodes(inventory, valid)
+
+
+def _invalid(inventory: Inventory, name: str, text: str) -> Problem:
+    try:
+        fix = f"Write {ipaddress.ip_network(text, strict=False)}" if "/" in text else ""
+        found = (
+            f"{text!r} is an address in a network, not the network itself" if fix else f"{text!r} has no prefix length"
+        )
+    except ValueError:
+        found, fix = f"{text!r} is no network", ""
+    example = f"Write an address and a prefix length, for example {_EXAMPLES[name]}"
+    return Problem("cidr-invalid", inventory.subject(name), found, fix or example, inventory.origin(name))
+
+
+def _pods(inventory: Inventory, pods: Network) -> Iterator[Problem]:
+    piece = _NODE_PREFIX[pods.version]
+    room = 2 ** (piece - pods.prefixlen) if pods.prefixlen <= piece else 0
+    if room < len(inventory.nodes):
+        bits = max(len(inventory.nodes) - 1, 0).bit_length()
+        yield Problem(
+            "pod-cidr-too-small",
+            inventory.subject("kubeadm_pod_cidr"),
+            f"{pods} has room for {room} nodes (a /{piece} each), and there are {len(inventory.nodes)}",
+            f"Use a /{piece - bits} or larger, better a /16; it cannot be changed later",
+            inventory.origin("kubeadm_pod_cidr"),
+        )
+
+
+def _services(inventory: Inventory, services: Network) -> Iterator[Problem]:
+    bits = services.max_prefixlen - services.prefixlen
+    origin = inventory.origin("kubeadm_service_cidr")
+    subject = inventory.subject("kubeadm_service_cidr")
+    if bits > _MOST_SERVICE_BITS:
+        smallest = services.max_prefixlen - _MOST_SERVICE_BITS
+        found = f"{services} is too large for services: kubeadm refuses anything beyond a /{smallest}"
+        yield Problem(
+            "service-cidr-too-large", subject, found, f"Use a /{smallest} or smaller; a /16 is plenty", origin
+        )
+    if bits < _LEAST_SERVICE_BITS:
+        largest = services.max_prefixlen - _LEAST_SERVICE_BITS
+        found = f"{services} has {services.num_addresses} addresses: DNS takes the tenth, which must be in it"
+        yield Problem("service-cidr-too-small", subject, found, f"Use a /{largest} or larger, better a /16", origin)
+
+
+def _together(inventory: Inventory, pods: Network, services: Network) -> Iterator[Problem]:
+    origin = inventory.origin("kubeadm_service_cidr") or inventory.origin("kubeadm_pod_cidr")
+    subject = "kubeadm_pod_cidr and kubeadm_service_cidr"
+    if pods.version != services.version:
+        found = f"{pods} is IPv{pods.version} and {services} is IPv{services.version}"
+        yield Problem("cidr-families-differ", subject, found, "Use the same family for both", origin)
+    elif _overlap(pods, services):
+        found = f"{pods} and {services} overlap, so an address could mean a pod or a service"
+        fix = "Choose networks that have no address in common, for example 10.244.0.0/16 and 10.96.0.0/16"
+        yield Problem("cidr-overlap", subject, found, fix, origin)
+
+
+def _nodes(inventory: Inventory, valid: dict[str, Network]) -> Iterator[Problem]:
+    for host in inventory.nodes:
+        for name in ("host_node_ip", "ansible_host"):
+            try:
+                address = ipaddress.ip_address(str(inventory.of(name, host)))
+            except ValueError:
+                continue
+            for variable, network in valid.items():
+                if address in network:
+                    yield Problem(
+                        "node-in-cluster-network",
+                        f"{name} of {host}",
+                        f"{address} lies in {variable} {network}, so pods or services would hide the node",
+                        f"Choose a {variable} that holds no address of the nodes, or correct the address",
+                        inventory.origin(name, host),
+                    )
+            break
+
+
+def _overlap(one: Network, other: Network) -> bool:
+    return one.version == other.version and one.overlaps(other)
+
+
+def api_server(inventory: Inventory) -> Iterator[Problem]:
+    """Find addresses and ports of the API server, and names in its certificate, that cannot work."""
+    for setting in inventory.settings("kubeadm_api_endpoint"):
+        wrong = _endpoint_problem(str(setting.value)) if setting.value else ""
+        if wrong:
+            yield Problem(
+                "endpoint-invalid",
+                setting.subject,
+                f"{setting.value!r} {wrong}",
+                "Write HOST:PORT of the load balancer before the API servers, for example api.example.com:6443, or "
+                "leave it empty: every node then runs a small one for itself",
+                setting.origin,
+            )
+    api, balancer = inventory.of("kubeadm_api_port"), inventory.of("kubeadm_api_balancer_port")
+    if not inventory.of("kubeadm_api_endpoint") and api is not None and str(api) == str(balancer):
+        yield Problem(
+            "port-twice",
+            "kubeadm_api_port and kubeadm_api_balancer_port",
+            f"both are {api}: on a control plane the API server and the load balancer would want the same port",
+            "Choose another kubeadm_api_balancer_port, for example 7443",
+            inventory.origin("kubeadm_api_balancer_port") or inventory.origin("kubeadm_api_port"),
+        )
+    for setting in inventory.settings("kubeadm_certificate_sans"):
+        wrong_names = [str(n) for n in setting.value if not _is_san(str(n))] if isinstance(setting.value, list) else []
+        if wrong_names:
+            yield Problem(
+                "certificate-name-invalid",
+                setting.subject,
+                f"{', '.join(map(repr, wrong_names))} cannot stand in a certificate",
+                "Write DNS names (*.example.com allowed) and IP addresses, without scheme or port",
+                setting.origin,
+            )
+
+
+def _endpoint_problem(endpoint: str) -> str:
+    if "://" in endpoint:
+        return "is a URL"
+    host, colon, port = endpoint.rpartition(":")
+    if not colon:
+        return "has no port"
+    if not port.isdecimal() or not 0 < int(port) <= 65535:
+        return f"has no valid port ({port!r})"
+    if host.startswith("[") and host.endswith("]"):
+        host = host[1:-1]
+    try:
+        loopback = ipaddress.ip_address(host).is_loopback
+    except ValueError:
+        return "" if is_dns_name(host.lower()) else f"has no valid host ({host!r})"
+    return "is a loopback address, which is another machine on every node" if loopback else ""
+
+
+def _is_san(name: str) -> bool:
+    try:
+        ipaddress.ip_address(name)
+    except ValueError:
+        return is_dns_name(name.lower().removeprefix("*."))
+    return True
