@@ -209,7 +209,7 @@ def test_nobody_there_is_said_plainly(transport: Transport, tmp_path: Path) -> N
 
 def _quietly(address: str) -> Source:
     source = Source.mirror(f"http://{address}")
-    source.lock = lambda transport: None  # type: ignore[method-assign,assignment]
+    source.lock = lambda transport: None  # type: ignore[method-assign]
     return source
 
 

@@ -72,8 +72,8 @@ class Environment:
     def __init__(self, root: Path, **variables: Any) -> None:
         self.inventory = root / "inventory"
         self.inventory.mkdir(parents=True)
-        hosts = {"hosts": {"cp1": {}}}, {"hosts": {"w1": {}}}
-        tree = {"all": {"children": {"control_plane": hosts[0], "workers": hosts[1]}}}
+        groups = {"control_plane": {"hosts": {"cp1": None}}, "workers": {"hosts": {"w1": None}}}
+        tree = {"all": {"children": groups}}
         (self.inventory / "hosts.yml").write_text(yaml.safe_dump(tree))
         (self.inventory / "group_vars").mkdir()
         everything = {
