@@ -11,10 +11,10 @@ module: sandbox_hosts
 short_description: Throw-away hosts on the local machine, by systemd-nspawn
 version_added: 0.1.0
 description:
-  - Makes named hosts that behave like small rented servers, with systemd as PID 1, sshd, disks, limits and a network of their own.
-    Everything a role does on a server can be tried on them.
+  - Makes named hosts that behave like small rented servers, with systemd as PID 1, sshd, disks, limits and a network
+  of their own. Everything a role does on a server can be tried on them.
   - Runs on the machine that carries the hosts, as root.
-  - What is made is written down before it is made, so that O(state=absent) removes all of it and nothing else, whenever and wherever
+  - What is made is written down before it is made, so that O(state=absent) removes all of it and nothing else, whenever
     a run before was killed.
   - Sandboxes with different names live side by side.
 author:
@@ -33,19 +33,10 @@ attributes:
     description: Will return details on what has changed (or possibly needs changing in check_mode), when in diff mode.
   idempotent:
     support: partial
-    description: When run twice in a row outside check mode, with the same arguments, the second invocation indicates no change.
-    details: O(state=rebooted) reboots each time.
-  platform:
-    support: full
-    platforms: linux
-    description: Target OS families that can be operated against.
-options:
-  name:
-    description: Name of the sandbox. At most 20 lower-case letters, digits and dashes.
-    type: str
-    default: default
-  state:
-    description:
+    description: When run twice in a row outside check mode, with the same arguments, the second invocation indicates
+    no change. details: O(state=rebooted) reboots each time. platform: support: full platforms: linux description:
+    Target OS families that can be operated against. options: name: description: Name of the sandbox. At most 20
+    lower-case letters, digits and dashes. type: str default: default state: description:
       - V(present) makes the hosts, and powers on those that are off, from their disks.
       - V(powered-off) pulls the plug; disks stay.
       - V(rebooted) reboots in an orderly way, and powers on what is off.
@@ -87,7 +78,9 @@ options:
     elements: str
     default: []
   mirror:
-    description: Directory that is served to the hosts over HTTP, read-only. Its C(apt/debian/bookworm) is their only package source.
+    description:
+      - Directory that is served to the hosts over HTTP, read-only.
+      - Its C(apt/debian/bookworm) is their only package source.
     type: path
     required: true
   cache:
@@ -119,7 +112,8 @@ options:
     default: true
   inotify_instances:
     description:
-      - Least value of C(fs.inotify.max_user_instances), which counts for all hosts together. A control plane needs about 26, a worker 17.
+      - Least value of C(fs.inotify.max_user_instances), which counts for all hosts together.
+      - A control plane needs about 26, a worker 17.
       - Put back when the last sandbox goes.
     type: int
     default: 1024
@@ -189,10 +183,11 @@ seconds:
 """
 
 from pathlib import Path
+from typing import Any
 
 from ansible.module_utils.basic import AnsibleModule
 from ansible_collections.stagecraft.gitops.plugins.module_utils.sandbox.engine import Engine, Request, describe
-from ansible_collections.stagecraft.gitops.plugins.module_utils.sandbox.machine import SandboxError
+from ansible_collections.stagecraft.gitops.plugins.module_utils.sandbox.errors import SandboxError
 from ansible_collections.stagecraft.gitops.plugins.module_utils.sandbox.spec import HostSpec
 
 ARGUMENTS = {
@@ -225,7 +220,7 @@ ARGUMENTS = {
 }
 
 
-def to_request(options: dict) -> Request:
+def to_request(options: dict[str, Any]) -> Request:
     """Return what the engine is asked for."""
     return Request(
         name=options["name"],
@@ -264,7 +259,12 @@ def main() -> None:
         changed=bool(outcome.plan),
         plan=describe(outcome.plan),
         hosts={
-            host.name: {"address": host.address, "groups": list(host.groups), "memory_mb": host.memory_mb, "cpus": host.cpus}
+            host.name: {
+                "address": host.address,
+                "groups": list(host.groups),
+                "memory_mb": host.memory_mb,
+                "cpus": host.cpus,
+            }
             for host in hosts.values()
         },
         subnet="" if record is None else record.subnet,
@@ -273,8 +273,12 @@ def main() -> None:
         restrict_oom_score_adj=outcome.restrict_oom_score_adj,
         seconds=outcome.seconds,
         diff={
-            "before": "".join(f"{change.kind} {change.target}: {change.before}\n" for change in outcome.plan if change.kind != "file"),
-            "after": "".join(f"{change.kind} {change.target}: {change.after}\n" for change in outcome.plan if change.kind != "file"),
+            "before": "".join(
+                f"{change.kind} {change.target}: {change.before}\n" for change in outcome.plan if change.kind != "file"
+            ),
+            "after": "".join(
+                f"{change.kind} {change.target}: {change.after}\n" for change in outcome.plan if change.kind != "file"
+            ),
         },
     )
 

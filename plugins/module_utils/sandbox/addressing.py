@@ -6,7 +6,7 @@
 from __future__ import annotations
 
 import ipaddress
-from typing import Iterable, Mapping, Optional
+from collections.abc import Iterable, Mapping
 
 from .layout import digest
 
@@ -31,8 +31,8 @@ def parse_routes(text: str) -> list[ipaddress.IPv4Network]:
     return found
 
 
-def choose_subnet(name: str, taken: Iterable[ipaddress.IPv4Network]) -> Optional[ipaddress.IPv4Network]:
-    """Return the /24 for a sandbox: where its name's hash points to, or the next one that touches nothing in ``taken``."""
+def choose_subnet(name: str, taken: Iterable[ipaddress.IPv4Network]) -> ipaddress.IPv4Network | None:
+    """Return the /24 that a sandbox's name hashes to, or the next one that touches nothing in ``taken``."""
     subnets = list(POOL.subnets(new_prefix=24))
     blocked = list(taken)
     start = int(digest(name, 8), 16) % len(subnets)
@@ -48,11 +48,12 @@ def gateway(subnet: ipaddress.IPv4Network) -> str:
 
 
 def allocate(
-    subnet: ipaddress.IPv4Network, recorded: Mapping[str, str], wanted: Mapping[str, Optional[str]]
+    subnet: ipaddress.IPv4Network, recorded: Mapping[str, str], wanted: Mapping[str, str | None]
 ) -> tuple[dict[str, str], list[str]]:
     """Return (addresses of the wanted hosts, problems).
 
-    A recorded host keeps its address; a host that asks for one gets it; the others get the lowest free ones, in their order.
+    A recorded host keeps its address; a host that asks for one gets it; the others get the lowest free ones, in their
+    order.
     """
     problems = []
     usable = {str(address) for address in subnet.hosts()} - {gateway(subnet)}
@@ -63,9 +64,14 @@ def allocate(
             continue
         holder = next((other for other, held in used.items() if held == address and other != name), None)
         if name in recorded and recorded[name] != address:
-            problems.append(f"host {name} has the address {recorded[name]}, not {address}: remove the host first (sandbox_state=absent)")
+            problems.append(
+                f"host {name} has the address {recorded[name]}, not {address}: remove the host first "
+                f"(sandbox_state=absent)"
+            )
         elif address not in usable:
-            problems.append(f"host {name}: {address} is not a host address of the sandbox's subnet {subnet} (its .1 is the machine)")
+            problems.append(
+                f"host {name}: {address} is not a host address of the sandbox's subnet {subnet} (its .1 is the machine)"
+            )
         elif holder is not None:
             problems.append(f"host {name}: {address} belongs to host {holder}")
         used.setdefault(name, address)

@@ -1,7 +1,10 @@
 # Copyright (c) 2026 The stagecraft.gitops contributors
 # GNU General Public License v3.0+ (see COPYING or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""The root file system that all hosts start from: what a provider's minimal Debian image has, made once and kept by its inputs."""
+"""The root file system that all hosts start from: what a provider's minimal Debian image has.
+
+Made once and kept by its inputs.
+"""
 
 from __future__ import annotations
 
@@ -10,14 +13,23 @@ import json
 import shutil
 from dataclasses import asdict, dataclass
 from pathlib import Path
-from typing import Optional
 from urllib.parse import urlsplit
 
 from . import machine
 
 PACKAGES = (
-    "ca-certificates", "dbus", "iproute2", "kmod", "openssh-server", "procps", "python3", "python3-apt", "sudo", "systemd", "systemd-sysv",
-)  # fmt: skip
+    "ca-certificates",
+    "dbus",
+    "iproute2",
+    "kmod",
+    "openssh-server",
+    "procps",
+    "python3",
+    "python3-apt",
+    "sudo",
+    "systemd",
+    "systemd-sysv",
+)
 KEYRING = "/usr/share/keyrings/debian-archive-keyring.gpg"
 REVISION = 1
 """Raised when ``build`` comes to do something else with the same inputs."""
@@ -51,8 +63,8 @@ class BaseInputs:
 def parse_sources_list(text: str) -> list[AptSource]:
     """Read apt's one-line format (sources.list(5)); lines of source packages and comments are left out."""
     found = []
-    for line in text.splitlines():
-        line = line.split("#", 1)[0].strip()
+    for written in text.splitlines():
+        line = written.split("#", 1)[0].strip()
         if not line.startswith(("deb ", "deb\t")):
             continue
         rest = line[3:].strip()
@@ -79,7 +91,10 @@ def parse_deb822(text: str) -> list[AptSource]:
                 name = name.strip().lower()
                 fields[name] = value.split()
         if "deb" in fields.get("types", []) and fields.get("enabled", ["yes"])[0].lower() not in ("no", "false", "0"):
-            found += [AptSource(uri, tuple(fields.get("suites", [])), tuple(fields.get("components", []))) for uri in fields.get("uris", [])]
+            found += [
+                AptSource(uri, tuple(fields.get("suites", [])), tuple(fields.get("components", [])))
+                for uri in fields.get("uris", [])
+            ]
     return found
 
 
@@ -93,9 +108,11 @@ def read_sources(directory: Path = Path("/etc/apt")) -> list[AptSource]:
     return found
 
 
-def choose_mirror(sources: list[AptSource], suite: str) -> Optional[str]:
-    """Return the archive to debootstrap ``suite`` from: one that the machine uses for that suite, else any archive of Debian."""
-    reachable = [source for source in sources if source.uri.startswith(("http://", "https://")) and "main" in source.components]
+def choose_mirror(sources: list[AptSource], suite: str) -> str | None:
+    """Return the archive to make ``suite`` from: one that the machine uses for it, else any archive of Debian."""
+    reachable = [
+        source for source in sources if source.uri.startswith(("http://", "https://")) and "main" in source.components
+    ]
     for source in reachable:
         if suite in source.suites:
             return source.uri.rstrip("/")
@@ -130,7 +147,8 @@ def sweep_if_idle(cache: Path) -> None:
 def build(cache: Path, inputs: BaseInputs) -> Path:
     """Make the base of these inputs unless it is there; about a minute, a second call is instant.
 
-    debootstrap runs in name spaces of its own that die with this process, so that a kill leaves neither a process nor a mount.
+    debootstrap runs in name spaces of its own that die with this process, so that a kill leaves neither a process nor
+    a mount.
     """
     target = path_of(cache, inputs)
     cache.mkdir(parents=True, exist_ok=True)
@@ -144,9 +162,27 @@ def build(cache: Path, inputs: BaseInputs) -> Path:
         packages = cache / "debs"
         packages.mkdir(exist_ok=True)
         machine.run(
-            ["setpriv", "--pdeathsig", "KILL", "unshare", "--mount", "--propagation", "private", "--pid", "--fork", "--kill-child"]
-            + ["debootstrap", "--variant=minbase", f"--arch={inputs.architecture}", f"--keyring={KEYRING}", f"--cache-dir={packages}"]
-            + [f"--include={','.join(inputs.packages)}", inputs.suite, str(building), inputs.mirror]
+            [
+                "setpriv",
+                "--pdeathsig",
+                "KILL",
+                "unshare",
+                "--mount",
+                "--propagation",
+                "private",
+                "--pid",
+                "--fork",
+                "--kill-child",
+                "debootstrap",
+                "--variant=minbase",
+                f"--arch={inputs.architecture}",
+                f"--keyring={KEYRING}",
+                f"--cache-dir={packages}",
+                f"--include={','.join(inputs.packages)}",
+                inputs.suite,
+                str(building),
+                inputs.mirror,
+            ]
         )
         generalise(building)
         building.rename(target)

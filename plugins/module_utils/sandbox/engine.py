@@ -14,18 +14,20 @@ import subprocess
 import sys
 import time
 import uuid
+from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field, replace
 from pathlib import Path
-from typing import Any, Callable, Optional, Sequence
+from typing import Any, Callable
 
-from . import addressing, base, inventory, machine, preflight, repository, shared, supervisor  # repository: for its source
+from . import addressing, base, errors, inventory, journal, layout, machine, preflight, repository, shared, supervisor
+from .errors import SandboxError
 from .journal import Journal, Resource, read_json, write_json, write_text
 from .layout import STATE_ROOT, HostLayout, Layout, SharedLayout, digest
 from .plan import Change, Observed, ObservedHost, Wanted, WantedHost, make_plan
 from .spec import HostRecord, HostSpec, SandboxRecord, check_names
 
-LIBRARY = ("__init__", "journal", "layout", "machine", "repository", "supervisor")
+LIBRARY = (errors, journal, layout, machine, repository, supervisor)
 """Modules of this package that the programs of a sandbox consist of."""
 
 PACKAGE = "stagecraft_sandbox"
@@ -41,9 +43,9 @@ class Request:
     only: tuple[str, ...]
     mirror: Path
     cache: Path
-    inventory: Optional[Path]
-    group_vars: Optional[Path]
-    debian_mirror: Optional[str]
+    inventory: Path | None
+    group_vars: Path | None
+    debian_mirror: str | None
     suite: str
     port: int
     install_packages: bool
@@ -57,11 +59,12 @@ class Outcome:
     """What a run found and did; seconds by step."""
 
     plan: list[Change] = field(default_factory=list)
-    record: Optional[SandboxRecord] = None
+    record: SandboxRecord | None = None
     warnings: list[str] = field(default_factory=list)
+    unlisted: list[str] = field(default_factory=list)
     seconds: dict[str, float] = field(default_factory=dict)
     restrict_oom_score_adj: bool = False
-    inventory: Optional[Path] = None
+    inventory: Path | None = None
 
 
 class Engine:
@@ -83,7 +86,7 @@ class Engine:
         """
         problems = check_names(self.request.name, self.request.hosts, (), ())
         if problems:
-            raise machine.SandboxError("\n".join(problems))
+            raise SandboxError("\n".join(problems))
         if check:
             record = self._read_record()
             observed, wanted = self._observe(record)
@@ -99,7 +102,7 @@ class Engine:
             try:
                 record = self._read_record()
                 observed, wanted = self._observe(record)
-            except machine.SandboxError:
+            except SandboxError:
                 self._forget_directories(made)
                 raise
             self.outcome.plan = make_plan(observed, wanted)
@@ -119,18 +122,20 @@ class Engine:
     def _timed(self, step: str, started: float) -> None:
         self.outcome.seconds[step] = round(time.monotonic() - started, 2)
 
-    # -- observe -------------------------------------------------------------------------------------------------------------
+    # -- observe
+    # -------------------------------------------------------------------------------------------------------------
 
-    def _read_record(self) -> Optional[SandboxRecord]:
+    def _read_record(self) -> SandboxRecord | None:
         value = read_json(self.layout.record)
         try:
             return SandboxRecord.from_json(value) if value else None
         except (ValueError, KeyError, TypeError) as error:
-            raise machine.SandboxError(
-                f"{self.layout.record} cannot be read ({error}): remove the sandbox with the version that made it, or restore the file"
+            raise SandboxError(
+                f"{self.layout.record} cannot be read ({error}): remove the sandbox with the version "
+                f"that made it, or restore the file"
             ) from error
 
-    def _observe(self, record: Optional[SandboxRecord]) -> tuple[Observed, Wanted]:
+    def _observe(self, record: SandboxRecord | None) -> tuple[Observed, Wanted]:
         """Read the machine and work out what is wanted of it; refuse with all problems at once."""
         request = self.request
         going_up = request.state in ("present", "rebooted")
@@ -141,7 +146,11 @@ class Engine:
         if facts.uid != 0 and not problems:
             problems.append("this is not root: run the playbook as root, for example with sudo")
         recorded = record.hosts if record else {}
-        directories = [entry.name for entry in self.layout.hosts.iterdir() if entry.is_dir()] if self.layout.hosts.is_dir() else []
+        directories = (
+            [entry.name for entry in self.layout.hosts.iterdir() if entry.is_dir()]
+            if self.layout.hosts.is_dir()
+            else []
+        )
         everything = sorted({*recorded, *directories})
         listed = [host.name for host in request.hosts]
         known = listed if request.state == "present" else everything
@@ -159,6 +168,13 @@ class Engine:
                 "name one by sandbox_debian_mirror (what a sources.list line of Debian has after `deb`)"
             )
         inputs = base.BaseInputs(mirror or "", request.suite, facts.architecture or "amd64")
+        if going_up:
+            problems += [
+                f"host {name} was made from {recorded[name].base}, which is gone: put it back, or remove the host "
+                f'(-e sandbox_state=absent -e \'{{"sandbox_only": ["{name}"]}}\') and make it anew'
+                for name in names
+                if name in recorded and not Path(recorded[name].base).is_dir()
+            ]
         subnet = ipaddress.IPv4Network(record.subnet) if record else self._choose_subnet(going_up, problems)
         addresses: dict[str, str] = {}
         if subnet is not None:
@@ -169,7 +185,7 @@ class Engine:
             )
             problems += trouble
         if problems:
-            raise machine.SandboxError("\n".join(problems))
+            raise SandboxError("\n".join(problems))
 
         hosts: dict[str, HostRecord] = dict(recorded)
         wanted_hosts = []
@@ -186,15 +202,24 @@ class Engine:
             )
             hosts[name] = host
             wanted_hosts.append(
-                WantedHost(name, host.address, host.base, host.groups, (host.memory_mb, host.cpus), old is not None, old.groups if old else ())
+                WantedHost(
+                    name,
+                    host.address,
+                    host.base,
+                    host.groups,
+                    (host.memory_mb, host.cpus),
+                    old is not None,
+                    old.groups if old else (),
+                )
             )
         rest = [name for name in everything if name not in names]
         if request.state == "absent":
             hosts = {name: host for name, host in recorded.items() if name in rest}
         if request.state == "present" and rest and not request.only:
+            self.outcome.unlisted = rest
             self.outcome.warnings.append(
                 f"{', '.join(rest)}: exists but is not in sandbox_hosts, and stays as it is; to remove it: "
-                f"-e sandbox_state=absent -e '{{\"sandbox_only\": [\"{rest[0]}\"]}}'"
+                f'-e sandbox_state=absent -e \'{{"sandbox_only": ["{rest[0]}"]}}\''
             )
         planned = SandboxRecord(request.name, str(subnet or ""), record.port if record else request.port, hosts)
         self.outcome.record = planned
@@ -213,9 +238,13 @@ class Engine:
         return self._observe_machine(packages, everything, recorded, files, wanted_hosts), wanted
 
     def _observe_machine(
-        self, packages: Sequence[str], everything: Sequence[str], recorded: dict[str, HostRecord], files: dict[str, str],
+        self,
+        packages: Sequence[str],
+        everything: Sequence[str],
+        recorded: dict[str, HostRecord],
+        files: dict[str, str],
         wanted_hosts: Sequence[WantedHost],
-    ) -> Observed:  # fmt: skip
+    ) -> Observed:
         ledger = self.ledger.read()
         return Observed(
             exists=self.layout.record.exists() or (self.request.state == "absent" and self.layout.directory.exists()),
@@ -232,7 +261,7 @@ class Engine:
             others=self.ledger.others(self.request.name),
         )
 
-    def _observe_host(self, layout: HostLayout, record: Optional[HostRecord]) -> ObservedHost:
+    def _observe_host(self, layout: HostLayout, record: HostRecord | None) -> ObservedHost:
         entries = Journal(layout.journal).entries()
         cgroups = [Path(entry.name) for entry in entries if entry.kind == "cgroup"]
         running = machine.guest_init(cgroups) is not None
@@ -243,12 +272,14 @@ class Engine:
         supervised = machine.Lock(layout.lock).held()
         return ObservedHost(running, supervised, bool(entries) and not running, limits)
 
-    def _choose_subnet(self, going_up: bool, problems: list[str]) -> Optional[ipaddress.IPv4Network]:
+    def _choose_subnet(self, going_up: bool, problems: list[str]) -> ipaddress.IPv4Network | None:
         if not going_up or preflight.missing_packages({"ip": "iproute2"}, {}):
             return None
         subnet = addressing.choose_subnet(self.request.name, self._taken())
         if subnet is None:
-            problems.append(f"no /24 of {addressing.POOL} is free: see `ip route`, and remove sandboxes that are not needed")
+            problems.append(
+                f"no /24 of {addressing.POOL} is free: see `ip route`, and remove sandboxes that are not needed"
+            )
         return subnet
 
     def _taken(self) -> list[ipaddress.IPv4Network]:
@@ -261,7 +292,10 @@ class Engine:
         return taken
 
     def _files(self, record: SandboxRecord) -> dict[str, str]:
-        variables = {"sandbox_name": record.name, "stagecraft_sandbox_restrict_oom_score_adj": self.outcome.restrict_oom_score_adj}
+        variables = {
+            "sandbox_name": record.name,
+            "stagecraft_sandbox_restrict_oom_score_adj": self.outcome.restrict_oom_score_adj,
+        }
         files = {str(self.inventory): inventory.render_inventory(self.layout, list(record.hosts.values()), variables)}
         keys = {}
         for name, host in record.hosts.items():
@@ -271,13 +305,13 @@ class Engine:
         files[str(self.layout.known_hosts)] = inventory.render_known_hosts(keys)
         return files
 
-    # -- apply ---------------------------------------------------------------------------------------------------------------
+    # -- apply
+    # ---------------------------------------------------------------------------------------------------------------
 
     def _apply(self, wanted: Wanted, made: list[Path]) -> None:
-        if not self.outcome.plan:
-            return
         record = self.outcome.record
-        assert record is not None
+        if record is None or not self.outcome.plan:
+            return
         by_host: dict[str, list[Change]] = {}
         hosts = {host.name: host for host in wanted.hosts}
         done_hosts = False
@@ -305,13 +339,28 @@ class Engine:
             if change.target == packages[0]:
                 install_packages(packages)
         elif kind == "sysctl" and action == "raise":
-            with_shared_lock(self.shared_layout, lambda: self.ledger.raise_sysctl(change.target, int(change.after or 0)))
+            with_shared_lock(
+                self.shared_layout, lambda: self.ledger.raise_sysctl(change.target, int(change.after or 0))
+            )
         elif kind == "base":
             base.build(self.request.cache, self._inputs())
         elif kind == "sandbox" and action == "create":
             self._create(record)
         elif kind == "key":
-            machine.run(["ssh-keygen", "-q", "-t", "ed25519", "-N", "", "-C", f"sandbox {record.name}", "-f", str(self.layout.key)])
+            machine.run(
+                [
+                    "ssh-keygen",
+                    "-q",
+                    "-t",
+                    "ed25519",
+                    "-N",
+                    "",
+                    "-C",
+                    f"sandbox {record.name}",
+                    "-f",
+                    str(self.layout.key),
+                ]
+            )
         elif kind == "switch":
             self._make_switch(record)
         elif kind == "repository":
@@ -331,7 +380,7 @@ class Engine:
         def take() -> None:
             subnet = addressing.choose_subnet(record.name, self._taken())
             if str(subnet) != record.subnet:
-                raise machine.SandboxError(f"another sandbox took {record.subnet} at the same moment: run the playbook again")
+                raise SandboxError(f"another sandbox took {record.subnet} at the same moment: run the playbook again")
             self.layout.hosts.mkdir(parents=True, exist_ok=True)
             self.layout.directory.chmod(0o711)
             write_json(self.layout.record, replace(record, hosts={}).to_json())
@@ -349,16 +398,22 @@ class Engine:
         machine.unmake(resources)
         self.journal.record(resources)
         machine.run(["ip", "netns", "add", layout.switch])
-        machine.run(["ip", "link", "add", layout.link, "type", "veth", "peer", "name", "uplink", "netns", layout.switch])
+        machine.run(
+            ["ip", "link", "add", layout.link, "type", "veth", "peer", "name", "uplink", "netns", layout.switch]
+        )
         for name, value in (("ipv4/conf/{}/forwarding", "0"), ("ipv6/conf/{}/disable_ipv6", "1")):
             setting = Path("/proc/sys/net", name.format(layout.link))
             if setting.exists():
                 setting.write_text(value, "ascii")
         machine.run(
             ["ip", "-n", layout.switch, "-batch", "-"],
-            "link add name bridge type bridge\nlink set lo up\nlink set uplink master bridge\nlink set uplink up\nlink set bridge up\n",
+            "link add name bridge type bridge\nlink set lo up\n"
+            "link set uplink master bridge\nlink set uplink up\nlink set bridge up\n",
         )
-        machine.run(["ip", "-batch", "-"], f"addr add {addressing.gateway(subnet)}/{subnet.prefixlen} dev {layout.link}\nlink set {layout.link} up\n")
+        machine.run(
+            ["ip", "-batch", "-"],
+            f"addr add {addressing.gateway(subnet)}/{subnet.prefixlen} dev {layout.link}\nlink set {layout.link} up\n",
+        )
         for host in record.hosts.values():
             if machine.netns_exists(layout.host(host.name).machine):
                 config = supervisor.HostConfig.from_json(read_json(layout.host(host.name).config))
@@ -384,7 +439,15 @@ class Engine:
             machine.run(service_command(unit, command, log, environment))
             return
         with open(log, "ab") as stream:
-            subprocess.Popen(command, stdin=subprocess.DEVNULL, stdout=stream, stderr=stream, start_new_session=True, env=environment, cwd="/")
+            subprocess.Popen(
+                command,
+                stdin=subprocess.DEVNULL,
+                stdout=stream,
+                stderr=stream,
+                start_new_session=True,
+                env=environment,
+                cwd="/",
+            )
 
     def _write_files(self, record: SandboxRecord) -> None:
         if self.request.inventory is not None:
@@ -396,7 +459,9 @@ class Engine:
         if self.request.inventory is None and self.request.group_vars is not None and not link.is_symlink():
             link.symlink_to(self.request.group_vars)
 
-    def _apply_hosts(self, changes: dict[str, list[Change]], wanted: dict[str, WantedHost], record: SandboxRecord) -> None:
+    def _apply_hosts(
+        self, changes: dict[str, list[Change]], wanted: dict[str, WantedHost], record: SandboxRecord
+    ) -> None:
         going_up = self.request.state in ("present", "rebooted")
         if going_up:
             self._write_record(record)
@@ -464,7 +529,7 @@ class Engine:
         self._start_program("supervisor", [str(layout.directory)], layout.console, layout.machine)
 
     def _remove(self) -> None:
-        """Remove what the sandbox has besides its hosts; the record goes last, so that a killed removal is taken up again."""
+        """Remove what the sandbox has besides its hosts; its directory last, so that a killed removal is resumed."""
         stop_programs("repository", str(self.layout.repository_lock))
         machine.clear(self.journal)
         last = self.layout.record.with_name(".removed.json")
@@ -483,7 +548,9 @@ class Engine:
             if not self.ledger.others("") and self.shared_layout.ledger.exists():
                 directories = self.ledger.read()["directories"]
                 for name in self.ledger.end():
-                    self.outcome.warnings.append(f"{name} was changed by somebody else since the sandbox raised it, and stays as it is")
+                    self.outcome.warnings.append(
+                        f"{name} was changed by somebody else since the sandbox raised it, and stays as it is"
+                    )
         finally:
             lock.release(remove=True)
         base.sweep_if_idle(self.request.cache)
@@ -493,7 +560,8 @@ class Engine:
         for directory in reversed(made):
             machine.remove_empty(directory)
 
-    # -- verify --------------------------------------------------------------------------------------------------------------
+    # -- verify
+    # --------------------------------------------------------------------------------------------------------------
 
     def _verify(self, wanted: Wanted) -> None:
         if self.request.state in ("present", "rebooted"):
@@ -502,10 +570,10 @@ class Engine:
                 found = list(pool.map(lambda host: self._reach(host, login=host.name in changed), wanted.hosts))
             problems = [problem for problem in found if problem]
             if problems:
-                raise machine.SandboxError("\n".join(problems))
+                raise SandboxError("\n".join(problems))
 
     def _reach(self, host: WantedHost, login: bool) -> str:
-        """Wait until a host answers SSH, and log in where it has just been changed; return the problem, empty when there is none."""
+        """Wait until a host answers SSH, and with ``login`` lets us in; return the problem, empty if none."""
         layout = self.layout.host(host.name)
         problem = f"it never listened on {host.address}:22"
         for _ in machine.poll(self.request.timeout):
@@ -526,9 +594,14 @@ class Engine:
 
     def _log_in(self, address: str) -> str:
         options = [
-            f"UserKnownHostsFile={self.layout.known_hosts}", "GlobalKnownHostsFile=/dev/null", "StrictHostKeyChecking=yes",
-            "BatchMode=yes", "ConnectTimeout=5", "ControlMaster=no", "ControlPath=none",
-        ]  # fmt: skip
+            f"UserKnownHostsFile={self.layout.known_hosts}",
+            "GlobalKnownHostsFile=/dev/null",
+            "StrictHostKeyChecking=yes",
+            "BatchMode=yes",
+            "ConnectTimeout=5",
+            "ControlMaster=no",
+            "ControlPath=none",
+        ]
         arguments = [item for option in options for item in ("-o", option)]
         finished = subprocess.run(
             ["ssh", "-F", "/dev/null", "-i", str(self.layout.key), *arguments, f"root@{address}", "true"],
@@ -540,7 +613,8 @@ class Engine:
         return "" if finished.returncode == 0 else finished.stderr.strip() or f"ssh ended with {finished.returncode}"
 
 
-# -- pieces ------------------------------------------------------------------------------------------------------------------
+# -- pieces
+# ------------------------------------------------------------------------------------------------------------------
 
 
 def as_spec(record: HostRecord) -> HostSpec:
@@ -570,23 +644,35 @@ def install_packages(packages: Sequence[str]) -> None:
     """Install Debian packages of the machine's own archive."""
     environment = {**os.environ, "DEBIAN_FRONTEND": "noninteractive"}
     install = ["apt-get", "install", "--quiet", "--yes", "--no-install-recommends", *packages]
-    finished = subprocess.run(install, env=environment, stdin=subprocess.DEVNULL, capture_output=True, text=True, check=False)
+    finished = subprocess.run(
+        install, env=environment, stdin=subprocess.DEVNULL, capture_output=True, text=True, check=False
+    )
     if finished.returncode != 0:  # the package lists may be old, or absent
-        subprocess.run(["apt-get", "update", "--quiet"], env=environment, stdin=subprocess.DEVNULL, capture_output=True, check=False)
-        finished = subprocess.run(install, env=environment, stdin=subprocess.DEVNULL, capture_output=True, text=True, check=False)
+        subprocess.run(
+            ["apt-get", "update", "--quiet"],
+            env=environment,
+            stdin=subprocess.DEVNULL,
+            capture_output=True,
+            check=False,
+        )
+        finished = subprocess.run(
+            install, env=environment, stdin=subprocess.DEVNULL, capture_output=True, text=True, check=False
+        )
     if finished.returncode != 0:
-        raise machine.SandboxError(f"`{' '.join(install)}` failed: {finished.stderr.strip()}; install the packages by hand and run again")
+        raise SandboxError(
+            f"`{' '.join(install)}` failed: {finished.stderr.strip()}; install the packages by hand and run again"
+        )
 
 
 def install_library(library: Path) -> Path:
     """Put the programs of the sandbox where they outlive this module; return the directory to import them from."""
     sources = {}
-    for name in LIBRARY:
+    for name in ("__init__", *(module.__name__.rpartition(".")[2] for module in LIBRARY)):
         data = pkgutil.get_data(__package__, f"{name}.py")
         if data is None:
-            raise machine.SandboxError(f"the source of {__package__}.{name} cannot be read")
+            raise SandboxError(f"the source of {__package__}.{name} cannot be read")
         sources[name] = data.decode()
-    target = library / digest("\0".join(sources[name] for name in LIBRARY), 12)
+    target = library / digest("\0".join(sources.values()), 12)
     package = target / PACKAGE
     package.mkdir(parents=True, exist_ok=True)
     for name, text in sources.items():
@@ -597,8 +683,14 @@ def install_library(library: Path) -> Path:
 
 
 def service_command(unit: str, command: Sequence[str], log: Path, environment: dict[str, str]) -> list[str]:
-    """Return the command that starts a program as a transient service, which gives it a delegated control group of its own."""
-    properties = ["Delegate=yes", "KillMode=process", "TasksMax=infinity", f"StandardOutput=append:{log}", f"StandardError=append:{log}"]
+    """Return the command that starts a program as a transient service with a delegated control group of its own."""
+    properties = [
+        "Delegate=yes",
+        "KillMode=process",
+        "TasksMax=infinity",
+        f"StandardOutput=append:{log}",
+        f"StandardError=append:{log}",
+    ]
     return [
         "systemd-run", "--quiet", "--collect", f"--unit={unit}", "--working-directory=/",
         *(f"--property={item}" for item in properties),
@@ -630,7 +722,7 @@ def stop_programs(module: str, argument: str) -> None:
             return
         for process in found:
             machine.kill(process, signal.SIGKILL)
-    raise machine.SandboxError(f"{module} {argument} does not die after SIGKILL: processes {programs(module, argument)}")
+    raise SandboxError(f"{module} {argument} does not die after SIGKILL: processes {programs(module, argument)}")
 
 
 def cgroups_of(layout: HostLayout) -> list[Path]:
@@ -664,7 +756,10 @@ def reboot(layout: HostLayout, seconds: float) -> None:
     for _ in machine.poll(seconds):
         if boots(layout) > before:
             return
-    raise machine.SandboxError(f"host {layout.name} did not reboot within {seconds:g} s: see {layout.console}; sandbox_state=powered-off cuts its power")
+    raise SandboxError(
+        f"host {layout.name} did not reboot within {seconds:g} s: see {layout.console}; "
+        f"sandbox_state=powered-off cuts its power"
+    )
 
 
 def boots(layout: HostLayout) -> int:

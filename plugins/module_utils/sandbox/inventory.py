@@ -6,7 +6,8 @@
 from __future__ import annotations
 
 import json
-from typing import Any, Mapping, Sequence
+from collections.abc import Mapping, Sequence
+from typing import Any
 
 from .layout import Layout
 from .spec import HostRecord
@@ -28,7 +29,12 @@ def to_yaml(value: Any, indent: int = 0) -> str:
 
 def render_inventory(layout: Layout, hosts: Sequence[HostRecord], variables: Mapping[str, Any]) -> str:
     """Return hosts.yml: every host once with its variables, and its groups by name."""
-    options = [f"UserKnownHostsFile={layout.known_hosts}", "GlobalKnownHostsFile=/dev/null", "StrictHostKeyChecking=yes", "UpdateHostKeys=no"]
+    options = [
+        f"UserKnownHostsFile={layout.known_hosts}",
+        "GlobalKnownHostsFile=/dev/null",
+        "StrictHostKeyChecking=yes",
+        "UpdateHostKeys=no",
+    ]
     groups: dict[str, Any] = {}
     for host in hosts:
         for group in host.groups:

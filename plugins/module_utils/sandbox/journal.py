@@ -7,17 +7,20 @@ from __future__ import annotations
 
 import json
 import os
+from collections.abc import Iterable
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Iterable
+from typing import Any
+
+from .errors import SandboxError
 
 
 @dataclass(frozen=True)
 class Resource:
     """One thing that exists outside the state directory.
 
-    kind is one of: netns, link, cgroup, mount, machine, file, directory.  name is its path, or its name in the machine's root
-    namespaces.
+    kind is one of: netns, link, cgroup, mount, machine, file, directory.  name is its path, or its name in the
+    machine's root namespaces.
     """
 
     kind: str
@@ -25,28 +28,37 @@ class Resource:
 
 
 def write_json(path: Path, value: Any, mode: int = 0o600) -> None:
-    """Replace ``path`` by ``value`` as JSON; after a crash either the old or the new content is there."""
+    """Replace ``path`` by ``value`` as JSON; see ``write_text``."""
     write_text(path, json.dumps(value, indent=1, sort_keys=True) + "\n", mode)
 
 
 def write_text(path: Path, text: str, mode: int = 0o600) -> None:
-    """Replace ``path`` by ``text``; after a crash either the old or the new content is there."""
+    """Replace ``path`` by ``text``; whoever is killed meanwhile, either the old or the new content is there.
+
+    It does not wait for the disk: with the power of the machine itself gone, so are all things that the files tell of.
+    """
     temporary = path.with_name(f".{path.name}.{os.getpid()}.tmp")
     descriptor = os.open(temporary, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, mode)
     with os.fdopen(descriptor, "w", encoding="utf-8") as stream:
         os.fchmod(stream.fileno(), mode)
         stream.write(text)
-        stream.flush()
-        os.fsync(stream.fileno())
     temporary.rename(path)
 
 
 def read_json(path: Path) -> Any:
-    """Return the content of ``path``, or None where there is no such file."""
+    """Return the content of ``path``, or None where there is no such file.
+
+    Raises SandboxError when it is no JSON.
+    """
     try:
         return json.loads(path.read_text(encoding="utf-8"))
     except FileNotFoundError:
         return None
+    except ValueError as error:
+        message = (
+            f"{path} is damaged ({error}): where the machine has been restarted since, delete the file; else restore it"
+        )
+        raise SandboxError(message) from error
 
 
 class Journal:

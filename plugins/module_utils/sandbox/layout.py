@@ -1,7 +1,7 @@
 # Copyright (c) 2026 The stagecraft.gitops contributors
 # GNU General Public License v3.0+ (see COPYING or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""Where everything of a sandbox lives, and what it is called.  Names are derived from the sandbox's name, never chosen twice."""
+"""Where everything of a sandbox lives, and what it is called: all derived from the sandbox's name."""
 
 from __future__ import annotations
 
@@ -91,7 +91,7 @@ class HostLayout:
 
     @property
     def machine(self) -> str:
-        """Name of the machine for systemd-nspawn, of its network namespace and of its control groups (at most 64 characters)."""
+        """Name for systemd-nspawn, of the network namespace and of the control groups; at most 64 characters."""
         return f"stagecraft-{self.sandbox}.{self.name}"
 
     @property

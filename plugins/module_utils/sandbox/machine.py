@@ -5,6 +5,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import ctypes
 import fcntl
 import os
@@ -12,10 +13,11 @@ import shutil
 import signal
 import subprocess
 import time
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Iterable, Iterator, Optional, Sequence
 
+from .errors import SandboxError
 from .journal import Journal, Resource
 
 CGROUP_ROOT = Path("/sys/fs/cgroup")
@@ -23,17 +25,18 @@ NETNS_ROOT = Path("/run/netns")
 NSPAWN_PROPAGATE = Path("/run/systemd/nspawn/propagate")
 
 
-class SandboxError(Exception):
-    """Something that the admin has to know; the message says what to do."""
-
-
-def run(arguments: Sequence[str], text: Optional[str] = None) -> str:
+def run(arguments: Sequence[str], text: str | None = None) -> str:
     """Run a command and return its standard output.
 
     Raises SandboxError with the command and what it said when it fails.
     """
     finished = subprocess.run(
-        list(arguments), input=text, stdin=None if text is not None else subprocess.DEVNULL, capture_output=True, text=True, check=False
+        list(arguments),
+        input=text,
+        stdin=None if text is not None else subprocess.DEVNULL,
+        capture_output=True,
+        text=True,
+        check=False,
     )
     if finished.returncode != 0:
         said = (finished.stderr or finished.stdout).strip()
@@ -87,7 +90,8 @@ class Lock:
         return False
 
 
-# -- mounts ------------------------------------------------------------------------------------------------------------------
+# -- mounts
+# ------------------------------------------------------------------------------------------------------------------
 
 
 def _unescape(field: str) -> str:
@@ -132,7 +136,8 @@ def remove_tree(directory: Path) -> None:
     shutil.rmtree(directory)
 
 
-# -- control groups ----------------------------------------------------------------------------------------------------------
+# -- control groups
+# ----------------------------------------------------------------------------------------------------------
 
 
 @dataclass(frozen=True)
@@ -154,7 +159,7 @@ class Hierarchy:
 
 
 def parse_hierarchies(cgroup: str, mountinfo: str) -> list[Hierarchy]:
-    """Combine the texts of /proc/self/cgroup and /proc/self/mountinfo; hierarchies that are not mounted are left out."""
+    """Combine the texts of /proc/self/cgroup and /proc/self/mountinfo; what is not mounted is left out."""
     mounts: dict[str, Path] = {}
     for line in mountinfo.splitlines():
         before, _, after = line.partition(" - ")
@@ -177,7 +182,9 @@ def parse_hierarchies(cgroup: str, mountinfo: str) -> list[Hierarchy]:
 
 def hierarchies() -> list[Hierarchy]:
     """Return the hierarchies of this process."""
-    return parse_hierarchies(Path("/proc/self/cgroup").read_text("utf-8"), Path("/proc/self/mountinfo").read_text("utf-8"))
+    return parse_hierarchies(
+        Path("/proc/self/cgroup").read_text("utf-8"), Path("/proc/self/mountinfo").read_text("utf-8")
+    )
 
 
 def processes_in(cgroups: Iterable[Path]) -> set[int]:
@@ -194,7 +201,7 @@ def processes_in(cgroups: Iterable[Path]) -> set[int]:
     return found - {0}
 
 
-def guest_init(cgroups: Iterable[Path]) -> Optional[int]:
+def guest_init(cgroups: Iterable[Path]) -> int | None:
     """Return PID 1 of the guest in these control groups, as its number outside."""
     for process in sorted(processes_in(cgroups)):
         try:
@@ -211,10 +218,8 @@ def guest_init(cgroups: Iterable[Path]) -> Optional[int]:
 
 def kill(process: int, number: int) -> None:
     """Send a signal; a process that is gone already is no error."""
-    try:
+    with contextlib.suppress(ProcessLookupError):
         os.kill(process, number)
-    except ProcessLookupError:
-        pass
 
 
 def die_with_parent(parent: int) -> None:
@@ -226,7 +231,10 @@ def die_with_parent(parent: int) -> None:
 
 
 def empty_cgroups(cgroups: Sequence[Path], seconds: float = 10.0) -> None:
-    """Kill everything in these control groups, the guest's PID 1 first: killing systemd-nspawn alone leaves the guest running."""
+    """Kill everything in these control groups, the guest's PID 1 first.
+
+    Killing systemd-nspawn alone leaves the guest running.
+    """
     deadline = time.monotonic() + seconds
     while True:
         first = guest_init(cgroups)
@@ -238,26 +246,28 @@ def empty_cgroups(cgroups: Sequence[Path], seconds: float = 10.0) -> None:
         for process in remaining:
             kill(process, signal.SIGKILL)
         if time.monotonic() > deadline:
-            raise SandboxError(f"processes {sorted(remaining)} do not die after SIGKILL: they hang in the kernel; see /proc/PID/stack")
+            raise SandboxError(
+                f"processes {sorted(remaining)} do not die after SIGKILL: they hang in the kernel; see /proc/PID/stack"
+            )
         time.sleep(0.02)
 
 
 def remove_cgroup(cgroup: Path, seconds: float = 5.0) -> None:
-    """Remove a control group that holds no process, and those below it."""
+    """Remove a control group and those below it; whatever is in them is killed."""
     deadline = time.monotonic() + seconds
     while cgroup.exists():
+        for process in processes_in([cgroup]):
+            kill(process, signal.SIGKILL)
         for directory, _, _ in os.walk(cgroup, topdown=False):
-            try:
-                os.rmdir(directory)
-            except OSError:
-                continue
+            remove_empty(Path(directory))
         if cgroup.exists():
             if time.monotonic() > deadline:
                 raise SandboxError(f"cannot remove the control group {cgroup}: see its cgroup.procs")
             time.sleep(0.02)
 
 
-# -- network -----------------------------------------------------------------------------------------------------------------
+# -- network
+# -----------------------------------------------------------------------------------------------------------------
 
 
 def netns_exists(name: str) -> bool:
@@ -270,7 +280,8 @@ def link_exists(name: str) -> bool:
     return Path("/sys/class/net", name).exists()
 
 
-# -- undoing -----------------------------------------------------------------------------------------------------------------
+# -- undoing
+# -----------------------------------------------------------------------------------------------------------------
 
 
 def unmake(resources: Sequence[Resource]) -> None:
@@ -299,7 +310,10 @@ def _unmake_one(resource: Resource) -> None:
     elif resource.kind == "directory":
         remove_empty(path)
     else:
-        raise SandboxError(f"the journal names a resource of an unknown kind, {resource.kind} {resource.name}: it was written by another version")
+        raise SandboxError(
+            f"the journal names a resource of an unknown kind, {resource.kind} {resource.name}: it "
+            f"was written by another version"
+        )
 
 
 def remove_empty(directory: Path) -> None:

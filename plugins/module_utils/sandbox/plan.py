@@ -5,43 +5,44 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import Any, Mapping, Optional, Sequence
+from typing import Any
 
 STATES = ("present", "absent", "rebooted", "powered-off")
 
 
 @dataclass(frozen=True)
 class Change:
-    """One step: what kind of thing, which one, what is done to it, and its value before and after (None: there is none)."""
+    """One step: what kind of thing, which one, what is done to it, its value before and after (None: none)."""
 
     kind: str
     target: str
     action: str
-    before: Optional[Any] = None
-    after: Optional[Any] = None
+    before: Any | None = None
+    after: Any | None = None
 
 
 @dataclass(frozen=True)
 class ObservedHost:
     """A host as it is.
 
-    running: the guest's PID 1 lives.  supervised: its supervisor lives.  leftovers: its journal names things although nothing runs.
-    limits: (MiB, cores) in force, None when not running.
+    running: the guest's PID 1 lives.  supervised: its supervisor lives.  leftovers: its journal names things although
+    nothing runs. limits: (MiB, cores) in force, None when not running.
     """
 
     running: bool = False
     supervised: bool = False
     leftovers: bool = False
-    limits: Optional[tuple[int, float]] = None
+    limits: tuple[int, float] | None = None
 
 
 @dataclass(frozen=True)
 class Observed:
     """The machine as it is, as far as one sandbox is concerned.
 
-    files: content of the generated files by path.  sysctl: kernel limits in force.  ledger: those limits as they were before the
-    first sandbox, as (previous, raised).  others: names of the other sandboxes.
+    files: content of the generated files by path.  sysctl: kernel limits in force.  ledger: those limits as they were
+    before the first sandbox, as (previous, raised).  others: names of the other sandboxes.
     """
 
     exists: bool = False
@@ -60,7 +61,10 @@ class Observed:
 
 @dataclass(frozen=True)
 class WantedHost:
-    """A host as it shall be: address and base are those recorded or chosen; recorded: it exists already, with these groups."""
+    """A host as it shall be.
+
+    address and base are those recorded or chosen.  recorded: it exists already, with recorded_groups.
+    """
 
     name: str
     address: str
@@ -75,8 +79,8 @@ class WantedHost:
 class Wanted:
     """What the admin wants.
 
-    hosts: those that the state applies to.  rest: names of the recorded hosts that it does not apply to.  files: generated files by
-    path, without those whose content is known only later.  minimum: least values of kernel limits.
+    hosts: those that the state applies to.  rest: names of the recorded hosts that it does not apply to.  files:
+    generated files by path, without those whose content is known only later.  minimum: least values of kernel limits.
     """
 
     state: str
@@ -91,12 +95,14 @@ class Wanted:
 
 
 def make_plan(observed: Observed, wanted: Wanted) -> list[Change]:
-    """Return the changes that lead from observed to wanted, in the order in which they are applied; empty when there are none."""
+    """Return the changes that lead from observed to wanted, in the order in which they are applied."""
     if wanted.state == "absent":
         return _absent(observed, wanted)
     if wanted.state == "powered-off":
         return [
-            Change("host", host.name, "power-off", "running" if observed.hosts[host.name].running else "left-overs", "off")
+            Change(
+                "host", host.name, "power-off", "running" if observed.hosts[host.name].running else "left-overs", "off"
+            )
             for host in wanted.hosts
             if _is_up(observed.hosts.get(host.name, ObservedHost()))
         ]
@@ -120,9 +126,8 @@ def _shell(observed: Observed, wanted: Wanted) -> list[Change]:
         value = observed.sysctl.get(name)
         if value is not None and value < least:
             changes.append(Change("sysctl", name, "raise", value, least))
-    for base in sorted({host.base for host in wanted.hosts}):
-        if base not in observed.bases:
-            changes.append(Change("base", base, "build", None, "built"))
+    missing = sorted({host.base for host in wanted.hosts} - set(observed.bases))
+    changes += [Change("base", base, "build", None, "built") for base in missing]
     if not observed.exists:
         changes.append(Change("sandbox", wanted.name, "create", None, wanted.subnet))
     if not observed.key:

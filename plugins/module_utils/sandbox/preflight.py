@@ -7,9 +7,9 @@ from __future__ import annotations
 
 import os
 import shutil
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Mapping, Optional, Sequence
 
 from . import machine
 
@@ -37,7 +37,10 @@ V2_CONTROLLERS = ("cpu", "cpuset", "memory", "pids")
 UNFIT_FILE_SYSTEMS = ("overlay", "nfs", "nfs4", "cifs", "vfat", "fuse", "9p", "ecryptfs")
 """File systems on which the upper directory of an overlay does not work, or not reliably."""
 
-INSTEAD = "Where this machine cannot be changed, use virtual machines of your own: list them in inventories/production and run playbooks/setup-production.yml."
+INSTEAD = (
+    "where this machine cannot be changed, use virtual machines of your own: "
+    "list them in inventories/production and run playbooks/setup-production.yml"
+)
 
 
 @dataclass(frozen=True)
@@ -45,7 +48,7 @@ class Facts:
     """What decides whether hosts can be made; capabilities as the bit mask of CapEff, memory in MiB."""
 
     system: str
-    architecture: Optional[str]
+    architecture: str | None
     uid: int
     capabilities: int
     file_systems: Sequence[str]
@@ -112,11 +115,16 @@ def problems(facts: Facts, packages: Sequence[str], install: bool, loadable_over
     if facts.architecture is None:
         found.append("this machine's processor is neither amd64 nor arm64, for which the collection has artefacts")
     if facts.uid != 0:
-        found.append("this is not root (effective user id %d): run the playbook as root, for example with sudo" % facts.uid)
+        found.append(
+            f"this is not root (effective user id {facts.uid}): run the playbook as root, for example with sudo"
+        )
     else:
         lacking = [name for name, bit in CAPABILITIES.items() if not facts.capabilities >> bit & 1]
         if lacking:
-            found.append(f"root lacks {', '.join(lacking)}: this is an unprivileged container; use a virtual machine, or a privileged container")
+            found.append(
+                f"root lacks {', '.join(lacking)}: this is an unprivileged container; use a virtual "
+                f"machine, or a privileged container"
+            )
     if packages and not (install and facts.apt):
         line = f"apt-get install --no-install-recommends {' '.join(packages)}"
         why = "sandbox_install_packages is false" if facts.apt else "there is no apt-get to install them with"
@@ -124,15 +132,23 @@ def problems(facts: Facts, packages: Sequence[str], install: bool, loadable_over
     if "overlay" not in facts.file_systems and not loadable_overlay:
         found.append("the kernel has no overlayfs: use one with CONFIG_OVERLAY_FS, as all distributions have")
     if facts.state_file_system in UNFIT_FILE_SYSTEMS:
-        found.append(f"/var/lib/stagecraft lies on {facts.state_file_system}, where an overlay cannot be kept: mount ext4 or xfs there")
+        found.append(
+            f"/var/lib/stagecraft lies on {facts.state_file_system}, where an overlay cannot be kept: "
+            f"mount ext4 or xfs there"
+        )
     absent = [name for name in ("net", "pid", "mnt", "uts", "ipc", "cgroup") if name not in facts.namespaces]
     if absent:
-        found.append(f"the kernel has no {', '.join(absent)} namespaces: use one with CONFIG_NAMESPACES and CONFIG_NET_NS")
+        found.append(
+            f"the kernel has no {', '.join(absent)} namespaces: use one with CONFIG_NAMESPACES and CONFIG_NET_NS"
+        )
     have = set(facts.v1_controllers) | set(facts.v2_controllers)
     wanted = V1_CONTROLLERS if facts.v1_controllers else V2_CONTROLLERS
     without = [name for name in wanted if name not in have]
     if without:
-        found.append(f"the control group controllers {', '.join(without)} are not mounted below /sys/fs/cgroup: the kubelet cannot work without")
+        found.append(
+            f"the control group controllers {', '.join(without)} are not mounted below "
+            f"/sys/fs/cgroup: the kubelet cannot work without"
+        )
     return found
 
 

@@ -3,8 +3,8 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
 """The HTTP server of a sandbox: serves the mirror, read-only, to the sandbox's hosts.
 
-Run as ``python3 -m sandbox.repository LOCK ADDRESS PORT DIRECTORY``.  It holds LOCK while it lives.  The serving process is a child
-that is started again when it dies.
+Run as ``python3 -m sandbox.repository LOCK ADDRESS PORT DIRECTORY``.  It holds LOCK while it lives.  The serving
+process is a child that is started again when it dies.
 """
 
 from __future__ import annotations
@@ -17,7 +17,7 @@ import sys
 import time
 from http import HTTPStatus
 from pathlib import Path
-from typing import Any, Optional
+from typing import Any
 
 from . import machine
 
@@ -70,7 +70,7 @@ def main() -> int:
     if not any(lock.acquire(wait=False) for _ in machine.poll(1.0)):
         print("the repository is served already", flush=True)
         return 3
-    child: Optional[int] = None
+    child: int | None = None
 
     def stop(_number: int, _frame: Any) -> None:
         if child:

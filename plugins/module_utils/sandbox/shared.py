@@ -53,14 +53,20 @@ class Ledger:
         root = self.layout.state_root
         if not root.is_dir():
             return []
-        return sorted(entry.name for entry in root.iterdir() if entry.is_dir() and not entry.name.startswith(".") and entry.name != name)
+        return sorted(
+            entry.name
+            for entry in root.iterdir()
+            if entry.is_dir() and not entry.name.startswith(".") and entry.name != name
+        )
 
     def begin(self, made: list[Path]) -> None:
-        """Write down which directories were not there before the first sandbox; made are those that were made for the state."""
+        """Write down which directories were not there before the first sandbox; made are the state's own."""
         if self.layout.ledger.exists():
             return
         missing = [directory for directory in DIRECTORIES if not Path(directory).exists()]
-        write_json(self.layout.ledger, {"sysctl": {}, "directories": [*(str(directory) for directory in made), *missing]})
+        write_json(
+            self.layout.ledger, {"sysctl": {}, "directories": [*(str(directory) for directory in made), *missing]}
+        )
 
     def raise_sysctl(self, name: str, value: int) -> None:
         """Raise a kernel limit, its previous value written down first."""
@@ -71,7 +77,7 @@ class Ledger:
         sysctl_path(name).write_text(str(value), "ascii")
 
     def end(self) -> list[str]:
-        """Put everything back; return the names of the limits that somebody else has changed since, which stay as they are."""
+        """Put everything back; return the limits that somebody else has changed since, which stay as they are."""
         foreign = []
         ledger = self.read()
         for name, (previous, raised) in ledger["sysctl"].items():

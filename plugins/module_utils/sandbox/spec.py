@@ -5,8 +5,9 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, field
-from typing import Any, Mapping, Optional, Sequence
+from typing import Any
 
 from .layout import HOST_NAME, SANDBOX_NAME
 
@@ -21,7 +22,7 @@ class HostSpec:
     groups: tuple[str, ...] = ()
     memory_mb: int = 0
     cpus: float = 0
-    address: Optional[str] = None
+    address: str | None = None
 
 
 @dataclass(frozen=True)
@@ -66,20 +67,29 @@ def check_names(name: str, hosts: Sequence[HostSpec], only: Sequence[str], known
     """Return every problem with the names and sizes that the admin wrote; known are the names ``only`` may use."""
     problems = []
     if not SANDBOX_NAME.fullmatch(name):
-        problems.append(f"sandbox_name {name!r}: wanted 1 to 20 lower-case letters, digits and dashes, the first a letter")
+        problems.append(
+            f"sandbox_name {name!r}: wanted 1 to 20 lower-case letters, digits and dashes, the first a letter"
+        )
     seen: set[str] = set()
     for host in hosts:
         if not HOST_NAME.fullmatch(host.name):
-            problems.append(f"host name {host.name!r}: wanted 1 to 32 lower-case letters, digits and dashes, the first a letter")
+            problems.append(
+                f"host name {host.name!r}: wanted 1 to 32 lower-case letters, digits and dashes, the first a letter"
+            )
         if host.name in seen:
             problems.append(f"host {host.name} is listed twice: give each host a name of its own")
         seen.add(host.name)
         if host.memory_mb and host.memory_mb < 128:
-            problems.append(f"host {host.name}: memory_mb {host.memory_mb} is too little to boot; give at least 128, or 0 for no limit")
+            problems.append(
+                f"host {host.name}: memory_mb {host.memory_mb} is too little to boot; give at least "
+                f"128, or 0 for no limit"
+            )
         if host.memory_mb < 0 or host.cpus < 0:
             problems.append(f"host {host.name}: memory_mb and cpus must not be negative; 0 means no limit")
         if 0 < host.cpus < 0.1:
-            problems.append(f"host {host.name}: cpus {host.cpus} is too little to boot; give at least 0.1, or 0 for no limit")
+            problems.append(
+                f"host {host.name}: cpus {host.cpus} is too little to boot; give at least 0.1, or 0 for no limit"
+            )
     unknown = [host for host in only if host not in known]
     if unknown:
         problems.append(f"sandbox_only names {', '.join(unknown)}; known hosts are: {', '.join(known) or 'none'}")

@@ -3,15 +3,16 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
 """The supervisor of one host: power, disks, network and limits of a machine that is really a container.
 
-Run as ``python3 -m sandbox.supervisor HOST_DIRECTORY``.  It holds ``supervisor.lock`` while it lives, starts the guest again when
-it reboots, and removes all that it made when the guest powers off.  Started beside a guest that runs already (its supervisor was
-killed), it takes that guest over.  SIGTERM powers the guest off in an orderly way.
+Run as ``python3 -m sandbox.supervisor HOST_DIRECTORY``.  It holds ``supervisor.lock`` while it lives, starts the
+guest again when it reboots, and removes all that it made when the guest powers off.  Started beside a guest that runs
+already (its supervisor was killed), it takes that guest over.  SIGTERM powers the guest off in an orderly way.
 """
 
 from __future__ import annotations
 
 import gzip
 import os
+import select
 import shutil
 import signal
 import subprocess
@@ -20,9 +21,10 @@ import time
 from dataclasses import dataclass
 from pathlib import Path
 from types import FrameType
-from typing import Any, Optional
+from typing import Any
 
 from . import machine
+from .errors import SandboxError
 from .journal import Journal, Resource, read_json, write_json, write_text
 from .layout import HostLayout
 
@@ -34,14 +36,38 @@ VOLUMES = ("containerd", "kubelet", "etcd")
 CPU_PERIOD = 100_000
 """Length of a scheduling period in microseconds."""
 
-LOOK_ALIKES = """
-vm/overcommit_memory vm/panic_on_oom vm/swappiness vm/max_map_count vm/dirty_ratio vm/dirty_background_ratio vm/min_free_kbytes
-kernel/panic kernel/panic_on_oops kernel/keys/root_maxkeys kernel/keys/root_maxbytes kernel/pid_max kernel/threads-max
-kernel/sysrq kernel/core_pattern kernel/core_uses_pid kernel/kptr_restrict kernel/dmesg_restrict kernel/printk
-kernel/unprivileged_bpf_disabled kernel/yama/ptrace_scope fs/inotify/max_user_instances fs/inotify/max_user_watches fs/file-max
-fs/aio-max-nr fs/protected_fifos fs/protected_hardlinks fs/protected_regular fs/protected_symlinks
-""".split()
-"""Kernel-wide settings of which a guest gets private copies that it may write; settings below net/ are its own anyway."""
+LOOK_ALIKES = [
+    "vm/overcommit_memory",
+    "vm/panic_on_oom",
+    "vm/swappiness",
+    "vm/max_map_count",
+    "vm/dirty_ratio",
+    "vm/dirty_background_ratio",
+    "vm/min_free_kbytes",
+    "kernel/panic",
+    "kernel/panic_on_oops",
+    "kernel/keys/root_maxkeys",
+    "kernel/keys/root_maxbytes",
+    "kernel/pid_max",
+    "kernel/threads-max",
+    "kernel/sysrq",
+    "kernel/core_pattern",
+    "kernel/core_uses_pid",
+    "kernel/kptr_restrict",
+    "kernel/dmesg_restrict",
+    "kernel/printk",
+    "kernel/unprivileged_bpf_disabled",
+    "kernel/yama/ptrace_scope",
+    "fs/inotify/max_user_instances",
+    "fs/inotify/max_user_watches",
+    "fs/file-max",
+    "fs/aio-max-nr",
+    "fs/protected_fifos",
+    "fs/protected_hardlinks",
+    "fs/protected_regular",
+    "fs/protected_symlinks",
+]
+"""Kernel-wide settings of which a guest gets private copies that it may write; those below net/ are its own anyway."""
 
 INIT = """#!/bin/sh
 # PID 1 before systemd: what a rented machine has and a container lacks.
@@ -111,24 +137,42 @@ class HostConfig:
 
 
 def cpu_quota(cpus: float, available: int) -> int:
-    """Return the microseconds per period for ``cpus`` cores, or -1 (no limit) where the machine has no more than that."""
+    """Return the microseconds per period for ``cpus`` cores, or -1 (no limit) where the machine has no more."""
     return -1 if not cpus or cpus >= available else int(cpus * CPU_PERIOD)
 
 
 def builtin_index(kernel_config: str) -> str:
     """Return the text of modules.builtin for the modules that a kernel configuration has built in."""
-    enabled = {line[len("CONFIG_") : -len("=y")] for line in kernel_config.splitlines() if line.startswith("CONFIG_") and line.endswith("=y")}
+    enabled = {
+        line[len("CONFIG_") : -len("=y")]
+        for line in kernel_config.splitlines()
+        if line.startswith("CONFIG_") and line.endswith("=y")
+    }
     return "".join(f"kernel/{path}.ko\n" for option, path in BUILT_IN.items() if option in enabled)
 
 
-def nspawn_command(layout: HostLayout, config: HostConfig, modules: Optional[Path]) -> list[str]:
-    """Return the command that runs the guest; modules is the machine's own directory of loadable modules, if it has one."""
+def nspawn_command(layout: HostLayout, config: HostConfig, modules: Path | None) -> list[str]:
+    """Return the command that runs the guest; modules is the machine's directory of loadable modules, if any."""
     command = [
-        "systemd-nspawn", "--quiet", "--register=no", "--keep-unit", f"--machine={layout.machine}", f"--hostname={config.name}",
-        f"--directory={layout.root}", f"--network-namespace-path={machine.NETNS_ROOT / layout.machine}", "--capability=all",
-        "--drop-capability=CAP_SYS_MODULE,CAP_SYS_TIME", "--kill-signal=SIGRTMIN+3", "--console=read-only", "--resolv-conf=off", "--timezone=off",
-        "--link-journal=no", f"--uuid={config.machine_id}", "--bind=/dev/kmsg", "--bind-ro=/sys/module",
-    ]  # fmt: skip
+        "systemd-nspawn",
+        "--quiet",
+        "--register=no",
+        "--keep-unit",
+        f"--machine={layout.machine}",
+        f"--hostname={config.name}",
+        f"--uuid={config.machine_id}",
+        f"--directory={layout.root}",
+        f"--network-namespace-path={machine.NETNS_ROOT / layout.machine}",
+        "--capability=all",
+        "--drop-capability=CAP_SYS_MODULE,CAP_SYS_TIME",
+        "--kill-signal=SIGRTMIN+3",
+        "--console=read-only",
+        "--resolv-conf=off",
+        "--timezone=off",
+        "--link-journal=no",
+        "--bind=/dev/kmsg",
+        "--bind-ro=/sys/module",
+    ]
     command += [f"--bind={layout.volumes / volume}:/var/lib/{volume}" for volume in VOLUMES]
     if modules is not None:
         command.append(f"--bind-ro={modules}")
@@ -142,6 +186,7 @@ class Supervisor:
         self.layout = layout
         self.config = HostConfig.from_json(read_json(layout.config))
         self.journal = Journal(layout.journal)
+        self.child: subprocess.Popen[bytes] | None = None
         self.boots = int((read_json(layout.status) or {}).get("boots", 0))
 
     def run(self) -> None:
@@ -159,10 +204,10 @@ class Supervisor:
     def _cgroups(self) -> list[Path]:
         return [Path(entry.name) for entry in self.journal.entries() if entry.kind == "cgroup"]
 
-    def _guest(self) -> Optional[int]:
+    def _guest(self) -> int | None:
         return machine.guest_init(self._cgroups())
 
-    def _power_off(self, _number: int, _frame: Optional[FrameType]) -> None:
+    def _power_off(self, _number: int, _frame: FrameType | None) -> None:
         guest = self._guest()
         if guest is not None:
             machine.kill(guest, signal.SIGRTMIN + 4)
@@ -198,7 +243,7 @@ class Supervisor:
         machine.run(["mount", "-t", "overlay", "-o", options, "overlay", str(layout.root)])
 
     def _seed(self) -> None:
-        """Give the disk its identity at first boot, as a provider's cloud-init does; and at each boot what depends on the kernel."""
+        """Give the disk its identity at first boot, as cloud-init does; and at each boot what depends on the kernel."""
         layout, config, root = self.layout, self.config, self.layout.root
         init = root / "usr/local/sbin/stagecraft-sandbox-init"
         write_text(init, INIT.format(keys=" ".join(LOOK_ALIKES)), 0o755)
@@ -237,34 +282,41 @@ class Supervisor:
     # -- a boot --
 
     def _start(self, cgroups: list[Path]) -> None:
-        """Start systemd-nspawn inside the control groups, under a shell that writes its exit code down for whoever supervises then."""
+        """Start systemd-nspawn inside the control groups, by a shell that writes down its exit code.
+
+        So whoever supervises at that time learns whether the guest wants to boot again.
+        """
         layout = self.layout
         layout.exit_code.unlink(missing_ok=True)
         self.boots += 1
-
-        def enter() -> None:
-            for cgroup in cgroups:
-                (cgroup / "cgroup.procs").write_text("0", "ascii")
-
+        script = (
+            'code=$1; shift; while [ "$1" != -- ]; do echo $$ >"$1/cgroup.procs" || exit 1; shift; done; shift; '
+            '"$@"; printf "%s\\n" $? >"$code.new" && mv "$code.new" "$code"'
+        )
         command = nspawn_command(layout, self.config, loadable_modules())
-        script = 'code=$1; shift; "$@"; printf "%s\\n" $? >"$code.new" && mv "$code.new" "$code"'
-        child = subprocess.Popen(
-            ["/bin/sh", "-c", script, "sandbox", str(layout.exit_code), *command],
+        self.child = subprocess.Popen(
+            ["/bin/sh", "-c", script, "sandbox", str(layout.exit_code), *map(str, cgroups), "--", *command],
             stdin=subprocess.DEVNULL,
-            env={**os.environ, "SYSTEMD_NSPAWN_API_VFS_WRITABLE": "network", "SYSTEMD_SECCOMP": "0", "SYSTEMD_NSPAWN_LOCK": "0"},
-            preexec_fn=enter,
+            env={
+                **os.environ,
+                "SYSTEMD_NSPAWN_API_VFS_WRITABLE": "network",
+                "SYSTEMD_SECCOMP": "0",
+                "SYSTEMD_NSPAWN_LOCK": "0",
+            },
             start_new_session=True,
         )
-        write_json(layout.status, {"boots": self.boots, "started": time.time(), "process": child.pid})
+        write_json(layout.status, {"boots": self.boots, "started": time.time(), "process": self.child.pid})
 
     def _wait(self) -> int:
-        """Wait until the guest is gone; return the exit code of systemd-nspawn, or -1 where it left none (power cut)."""
-        cgroups = self._cgroups()
-        while machine.processes_in(cgroups):
-            reap()
-            if self.layout.exit_code.exists() and machine.guest_init(cgroups) is None:
-                break
-            time.sleep(0.1)
+        """Wait until the guest is gone; return the exit code of systemd-nspawn, or -1 where it left none."""
+        if self.child is not None:
+            self.child.wait()
+        else:
+            for process in machine.processes_in(self._cgroups()):
+                if str(self.layout.exit_code) in command_line(process):
+                    wait_for(process)
+        while self._guest() is not None:  # systemd-nspawn was killed, and its guest runs on
+            time.sleep(0.5)
         try:
             return int(self.layout.exit_code.read_text("ascii"))
         except FileNotFoundError:
@@ -274,26 +326,53 @@ class Supervisor:
 def plug_in(layout: HostLayout, config: HostConfig) -> None:
     """Connect a host's network namespace to the switch."""
     machine.run(
-        ["ip", "-n", config.switch, "link", "add", layout.port, "type", "veth", "peer", "name", "eth0", "address", layout.mac]
-        + ["netns", layout.machine]
+        [
+            "ip",
+            "-n",
+            config.switch,
+            "link",
+            "add",
+            layout.port,
+            "type",
+            "veth",
+            "peer",
+            "name",
+            "eth0",
+            "address",
+            layout.mac,
+            "netns",
+            layout.machine,
+        ]
     )
     machine.run(["ip", "-n", config.switch, "link", "set", layout.port, "master", "bridge", "up"])
     machine.run(
         ["ip", "-n", layout.machine, "-batch", "-"],
-        f"addr add {config.address}/{config.prefix} dev eth0\nlink set eth0 up\nroute add default via {config.gateway}\n",
+        f"addr add {config.address}/{config.prefix} dev eth0\nlink set eth0 up\nroute add default via "
+        f"{config.gateway}\n",
     )
 
 
-def reap() -> None:
-    """Collect children that have ended."""
+def command_line(process: int) -> list[str]:
+    """Return the arguments of a process; none when it is gone."""
     try:
-        while os.waitpid(-1, os.WNOHANG)[0]:
-            pass
-    except ChildProcessError:
-        pass
+        return Path(f"/proc/{process}/cmdline").read_bytes().decode(errors="replace").split("\0")
+    except OSError:
+        return []
 
 
-def loadable_modules() -> Optional[Path]:
+def wait_for(process: int) -> None:
+    """Wait until a process that is not our child has ended."""
+    try:
+        descriptor = os.pidfd_open(process)
+    except ProcessLookupError:
+        return
+    with select.epoll() as poll:
+        poll.register(descriptor, select.EPOLLIN)
+        poll.poll()
+    os.close(descriptor)
+
+
+def loadable_modules() -> Path | None:
     """Return the machine's directory of loadable kernel modules, or None where everything is built in."""
     directory = Path("/lib/modules", os.uname().release)
     return directory if (directory / "modules.dep").exists() else None
@@ -318,9 +397,9 @@ def index_built_in_modules(root: Path) -> None:
 def delegated_parents(found: list[machine.Hierarchy], leaf: str) -> list[Path]:
     """Return the control group below which the guest's own goes, for each hierarchy.
 
-    Hierarchies of version 1 and a version 2 without controllers: the caller's own group.  A version 2 that carries the controllers
-    forbids processes beside sub-groups, so this process moves into a sub-group of its own first (systemd has delegated the unit's
-    group to us); the root group is exempt from that rule.
+    Hierarchies of version 1 and a version 2 without controllers: the caller's own group.  A version 2 that carries
+    the controllers forbids processes beside sub-groups, so this process moves into a sub-group of its own first
+    (systemd has delegated the unit's group to us); the root group is exempt from that rule.
     """
     parents = []
     for hierarchy in found:
@@ -386,7 +465,9 @@ def main() -> int:
     directory = Path(sys.argv[1])
     layout = HostLayout(directory.parent.parent.name, directory.name, directory)
     lock = machine.Lock(layout.lock)
-    if not any(lock.acquire(wait=False) for _ in machine.poll(1.0)):  # whoever asks if the lock is held, holds it for a moment
+    if not any(
+        lock.acquire(wait=False) for _ in machine.poll(1.0)
+    ):  # whoever asks if the lock is held, holds it for a moment
         print(f"{layout.name} has a supervisor already", flush=True)
         return 3
     if shutil.which("systemd-nspawn") is None:
@@ -394,7 +475,7 @@ def main() -> int:
         return 1
     try:
         Supervisor(layout).run()
-    except machine.SandboxError as error:
+    except SandboxError as error:
         print(f"{time.strftime('%T')} {error}", flush=True)
         return 1
     return 0

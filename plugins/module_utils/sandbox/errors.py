@@ -1,0 +1,10 @@
+# Copyright (c) 2026 The stagecraft.gitops contributors
+# GNU General Public License v3.0+ (see COPYING or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""The one exception of this package."""
+
+from __future__ import annotations
+
+
+class SandboxError(Exception):
+    """Something that the admin has to know; the message says what to do."""
