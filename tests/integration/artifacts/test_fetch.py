@@ -10,7 +10,7 @@ import hashlib
 import os
 import random
 import threading
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import pytest
 from ansible_collections.stagecraft.gitops.plugins.plugin_utils.artifacts.cache import sha256_of
@@ -68,18 +68,25 @@ def test_everything_arrives_and_nothing_is_asked_twice(mirror: Mirror, transport
     assert list((tmp_path / "partial").iterdir()) == []
 
 
-def test_downloads_run_in_parallel(mirror: Mirror, transport: Transport, tmp_path: Path) -> None:
+def test_downloads_run_in_parallel(mirror: Mirror, tmp_path: Path) -> None:
     entries = _filled(mirror, "kubelet", "runc", "helm")
-    together = threading.Barrier(3, timeout=5)
+    waiting: set[str] = set()
+    all_there = threading.Event()
     serve = mirror.answer
 
-    def answer(handler: object) -> None:
-        if not getattr(handler, "path", "").endswith(".json"):
-            together.wait()
-        serve(handler)  # type: ignore[arg-type]
+    def answer(handler: Any) -> None:
+        if not handler.path.endswith(".json"):
+            waiting.add(handler.path)
+            if len(waiting) == 3:
+                all_there.set()
+            if not all_there.wait(5):
+                handler.send(404)
+                return
+        serve(handler)
 
     mirror.answer = answer  # type: ignore[method-assign]
-    fetch(entries, Source.mirror(mirror.url, trust_built=True), tmp_path, Lock(), jobs=3, transport=transport)
+    patient = Transport(Policy(read_timeout=20))
+    fetch(entries, Source.mirror(mirror.url, trust_built=True), tmp_path, Lock(), jobs=3, transport=patient)
 
 
 def test_a_server_that_cuts_every_connection_is_resumed(mirror: Mirror, transport: Transport, tmp_path: Path) -> None:
