@@ -12,8 +12,8 @@ short_description: Check the whole inventory before anything is changed
 version_added: 0.1.0
 description:
   - Looks at the groups C(control_plane) and C(workers) and at the variables of all their hosts, whatever C(--limit)
-    says, and fails with everything that is wrong at once. Each message names the variable, host or group, what is there,
-    the file and line where that is known, and what to do.
+    says, and fails with everything that is wrong at once. Each message names the variable, host or group, what is
+    there, the file and line where that is known, and what to do.
   - It asks no host, so it is meant as the first task of a play. What only a host can tell (its memory, its time, its
     ports) is checked by the role P(stagecraft.gitops.host#role).
   - Every name that begins with a role's prefix, or with C(stagecraft_), must be one that is read; a misspelt one is

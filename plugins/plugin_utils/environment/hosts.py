@@ -174,7 +174,7 @@ def connections(inventory: Inventory) -> Iterator[Problem]:
         yield Problem(
             "local-with-several-hosts",
             f"ansible_connection of {', '.join(local)}",
-            f"it is local, so the controller would become a node beside {len(inventory.nodes) - len(local)} others"
+            "it is local, so the controller itself would become a node beside the other hosts"
             if len(local) < len(inventory.nodes)
             else f"it is local for all {len(local)} hosts: they would all be the controller",
             "Remove ansible_connection: local, and set ansible_host",

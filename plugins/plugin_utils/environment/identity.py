@@ -37,6 +37,8 @@ _VERSIONS = {
 
 def environment(inventory: Inventory) -> Iterator[Problem]:
     """Find an environment without a name, or with one that cannot be used."""
+    if not inventory.hosts:
+        return
     settings = inventory.settings("stagecraft_environment")
     if not settings or settings[0].value in (None, ""):
         yield Problem(
@@ -71,6 +73,8 @@ def environment(inventory: Inventory) -> Iterator[Problem]:
 
 def distribution(inventory: Inventory) -> Iterator[Problem]:
     """Find a distribution that is missing, unknown, or cannot run on these hosts."""
+    if not inventory.hosts:
+        return
     name = inventory.of("stagecraft_distribution")
     origin = inventory.origin("stagecraft_distribution")
     if name in (None, ""):
@@ -96,6 +100,8 @@ def distribution(inventory: Inventory) -> Iterator[Problem]:
 
 def versions(inventory: Inventory) -> Iterator[Problem]:
     """Find versions that the catalogue does not have."""
+    if not inventory.hosts:
+        return
     wanted = inventory.of("stagecraft_kubernetes_version")
     chosen = inventory.of("stagecraft_distribution")
     origin = inventory.origin("stagecraft_kubernetes_version")
@@ -126,7 +132,7 @@ def _version(
     known = inventory.known.versions.get(artifact, ())
     if not isinstance(value, str):
         found = f"{value!r} is a number, and 1.40 would be read as 1.4"
-        yield Problem("version-not-text", subject, found, f'Put it in quotes: "{_nearest(str(value), known)}"', origin)
+        yield Problem("version-not-text", subject, found, f'Put it in quotes: "{_near(str(value), known)[0]}"', origin)
         return
     if value in known or value.removeprefix("v") in known or f"v{value}" in known or not known:
         return
@@ -136,22 +142,24 @@ def _version(
                 "version-of-other-distribution",
                 subject,
                 f"{value} is a version of {name}; stagecraft_distribution is {inventory.of('stagecraft_distribution')}",
-                f"Use {_nearest(value, known)}, or set stagecraft_distribution: {name}",
+                f"Use {inventory.known.defaults.get(artifact, known[0])}, or set stagecraft_distribution: {name}",
                 origin,
             )
             return
-    found = f"{artifact} {value} is not in the catalogue, which has {', '.join(known)}"
-    yield Problem("version-unknown", subject, found, f"Use the nearest, {_nearest(value, known)}", origin)
+    found = f"{artifact} {value} is not in the catalogue"
+    yield Problem(
+        "version-unknown", subject, found, f"Use one of the nearest: {', '.join(_near(value, known))}", origin
+    )
 
 
-def _nearest(value: str, known: Sequence[str]) -> str:
-    """Return the version whose numbers differ least, the first ones counting most; the first of several such."""
+def _near(value: str, known: Sequence[str]) -> list[str]:
+    """Return up to three versions, that whose numbers differ least from `value` (the first counting most) first."""
     wanted = [int(number) for number in re.findall(r"\d+", value)][:3]
 
     def distance(candidate: str) -> tuple[int, ...]:
         return tuple(abs(a - int(b)) for a, b in zip(wanted, re.findall(r"\d+", candidate), strict=False))
 
-    return min(known, key=distance) if known else value
+    return sorted(known, key=distance)[:3] or [value]
 
 
 def domains(inventory: Inventory) -> Iterator[Problem]:

@@ -166,7 +166,7 @@ def api_server(inventory: Inventory) -> Iterator[Problem]:
             "port-twice",
             "kubeadm_api_port and kubeadm_api_balancer_port",
             f"both are {api}: on a control plane the API server and the load balancer would want the same port",
-            "Choose another kubeadm_api_balancer_port, for example 7443",
+            "Use kubeadm_api_port: 6443, or choose another kubeadm_api_balancer_port",
             inventory.origin("kubeadm_api_balancer_port") or inventory.origin("kubeadm_api_port"),
         )
     for setting in inventory.settings("kubeadm_certificate_sans"):

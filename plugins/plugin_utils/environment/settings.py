@@ -96,7 +96,7 @@ def labels(inventory: Inventory) -> Iterator[Problem]:
         for key, value in setting.value.items() if isinstance(setting.value, dict) else ():
             wrong = _label_problem(str(key), value)
             if wrong:
-                fix = "Use a label below a domain of your own, for example example.com/role: web"
+                fix = 'Write it like example.com/role: "web", below a domain of your own'
                 yield Problem("label-invalid", setting.subject, f"{key}: {value!r} {wrong}", fix, setting.origin)
     for setting in inventory.settings("kubeadm_node_taints"):
         for taint in setting.value if isinstance(setting.value, list) else ():
