@@ -8,7 +8,7 @@ from __future__ import annotations
 import gzip
 import hashlib
 import json
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -20,6 +20,7 @@ from ansible_collections.stagecraft.gitops.plugins.module_utils.host_state.error
 from ansible_collections.stagecraft.gitops.plugins.modules import host_state as module
 from ansible_collections.stagecraft.gitops.plugins.plugin_utils.artifacts import oci_archive
 from ansible_collections.stagecraft.gitops.plugins.plugin_utils.artifacts.catalogue import load_catalogue
+from ansible_collections.stagecraft.gitops.plugins.plugin_utils.artifacts.fetch import Fetched
 from ansible_collections.stagecraft.gitops.plugins.plugin_utils.artifacts.lock import Lock
 from ansible_collections.stagecraft.gitops.plugins.plugin_utils.artifacts.source import Settings
 from ansible_collections.stagecraft.gitops.plugins.plugin_utils.host_state import wanted
@@ -205,36 +206,33 @@ def run(tmp_path: Path, host: FakeHost, source: dict[str, Any]) -> Run:
     """Run the action; the module runs on the fake host, files are put there by hand. run.log lists what happened."""
     log: list[str] = []
 
-    def run_action(
-        state: dict[str, Any], *, check: bool = False, disk: int | None = None, **more: Any
-    ) -> dict[str, Any]:
-        plugin = action.ActionModule.__new__(action.ActionModule)
-        plugin._task = _Task()
-        plugin._task.check_mode = check
-        plugin._task.args = {"state": state, "artifact_source": source, **more}
+    class OnFakeHost(action.ActionModule):
+        free: int | None = None
 
-        def run_module(_name: str, arguments: dict[str, Any], _task_vars: Any) -> dict[str, Any]:
+        def run_module(self, name: str, arguments: Mapping[str, Any], task_vars: Mapping[str, Any]) -> dict[str, Any]:
             log.append("module")
             try:
-                result = host.apply(arguments["state"], arguments.get("digests"), check)
+                result = host.apply(arguments["state"], arguments.get("digests"), self.check_mode)
             except HostStateError as error:
                 return {"failed": True, "msg": str(error)}
-            if disk is not None:
-                result["disk"] = {name: {**values, "free_bytes": disk} for name, values in result["disk"].items()}
+            if self.free is not None:
+                result["disk"] = {name: {**values, "free_bytes": self.free} for name, values in result["disk"].items()}
             return result
 
-        def push(fetched: dict[str, Any], _task_vars: Any) -> dict[str, int]:
+        def _push(self, fetched: Mapping[str, Fetched], task_vars: Mapping[str, Any]) -> dict[str, int]:
             log.append(f"push {len(fetched)}")
             for file in fetched.values():
                 host.push(file.path.read_bytes())
             return {"files": len(fetched), "bytes": 1}
 
-        plugin.run_module = run_module
-        plugin._push = push
-        plugin._host_arch = lambda: "amd64"
+    def run_action(state: dict[str, Any], *, check: bool = False, free: int | None = None) -> dict[str, Any]:
+        plugin = OnFakeHost.__new__(OnFakeHost)
+        plugin.free = free
+        plugin._task = _Task()
+        plugin._task.check_mode = check
+        plugin._task.args = {"state": state, "artifact_source": source}
         log.clear()
-        outcome: dict[str, Any] = plugin.act(plugin._options(), {})
-        return outcome
+        return plugin.act(plugin._options(), {})
 
     run_action.log = log  # type: ignore[attr-defined]
     return run_action
@@ -276,7 +274,7 @@ def test_a_host_without_room_is_refused_before_the_push(run: Any, host: FakeHost
     with pytest.raises(
         HostStateError, match=r"nothing was pushed: the file system of .* has 1000 bytes free, \d+ bytes are needed"
     ):
-        run(STATE, disk=1000)
+        run(STATE, free=1000)
     assert run.log == ["module"]
     assert not host.path("/var/lib/stagecraft").exists()
 

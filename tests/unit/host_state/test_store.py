@@ -249,3 +249,11 @@ def test_images_are_listed_once_for_all_and_only_when_declared(containerd: FakeH
     digests = {f"i{number}/1": digest(b"x", f"r/i{number}:1") for number in range(8)}
     containerd.apply({"artifacts": images}, digests, check=True)
     assert len(containerd.commands) == 1
+
+
+def test_images_of_several_declarations_are_remembered_together(containerd: FakeHost) -> None:
+    other = {"name": "etcd", "version": "3", "install": "image"}
+    _install(containerd, IMAGE, f"IMAGE {REFERENCE} 1".encode(), REFERENCE)
+    _install(containerd, other, b"IMAGE r/etcd:3 1", "r/etcd:3")
+    assert _plan(containerd, IMAGE, f"IMAGE {REFERENCE} 1".encode(), REFERENCE) == []
+    assert _plan(containerd, other, b"IMAGE r/etcd:3 1", "r/etcd:3") == []

@@ -290,3 +290,18 @@ def test_waiting_ends_at_the_deadline(host: FakeHost) -> None:
 def test_waiting_ends_early_when_the_unit_has_failed(host: FakeHost) -> None:
     (problem,) = _wait(host, [("activating", 0), ("failed", 0)], timeout=900)
     assert "it is failed (x, result exit-code)" in problem
+
+
+def test_a_reload_of_systemd_that_an_interrupted_run_owes_is_made_up_for(host: FakeHost) -> None:
+    state = {"files": [{"path": "/etc/systemd/system/job.timer", "content": "[Timer]\n"}]}
+
+    def unplug(what: str) -> None:
+        if what == "systemctl daemon-reload":
+            raise KeyboardInterrupt
+
+    with pytest.raises(KeyboardInterrupt):
+        host.apply(state, hook=unplug)
+    host.commands.clear()
+    assert host.apply(state)["changed"]
+    assert _verbs(host) == ["daemon-reload"]
+    assert host.apply(state)["plan"] == []
