@@ -76,7 +76,8 @@ class Fault:
     """How a file is served badly.
 
     cut: bytes per connection, after which it is closed; ranges: honour Range; statuses: answers before the file is
-    served; stall: seconds of silence after the first half, once; lie: answer a Range with another one.
+    served; stall: seconds of silence after the first half, once; lie: answer a Range with another one; portion: bytes
+    of a Range that are sent at most, as some caches do.
     """
 
     cut: int | None = None
@@ -84,6 +85,7 @@ class Fault:
     statuses: list[int] = field(default_factory=list)
     stall: float = 0.0
     lie: bool = False
+    portion: int | None = None
 
 
 class Mirror(_Server):
@@ -125,10 +127,12 @@ class Mirror(_Server):
             handler.send(416, Content_Range=f"bytes */{len(contents)}")
             return
         body = contents[start:]
+        if start and fault.portion is not None:
+            body = body[: fault.portion]
         handler.send_response(206 if start else 200)
         if start:
             said = 0 if fault.lie else start
-            handler.send_header("Content-Range", f"bytes {said + fault.lie}-{len(contents) - 1}/{len(contents)}")
+            handler.send_header("Content-Range", f"bytes {said + fault.lie}-{start + len(body) - 1}/{len(contents)}")
         handler.send_header("Content-Length", str(len(body)))
         handler.end_headers()
         if fault.stall:

@@ -114,6 +114,18 @@ def test_an_interrupted_download_goes_on_in_the_next_run(mirror: Mirror, transpo
     assert mirror.sent[entry.path] == 300_000
 
 
+def test_a_server_that_sends_less_than_asked_for_is_asked_for_more(
+    mirror: Mirror, transport: Transport, tmp_path: Path
+) -> None:
+    (entry,) = _filled(mirror, "kubelet")
+    mirror.faults[entry.path] = Fault(cut=100_000, portion=60_000)
+    source = Source.mirror(mirror.url, trust_built=True)
+    assert fetch([entry], source, tmp_path, Lock(), transport=transport)[entry.key].path.read_bytes() == _data(
+        "kubelet"
+    )
+    assert mirror.sent[entry.path] == 300_000
+
+
 def test_a_server_without_ranges_starts_over(mirror: Mirror, transport: Transport, tmp_path: Path) -> None:
     (entry,) = _filled(mirror, "kubelet")
     source = Source.mirror(mirror.url, trust_built=True)
@@ -246,6 +258,14 @@ def test_a_downloaded_mirror_with_other_files_is_refused(mirror: Mirror, transpo
         assert str(entry.sha256) in str(caught.value)
         assert hashlib.sha256(_data(entry.name)).hexdigest() in str(caught.value)
     assert mirror.asked("/" + entries[0].path) == 0
+
+
+def test_an_image_archive_that_is_none_is_refused_even_when_its_digest_fits(
+    mirror: Mirror, transport: Transport, tmp_path: Path
+) -> None:
+    (entry,) = _filled(mirror, "pause")
+    with pytest.raises(FetchFailed, match="it is not an OCI archive"):
+        fetch([entry], Source.mirror(mirror.url, trust_built=True), tmp_path, Lock(), transport=transport)
 
 
 def test_upstreams_checksum_file_is_asked_once_and_locked(mirror: Mirror, transport: Transport, tmp_path: Path) -> None:

@@ -24,7 +24,7 @@ from ansible_collections.stagecraft.gitops.plugins.plugin_utils.artifacts.errors
     MissingArtifact,
 )
 from ansible_collections.stagecraft.gitops.plugins.plugin_utils.artifacts.fetch import Fetched, fetch
-from ansible_collections.stagecraft.gitops.plugins.plugin_utils.artifacts.lock import Lock
+from ansible_collections.stagecraft.gitops.plugins.plugin_utils.artifacts.lock import Lock, LockedFile
 from ansible_collections.stagecraft.gitops.plugins.plugin_utils.artifacts.oci_archive import check_archive
 from ansible_collections.stagecraft.gitops.plugins.plugin_utils.artifacts.source import Source
 
@@ -96,6 +96,17 @@ def test_a_tag_that_moved_does_not_change_what_was_locked(
     first = _pull(_entry(registry), tmp_path / "a", transport, lock)
     registry.add("team/app", "v1", {"amd64": [b"something else"]})
     assert _pull(_entry(registry), tmp_path / "b", transport, lock).sha256 == first.sha256
+
+
+def test_an_archive_that_is_not_what_was_locked_is_refused(
+    registry: FakeRegistry, transport: Transport, tmp_path: Path
+) -> None:
+    digest = registry.add("team/app", "v1", LAYERS)
+    entry = _entry(registry)
+    lock = Lock(files={entry.path: LockedFile("f" * 64, digest=digest)})
+    with pytest.raises(FetchFailed, match="wanted " + "f" * 64):
+        _pull(entry, tmp_path, transport, lock)
+    assert lock.files[entry.path].sha256 == "f" * 64
 
 
 def test_images_with_a_common_base_fetch_it_once(registry: FakeRegistry, transport: Transport, tmp_path: Path) -> None:
