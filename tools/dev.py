@@ -85,7 +85,7 @@ def wanted_collections() -> list[str]:
     name = r"[a-z_][a-z0-9_]*\.[a-z_][a-z0-9_]*"
     block = re.search(r"^dependencies:\n((?:  .+\n)*)", (ROOT / "galaxy.yml").read_text(), re.MULTILINE)
     users = re.findall(rf"^  [\"']?({name})[\"']?:", block.group(1), re.MULTILINE) if block else []
-    developers = re.findall(rf"^  - ({name})\s*$", (REQUIREMENTS / "collections.yml").read_text(), re.MULTILINE)
+    developers = re.findall(rf"^  - ({name})\s*(?:#.*)?$", (REQUIREMENTS / "collections.yml").read_text(), re.MULTILINE)
     return sorted({*users, *developers})
 
 

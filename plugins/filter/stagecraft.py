@@ -9,20 +9,25 @@ import ipaddress
 from collections.abc import Callable, Mapping
 from typing import Any
 
-import tomli_w
 from ansible.errors import AnsibleFilterError
 from ansible_collections.stagecraft.gitops.plugins.plugin_utils._action import plain
+from ansible_collections.stagecraft.gitops.plugins.plugin_utils._libraries import missing
 from ansible_collections.stagecraft.gitops.plugins.plugin_utils.artifacts.catalogue import load_catalogue
 from ansible_collections.stagecraft.gitops.plugins.plugin_utils.artifacts.errors import ArtifactError
 from ansible_collections.stagecraft.gitops.plugins.plugin_utils.artifacts.source import Settings
 from ansible_collections.stagecraft.gitops.plugins.plugin_utils.artifacts.transport import Transport
+
+try:
+    import tomli_w
+except ImportError as error:
+    tomli_w = missing("tomli_w", error)
 
 #: The images that only a control plane runs; every other one may be scheduled anywhere.
 CONTROL_PLANE_IMAGES = ("kube-apiserver", "kube-controller-manager", "kube-scheduler", "etcd-image")
 
 
 def default_version(name: str, kubernetes_version: str | None = None) -> str:
-    """The version of an artefact to take where the admin named none, or the one that belongs to a Kubernetes version."""
+    """The version of an artefact where the admin named none: our default, or what a Kubernetes version needs."""
     try:
         return load_catalogue().default_version(plain(name), plain(kubernetes_version))
     except ArtifactError as error:
@@ -51,7 +56,7 @@ def image_reference(name: str, version: str | None = None) -> str:
 
 
 def artifact_available(name: str, version: str, artifact_source: Mapping[str, Any]) -> bool:
-    """Whether an artefact is to be had: a mirror or bundle that keeps a lock file must name it; upstream has everything."""
+    """Whether an artefact is to be had: a mirror or bundle with a lock file must name it; upstream has everything."""
     try:
         source = Settings.from_options(plain(artifact_source)).source
         lock = source.lock(Transport())

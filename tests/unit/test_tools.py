@@ -146,7 +146,7 @@ class TestDevelopmentSetUp:
         (tmp_path / "galaxy.yml").write_text(
             'name: x\ndependencies:\n  a.b: ">=1"\n  "c.d": "*"\nbuild_ignore:\n  - e\n'
         )
-        (tmp_path / "collections.yml").write_text("collections:\n  - f.g\n  - a.b\n")
+        (tmp_path / "collections.yml").write_text("collections:\n  - f.g # why\n  - a.b\n")
         monkeypatch.setattr(dev, "ROOT", tmp_path)
         monkeypatch.setattr(dev, "REQUIREMENTS", tmp_path)
         assert dev.wanted_collections() == ["a.b", "c.d", "f.g"]

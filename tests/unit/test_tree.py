@@ -90,13 +90,6 @@ def test_development_and_run_time_have_the_same_pins() -> None:
     assert pins("runtime.txt") - pins("dev.txt") == set()
 
 
-def test_the_bad_kubernetes_client_is_not_pinned() -> None:
-    """36.0.0 and its first fixes silently drop bearer tokens."""
-    version = re.search(r"^kubernetes==(\d+)\.", (ROOT / "requirements" / "runtime.txt").read_text(), re.MULTILINE)
-    assert version is not None
-    assert version[1] != "36"
-
-
 def test_collections_that_content_uses_are_declared() -> None:
     declared = {"ansible.builtin", "stagecraft.gitops"}
     declared |= set(yaml.safe_load((ROOT / "galaxy.yml").read_text())["dependencies"])

@@ -27,7 +27,7 @@ APPLY = "application/apply-patch+yaml"
 
 @dataclass(frozen=True)
 class Change:
-    """One object that an apply changes: its label ("DaemonSet kube-system/kube-router"), what is there, what will be."""
+    """An object that an apply changes: its label ("DaemonSet kube-system/kube-router"), what is there, what will be."""
 
     label: str
     before: Object | None
@@ -35,6 +35,7 @@ class Change:
 
     @property
     def action(self) -> str:
+        """``create`` or ``update``."""
         return "create" if self.before is None else "update"
 
 
@@ -87,7 +88,7 @@ class Applier:
         self._resources: dict[str, dict[str, tuple[str, bool]]] = {}
 
     def plan(self, objects: Iterable[Object]) -> list[Change]:
-        """What an apply would change. Nothing is written. Raises KubeError with every object that the server refuses."""
+        """What an apply would change; nothing is written. Raises KubeError with all objects that the server refuses."""
         changes: list[Change] = []
         problems: list[str] = []
         listed = ordered(objects)
@@ -162,7 +163,7 @@ class Applier:
         )
 
     def _lookup(self, item: Object, *, fresh: bool = False) -> tuple[str, bool] | None:
-        """Plural and whether it is namespaced; None where the server does not have the kind (asked again if `fresh`)."""
+        """Plural, and whether it is namespaced; None where the server has no such kind (asked again if `fresh`)."""
         version, kind = str(item["apiVersion"]), str(item["kind"])
         if version not in self._resources or (fresh and kind not in self._resources[version]):
             root = f"/apis/{version}" if "/" in version else f"/api/{version}"

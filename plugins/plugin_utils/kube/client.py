@@ -17,14 +17,22 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Literal, Self
 from urllib.parse import urlencode, urlsplit
 
-import urllib3
+from ansible_collections.stagecraft.gitops.plugins.plugin_utils._libraries import missing
 from ansible_collections.stagecraft.gitops.plugins.plugin_utils.kube import channel
 from ansible_collections.stagecraft.gitops.plugins.plugin_utils.kube.credentials import Login, read_login, tls_context
 from ansible_collections.stagecraft.gitops.plugins.plugin_utils.kube.errors import ApiError, KubeError
 from ansible_collections.stagecraft.gitops.plugins.plugin_utils.ssh import connection as ssh_connection
 from ansible_collections.stagecraft.gitops.plugins.plugin_utils.ssh.errors import SshError
-from urllib3.connection import HTTPSConnection
-from urllib3.exceptions import HTTPError
+
+try:
+    import urllib3
+except ImportError as error:
+    urllib3 = missing("urllib3", error)
+
+try:
+    import urllib3
+except ImportError as error:
+    urllib3 = missing("urllib3", error)
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
@@ -145,7 +153,7 @@ class ApiClient:
             headers["Content-Type"] = content_type
         try:
             response = self._pool.request(method, self._base + target, body=body, headers=headers, redirect=False)
-        except (HTTPError, OSError, KubeError, SshError) as error:
+        except (urllib3.exceptions.HTTPError, OSError, KubeError, SshError) as error:
             raise self._unanswered(what, error) from error
         if not 200 <= response.status < 300:
             raise self._refused(what, response)
@@ -249,8 +257,8 @@ def connect(access: ApiAccess) -> ApiClient:
         raise ApiError(f"{login.server} over SSH: {error}") from error
 
 
-def _connection_class(dial: Callable[[], socket.socket]) -> type[HTTPSConnection]:
-    class SshConnection(HTTPSConnection):
+def _connection_class(dial: Callable[[], socket.socket]) -> type[urllib3.connection.HTTPSConnection]:
+    class SshConnection(urllib3.connection.HTTPSConnection):
         def _new_conn(self) -> socket.socket:
             return dial()
 

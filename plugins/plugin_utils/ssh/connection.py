@@ -12,7 +12,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, cast
 
-import paramiko
+from ansible_collections.stagecraft.gitops.plugins.plugin_utils._libraries import missing
 
 from .errors import (
     AuthenticationError,
@@ -34,8 +34,17 @@ from .host_keys import (
 )
 from .target import SshTarget, target_from_vars
 
+try:
+    import paramiko
+except ImportError as error:
+    paramiko = missing("paramiko", error)
+
 if TYPE_CHECKING:
     from collections.abc import Sequence
+
+    _Policy = paramiko.MissingHostKeyPolicy
+else:
+    _Policy = object  # paramiko only asks it for one method
 
 __all__ = [
     "NO_PRIVILEGE",
@@ -57,7 +66,7 @@ _CIPHERS = ("aes128-gcm@openssh.com", "aes256-gcm@openssh.com", "aes128-ctr", "a
 _WINDOW = 32 * 1024 * 1024
 
 
-class _CheckedKeys(paramiko.MissingHostKeyPolicy):
+class _CheckedKeys(_Policy):
     """Decides on every host key by our own reading of known_hosts (several keys of a type, hashes, revocations)."""
 
     def __init__(self, target: SshTarget, entries: Sequence[KnownHost]) -> None:

@@ -18,9 +18,14 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Literal
 
-import paramiko
+from ansible_collections.stagecraft.gitops.plugins.plugin_utils._libraries import missing
 
 from .errors import ChangedHostKeyError, SshError, UnknownHostKeyError, UnreachableError
+
+try:
+    import paramiko
+except ImportError as error:
+    paramiko = missing("paramiko", error)
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Sequence

@@ -12,10 +12,15 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
-import paramiko
+from ansible_collections.stagecraft.gitops.plugins.plugin_utils._libraries import missing
 
 from .errors import TargetError
 from .host_keys import SSH_PORT, known_hosts_name
+
+try:
+    import paramiko
+except ImportError as error:
+    paramiko = missing("paramiko", error)
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence

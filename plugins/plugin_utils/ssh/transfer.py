@@ -14,10 +14,15 @@ from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
 from typing import TYPE_CHECKING, Any, Literal
 
-import paramiko
+from ansible_collections.stagecraft.gitops.plugins.plugin_utils._libraries import missing
 
 from .connection import NO_PRIVILEGE, Privilege, run_script
 from .errors import DigestMismatchError, DiskFullError, SshError, TransferError, UnreachableError
+
+try:
+    import paramiko
+except ImportError as error:
+    paramiko = missing("paramiko", error)
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator, Sequence
