@@ -10,6 +10,7 @@ import hashlib
 import os
 import random
 import threading
+import time
 from typing import TYPE_CHECKING, Any
 
 import pytest
@@ -172,9 +173,11 @@ def test_passing_faults_are_ridden_out(mirror: Mirror, transport: Transport, tmp
 def test_a_silent_server_is_left_and_resumed(mirror: Mirror, transport: Transport, tmp_path: Path) -> None:
     (entry,) = _filled(mirror, "kubelet")
     mirror.faults[entry.path] = Fault(stall=1.5)
+    begun = time.monotonic()
     fetched = fetch([entry], Source.mirror(mirror.url, trust_built=True), tmp_path, Lock(), transport=transport)
     assert fetched[entry.key].path.read_bytes() == _data("kubelet")
     assert mirror.log[-1][1]["Range"] == "bytes=131072-", "at most one piece of 64 KiB is asked for twice"
+    assert time.monotonic() - begun < 20, "the policy's read_timeout of half a second counts, not the network's own"
 
 
 def test_wrong_bytes_never_enter_the_cache(mirror: Mirror, transport: Transport, tmp_path: Path) -> None:
