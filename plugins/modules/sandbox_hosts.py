@@ -18,40 +18,28 @@ description:
     a run before was killed.
   - Sandboxes with different names live side by side.
 author:
-  - The stagecraft.gitops contributors (@stagecraft-gitops)
+  - The stagecraft.gitops contributors (@stagecraft)
 requirements:
   - Linux with overlayfs, network namespaces and control groups (version 1 or 2)
   - systemd-nspawn, debootstrap, iproute2, the OpenSSH client (installed by O(install_packages) where there is apt-get)
 extends_documentation_fragment:
   - stagecraft.gitops.attributes
+extends_documentation_fragment:
+  - stagecraft.gitops.attributes
 attributes:
   check_mode:
     support: full
-    description: Can run in check_mode and return changed status prediction without modifying target.
+    details: Nothing is written, and nothing is installed.
   diff_mode:
     support: full
-    description: Will return details on what has changed (or possibly needs changing in check_mode), when in diff mode.
   idempotent:
     support: partial
-    description: When run twice in a row outside check mode, with the same arguments, the second invocation indicates
-    no change. details: O(state=rebooted) reboots each time. platform: support: full platforms: linux description:
-    Target OS families that can be operated against. options: name: description: Name of the sandbox. At most 20
-    lower-case letters, digits and dashes. type: str default: default state: description:
-      - V(present) makes the hosts, and powers on those that are off, from their disks.
-      - V(powered-off) pulls the plug; disks stay.
-      - V(rebooted) reboots in an orderly way, and powers on what is off.
-      - V(absent) pulls the plug and deletes the disks; with the last host everything else of the sandbox goes too.
-    type: str
-    choices: [present, absent, rebooted, powered-off]
-    default: present
-  hosts:
-    description:
-      - The hosts of the sandbox. Only O(state=present) looks at it; the other states apply to the hosts that exist.
-      - A host that exists and is not listed stays as it is.
-    type: list
-    elements: dict
-    default: []
-    suboptions:
+    details: O(state=rebooted) reboots each time.
+  platform:
+    description: Platforms that it works for.
+    support: full
+    platforms: linux
+options:
       name:
         description: Name of the host. At most 32 lower-case letters, digits and dashes.
         type: str

@@ -171,7 +171,7 @@ class Engine:
         if going_up:
             problems += [
                 f"host {name} was made from {recorded[name].base}, which is gone: put it back, or remove the host "
-                f'(-e sandbox_state=absent -e \'{{"sandbox_only": ["{name}"]}}\') and make it anew'
+                f"(-e sandbox_state=absent -e sandbox_only={name}) and make it anew"
                 for name in names
                 if name in recorded and not Path(recorded[name].base).is_dir()
             ]
@@ -219,7 +219,7 @@ class Engine:
             self.outcome.unlisted = rest
             self.outcome.warnings.append(
                 f"{', '.join(rest)}: exists but is not in sandbox_hosts, and stays as it is; to remove it: "
-                f'-e sandbox_state=absent -e \'{{"sandbox_only": ["{rest[0]}"]}}\''
+                f"-e sandbox_state=absent -e sandbox_only={','.join(rest)}"
             )
         planned = SandboxRecord(request.name, str(subnet or ""), record.port if record else request.port, hosts)
         self.outcome.record = planned

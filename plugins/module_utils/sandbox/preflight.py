@@ -149,7 +149,7 @@ def problems(facts: Facts, packages: Sequence[str], install: bool, loadable_over
             f"the control group controllers {', '.join(without)} are not mounted below "
             f"/sys/fs/cgroup: the kubelet cannot work without"
         )
-    return found
+    return [*found, INSTEAD] if found else []
 
 
 def lacks_resource_capability(facts: Facts) -> bool:
