@@ -16,6 +16,7 @@ from typing import Any, ClassVar
 from ansible.errors import AnsibleActionFail
 from ansible.module_utils.common.arg_spec import ArgumentSpecValidator
 from ansible.plugins.action import ActionBase
+from ansible_collections.stagecraft.gitops.plugins.plugin_utils._libraries import LibraryMissingError
 
 
 @dataclass(frozen=True)
@@ -85,6 +86,8 @@ class EngineAction(ActionBase):  # type: ignore[misc]  # ansible-core has no typ
         try:
             result.update(self.act(options, task_vars or {}))
         except self.errors as error:
+            raise AnsibleActionFail(str(error)) from error
+        except LibraryMissingError as error:
             raise AnsibleActionFail(str(error)) from error
         result.setdefault("changed", False)
         return result

@@ -60,9 +60,9 @@ class Mirror:
 class Known:
     """What the collection and the controller know: the yardsticks of the rules.
 
-    `options` by name; `versions` and `defaults` by artefact. `paths` tells for each path that a variable names whether it
-    is a "file" or a "directory" ("" when it is not there); `mirrors` are by directory. `policy_image_directory` is where
-    a mirror keeps the image of the engine that enforces NetworkPolicies.
+    `options` by name; `versions` and `defaults` by artefact. `paths` tells for each path that a variable names whether
+    it is a "file" or a "directory" ("" when it is not there); `mirrors` are by directory. `policy_image_directory` is
+    where a mirror keeps the image of the engine that enforces NetworkPolicies.
     """
 
     options: Mapping[str, Option] = field(default_factory=dict)

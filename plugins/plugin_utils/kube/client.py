@@ -29,11 +29,6 @@ try:
 except ImportError as error:
     urllib3 = missing("urllib3", error)
 
-try:
-    import urllib3
-except ImportError as error:
-    urllib3 = missing("urllib3", error)
-
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
     from pathlib import Path
@@ -78,7 +73,6 @@ class ApiClient:
             self._port,
             ssl_context=tls_context(login),
             server_hostname=login.tls_server_name,
-            assert_hostname=login.tls_server_name,
             timeout=urllib3.Timeout(connect=timeout, read=timeout),
             retries=False,
             maxsize=4,

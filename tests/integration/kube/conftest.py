@@ -1,0 +1,25 @@
+# Copyright (c) 2026 The stagecraft.gitops contributors
+# GNU General Public License v3.0+ (see COPYING or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+import pytest
+
+from tests.integration.kube.api_server import ApiServer
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+    from pathlib import Path
+
+
+@pytest.fixture
+def api(tmp_path: Path) -> Iterator[ApiServer]:
+    """A stand-in API server that answers as a healthy cluster of one node."""
+    directory = tmp_path / "api"
+    directory.mkdir()
+    server = ApiServer(directory)
+    server.healthy()
+    yield server
+    server.close()
