@@ -14,7 +14,7 @@ from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
-from . import images, kernel, packages, store, swap, systemd
+from . import images, install, kernel, packages, store, swap, systemd
 from .errors import HostStateError, ProblemsError
 from .observe import RELOAD_MARKER
 from .spec import PENDING, Directory, File, Link, Spec, Unit
@@ -69,7 +69,7 @@ class Applier:
         self._import_images([change for change in plan.changes if change.kind == "image"])
         for change in plan.changes:
             if change.kind == "artifact" and change.action == "remove":
-                store.remove_version(self.system, *change.payload)
+                install.remove_version(self.system, *change.payload)
         for name in plan.settled_markers:
             self._drop_marker(name)
         return self.done
@@ -79,7 +79,7 @@ class Applier:
         for change in plan.changes:
             if change.kind in ("artifact", "image") and change.action in ("install", "import"):
                 try:
-                    store.check_incoming(self.system, change.payload[0], change.payload[1])
+                    install.check_incoming(self.system, change.payload[0], change.payload[1])
                 except HostStateError as error:
                     refused.append(str(error))
         if refused:
@@ -157,7 +157,7 @@ class Applier:
     def _artifact(self, change: Change) -> None:
         artifact, sha256 = change.payload
         try:
-            store.install(self.system, artifact, sha256)
+            install.install(self.system, artifact, sha256)
         except OSError as error:
             _device, free = self.system.free_bytes(artifact.base)
             raise HostStateError(

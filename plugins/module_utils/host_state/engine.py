@@ -5,52 +5,23 @@
 
 from __future__ import annotations
 
-import fcntl
 import os
-from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any
 
 from . import facts, store
-from .apply import Applied, Applier
 from .diff import diff_of
 from .errors import HostStateError, ProblemsError
 from .observe import Observed, observe
 from .plan import Plan, plan
-from .spec import STATE_DIR, Spec, parse
+from .spec import Spec, parse
 from .system import System
-from .verify import require_empty
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator, Mapping
-
-LOCK = STATE_DIR + "/lock"
-LOCK_SECONDS = 300.0
-ROUNDS = 3
+    from collections.abc import Mapping
 
 
-@contextmanager
-def exclusive(system: System) -> Iterator[None]:
-    """One run at a time changes a host; waits for another one, up to LOCK_SECONDS."""
-    system.ensure_directory(STATE_DIR)
-    handle = os.open(system.path(LOCK), os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
-    begin = system.now()
-    try:
-        while True:
-            try:
-                fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
-                break
-            except BlockingIOError:
-                if system.now() - begin > LOCK_SECONDS:
-                    raise HostStateError(
-                        f"another run has been changing this host for more than {LOCK_SECONDS:.0f} s (lock {LOCK})"
-                    ) from None
-                system.pause(0.2)
-        yield
-    finally:
-        os.close(handle)
-
-
-def _refuse(found: Plan, check: bool) -> None:
+def refuse(found: Plan, check: bool) -> None:
+    """Raise ProblemsError when a plan must not be carried out; in check mode what is unmet is no obstacle."""
     problems = [*found.problems, *(() if check else found.unmet)]
     if problems:
         raise ProblemsError("The host cannot be brought to the declared state, nothing was changed:", problems)
@@ -92,7 +63,7 @@ def run(system: System, spec: Spec, check: bool = False) -> dict[str, Any]:
     """
     seen = observe(system, spec)
     found = plan(spec, seen)
-    _refuse(found, check)
+    refuse(found, check)
     result = _result(found, seen, spec)
     if check:
         result["changed"] = not found.empty
@@ -100,44 +71,16 @@ def run(system: System, spec: Spec, check: bool = False) -> dict[str, Any]:
     if found.needs:
         return result
     if found.empty and not found.settled_markers:
-        _tidy(system, spec, seen)
+        tidy(system, spec, seen)
         return result
+    from .converge import converge, exclusive  # noqa: PLC0415 - most runs change nothing and need not load it
+
     with exclusive(system):
-        _converge(system, spec, result)
+        converge(system, spec, result)
     return result
 
 
-def _converge(system: System, spec: Spec, result: dict[str, Any]) -> None:
-    """Apply and look again; a second round only follows where packages or modules brought new things along."""
-    for number in range(ROUNDS):
-        seen = observe(system, spec)
-        found = plan(spec, seen)
-        _refuse(found, False)
-        if found.needs:
-            raise HostStateError(
-                f"artefacts vanished while they were being installed: {', '.join(n.key for n in found.needs)}"
-            )
-        if number == 0:
-            result.update(plan=[change.public() for change in found.changes], diff=diff_of(found))
-        elif not found.empty:
-            result["plan"] += [change.public() for change in found.changes]
-            result["diff"] += diff_of(found)
-        done: Applied = Applier(system, spec).apply(found)
-        result["changed"] = result["changed"] or not found.empty
-        for key in ("restarted", "started", "stopped"):
-            result[key] += [name for name in vars(done)[key] if name not in result[key]]
-        seen = observe(system, spec)
-        after = plan(spec, seen)
-        result["facts"] = facts_of(seen)
-        if after.empty and not after.problems and not after.unmet:
-            _tidy(system, spec, seen)
-            return
-        if not any(change.kind in ("packages", "kernel_module") for change in found.changes):
-            break
-    require_empty(after)
-
-
-def _tidy(system: System, spec: Spec, seen: Observed) -> None:
+def tidy(system: System, spec: Spec, seen: Observed) -> None:
     """Renew remembered stat values of files that were touched but not changed, and drop pushed files no longer needed.
 
     The host's state stays the same, so this is no change.

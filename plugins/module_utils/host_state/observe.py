@@ -126,13 +126,13 @@ def observe(system: System, spec: Spec) -> Observed:
     has_systemd = systemd.is_running(system)
     units = spec.all_units
     programs = [*(unit.exe for unit in units if unit.exe), *(link.target for link in spec.all_links)]
-    names = dict.fromkeys(artifact.name for artifact in spec.artifacts if artifact.install != "image")
+    stored = [artifact for artifact in spec.artifacts if artifact.install != "image" and not artifact.directory]
     return Observed(
         arch=arch,
         entries=_entries(system, spec),
         ids=_ids(system, spec),
         artifacts=artifacts,
-        store_versions={name: store.installed_versions(system, name) for name in names},
+        store_versions={artifact.name: store.installed_versions(system, artifact.name) for artifact in stored},
         images={name: images.listed(system, spec.ctr, name) for name in sorted(namespaces)},
         images_recorded=images.recorded(system) if namespaces else {},
         missing_modules=kernel.missing_modules(system, spec.kernel_modules),

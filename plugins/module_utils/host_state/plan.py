@@ -347,7 +347,8 @@ class _Planner:
             return []
         verb, reason = self.verb(unit, status)
         if unit.state == "started" and status.active not in ("active", "reloading"):
-            if verb:
+            # A package that is installed first may start it with a configuration that is not ours yet.
+            if verb and (status.active in LIVE_STATES or self.seen.packages.missing):
                 return [Change("unit", unit.name, "restart", status.active, f"active, {reason}", unit)]
             return [Change("unit", unit.name, "start", status.active, "active", unit)]
         if verb and status.active in LIVE_STATES:

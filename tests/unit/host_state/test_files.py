@@ -9,7 +9,7 @@ import os
 from pathlib import Path
 
 import pytest
-from ansible_collections.stagecraft.gitops.plugins.module_utils.host_state import engine, errors
+from ansible_collections.stagecraft.gitops.plugins.module_utils.host_state import converge, errors
 from ansible_collections.stagecraft.gitops.plugins.module_utils.host_state.system import System, run_command
 
 from .fake_host import FakeHost
@@ -134,14 +134,14 @@ def test_diff_shows_contents_but_not_secrets(host: FakeHost) -> None:
 
 
 def test_only_one_run_at_a_time(host: FakeHost, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(engine, "LOCK_SECONDS", 0.0)
+    monkeypatch.setattr(converge, "LOCK_SECONDS", 0.0)
     with (
-        engine.exclusive(host.system()),
+        converge.exclusive(host.system()),
         pytest.raises(errors.HostStateError, match="another run has been changing this host"),
-        engine.exclusive(host.system()),
+        converge.exclusive(host.system()),
     ):
         raise AssertionError("two at a time")
-    with engine.exclusive(host.system()):
+    with converge.exclusive(host.system()):
         pass
 
 
