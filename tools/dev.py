@@ -94,6 +94,9 @@ def unpack_collections(names: list[str], python: Path) -> None:
     for directory in COLLECTIONS.glob("*/*"):
         if not directory.is_symlink():
             shutil.rmtree(directory)
+    for namespace in COLLECTIONS.iterdir():
+        if not any(namespace.iterdir()):
+            namespace.rmdir()
     if not names:
         return
     with tempfile.TemporaryDirectory(dir=DEV) as temporary:

@@ -68,7 +68,12 @@ done:
 
 from ansible.module_utils.basic import AnsibleModule
 from ansible_collections.stagecraft.gitops.plugins.module_utils.kubeadm import converge
-from ansible_collections.stagecraft.gitops.plugins.module_utils.kubeadm.host import Host, KubeadmError, exclusive, read_json
+from ansible_collections.stagecraft.gitops.plugins.module_utils.kubeadm.host import (
+    Host,
+    KubeadmError,
+    exclusive,
+    read_json,
+)
 from ansible_collections.stagecraft.gitops.plugins.module_utils.kubeadm.observe import certificate, missing_names
 
 

@@ -106,7 +106,9 @@ def main() -> None:
     )
     params = module.params
     try:
-        module.exit_json(changed=False, **observe(Host(), params["address"], params["port"], params["certificate_sans"]))
+        module.exit_json(
+            changed=False, **observe(Host(), params["address"], params["port"], params["certificate_sans"])
+        )
     except KubeadmError as error:
         module.fail_json(msg=str(error))
 

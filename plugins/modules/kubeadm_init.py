@@ -75,7 +75,12 @@ import time
 from ansible.module_utils.basic import AnsibleModule
 from ansible_collections.stagecraft.gitops.plugins.module_utils.kubeadm import observe
 from ansible_collections.stagecraft.gitops.plugins.module_utils.kubeadm.api import LocalApi
-from ansible_collections.stagecraft.gitops.plugins.module_utils.kubeadm.host import Host, KubeadmError, exclusive, read_json
+from ansible_collections.stagecraft.gitops.plugins.module_utils.kubeadm.host import (
+    Host,
+    KubeadmError,
+    exclusive,
+    read_json,
+)
 from ansible_collections.stagecraft.gitops.plugins.module_utils.kubeadm.initialize import initialize
 
 
@@ -103,7 +108,9 @@ def main() -> None:
     try:
         with exclusive(host):
             traces = [trace for trace in observe.TRACES if host.exists(trace)]
-            state = observe.membership(read_json(host.state / "begun.json"), read_json(host.state / "member.json"), traces)
+            state = observe.membership(
+                read_json(host.state / "begun.json"), read_json(host.state / "member.json"), traces
+            )
             if state == observe.MEMBER:
                 module.exit_json(changed=False)
             if state != observe.ABSENT:

@@ -118,7 +118,12 @@ def main() -> None:
         authority = host.read_text("/etc/kubernetes/pki/ca.crt") or ""
         files = join.shared_files(host, module.params["encryption_at_rest"]) if module.params["control_plane"] else []
         module.exit_json(
-            changed=True, token=token, token_id=token.split(".")[0], ca_certificate=authority, files=files, removed=removed
+            changed=True,
+            token=token,
+            token_id=token.split(".")[0],
+            ca_certificate=authority,
+            files=files,
+            removed=removed,
         )
     except KubeadmError as error:
         module.fail_json(msg=str(error))

@@ -60,7 +60,12 @@ removed:
 
 from ansible.module_utils.basic import AnsibleModule
 from ansible_collections.stagecraft.gitops.plugins.module_utils.kubeadm import observe
-from ansible_collections.stagecraft.gitops.plugins.module_utils.kubeadm.host import Host, KubeadmError, exclusive, read_json
+from ansible_collections.stagecraft.gitops.plugins.module_utils.kubeadm.host import (
+    Host,
+    KubeadmError,
+    exclusive,
+    read_json,
+)
 from ansible_collections.stagecraft.gitops.plugins.module_utils.kubeadm.reset import reset
 
 

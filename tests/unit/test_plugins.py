@@ -44,7 +44,7 @@ def documentation(path: Path) -> dict[str, Any]:
             for target in node.targets
             if isinstance(target, ast.Name)
         }
-        shared = yaml.safe_load(texts[part.upper() or "DOCUMENTATION"])
+        shared = yaml.safe_load(str(texts[part.upper() or "DOCUMENTATION"]))
         attributes = own.setdefault("attributes", {})
         for attribute, words in shared.get("attributes", {}).items():
             attributes[attribute] = {**words, **attributes.get(attribute, {})}

@@ -17,7 +17,8 @@ import os
 import re
 import ssl
 import time
-from typing import Any, List, Mapping, Optional
+from collections.abc import Mapping
+from typing import Any
 
 from ansible_collections.stagecraft.gitops.plugins.module_utils.kubeadm.host import Host, KubeadmError
 
@@ -30,7 +31,9 @@ def embedded(kubeconfig: str, key: str) -> bytes:
     """The PEM data under ``key`` of a kubeconfig that kubeadm wrote: one cluster, one user, a line for each key."""
     found = re.search(rf"^\s*{re.escape(key)}:\s*(\S+)\s*$", kubeconfig, re.MULTILINE)
     if found is None:
-        raise ApiUnavailable(f"/etc/kubernetes/admin.conf has no {key}; kubeadm init phase kubeconfig admin writes it anew")
+        raise ApiUnavailable(
+            f"/etc/kubernetes/admin.conf has no {key}; kubeadm init phase kubeconfig admin writes it anew"
+        )
     return base64.b64decode(found.group(1))
 
 
@@ -46,7 +49,9 @@ class LocalApi:
     def _context(self) -> ssl.SSLContext:
         text = self._host.read_text("/etc/kubernetes/admin.conf")
         if text is None:
-            raise ApiUnavailable("/etc/kubernetes/admin.conf is missing: there are no credentials to ask the API server with")
+            raise ApiUnavailable(
+                "/etc/kubernetes/admin.conf is missing: there are no credentials to ask the API server with"
+            )
         context = ssl.create_default_context(cadata=embedded(text, "certificate-authority-data").decode())
         # the ssl module takes a client's key from a file only: one in memory, which nobody else can open
         with os.fdopen(os.memfd_create("client"), "wb") as stream:
@@ -55,7 +60,7 @@ class LocalApi:
             context.load_cert_chain(f"/proc/self/fd/{stream.fileno()}")
         return context
 
-    def request(self, method: str, path: str, body: Optional[str] = None, content_type: str = "") -> bytes:
+    def request(self, method: str, path: str, body: str | None = None, content_type: str = "") -> bytes:
         """The body of a 2xx answer. Raises ApiUnavailable for everything else, with the status and the API's words."""
         try:
             connection = http.client.HTTPSConnection(
@@ -72,7 +77,9 @@ class LocalApi:
             raise ApiUnavailable(f"the API server at {self._address}:{self._port} does not answer: {error}") from error
         if not 200 <= response.status < 300:
             text = payload.decode("utf-8", "replace")[:500]
-            raise ApiUnavailable(f"{method} {path} at {self._address}:{self._port} was answered {response.status}: {text}")
+            raise ApiUnavailable(
+                f"{method} {path} at {self._address}:{self._port} was answered {response.status}: {text}"
+            )
         return payload
 
     def ready(self) -> bool:
@@ -102,7 +109,7 @@ class LocalApi:
             self.request("DELETE", f"/api/v1/namespaces/kube-system/secrets/{name}")
         return len(names)
 
-    def nodes(self) -> List[Mapping[str, Any]]:
+    def nodes(self) -> list[Mapping[str, Any]]:
         """Each node as {name, ready, kubelet_version, addresses, control_plane, pod_cidr, unschedulable}."""
         items = json.loads(self.request("GET", "/api/v1/nodes"))["items"]
         return [_node(item) for item in items]

@@ -10,7 +10,8 @@ import os
 import shutil
 import ssl
 import time
-from typing import Any, Dict, Mapping
+from collections.abc import Mapping
+from typing import Any
 
 from ansible_collections.stagecraft.gitops.plugins.module_utils.kubeadm.api import LocalApi
 from ansible_collections.stagecraft.gitops.plugins.module_utils.kubeadm.host import Host, KubeadmError, write_file
@@ -22,7 +23,9 @@ def phase(host: Host, *words: str, timeout: float = 120.0) -> None:
     """Run one phase of ``kubeadm init`` with this cluster's configuration file."""
     done = host.run(["kubeadm", "init", "phase", *words, "--config", str(host.path(CONFIG_FILE))], timeout=timeout)
     if done.rc != 0:
-        raise KubeadmError(f"kubeadm init phase {' '.join(words)} ended with status {done.rc}:\n{last_lines(done.stderr)}")
+        raise KubeadmError(
+            f"kubeadm init phase {' '.join(words)} ended with status {done.rc}:\n{last_lines(done.stderr)}"
+        )
 
 
 def renew_serving_certificate(host: Host, address: str, port: int, timeout: float = 150.0) -> None:
@@ -95,7 +98,7 @@ def apply_settings(host: Host, address: str, port: int, timeout: float, first: b
         phase(host, "upload-config", "kubeadm")
         phase(host, "addon", "kube-proxy")
         stamp = time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime())
-        patch: Dict[str, Any] = {
+        patch: dict[str, Any] = {
             "spec": {"template": {"metadata": {"annotations": {"kubectl.kubernetes.io/restartedAt": stamp}}}}
         }
         api.request(

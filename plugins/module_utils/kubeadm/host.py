@@ -13,8 +13,9 @@ import os
 import subprocess
 import tempfile
 import time
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
-from typing import Any, Iterator, Mapping, Optional, Sequence
+from typing import Any
 
 
 class KubeadmError(Exception):
@@ -54,7 +55,7 @@ class Host:
         """The journal of what has been begun and finished on this host; survives a reboot."""
         return self.path("/var/lib/stagecraft/kubeadm")
 
-    def read_text(self, absolute: str) -> Optional[str]:
+    def read_text(self, absolute: str) -> str | None:
         """The file's text, or None where there is no such file."""
         try:
             return self.path(absolute).read_text(encoding="utf-8")
@@ -64,17 +65,31 @@ class Host:
     def exists(self, absolute: str) -> bool:
         return self.path(absolute).exists()
 
-    def run(self, argv: Sequence[str], timeout: float = 60.0, input_text: Optional[str] = None) -> Completed:
+    def run(self, argv: Sequence[str], timeout: float = 60.0, input_text: str | None = None) -> Completed:
         """Run a program. A missing program is rc 127, one that did not end within ``timeout`` seconds rc 124."""
-        environment = {**os.environ, "LC_ALL": "C", "PATH": "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin"}
+        environment = {
+            **os.environ,
+            "LC_ALL": "C",
+            "PATH": "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin",
+        }
         try:
             done = subprocess.run(
-                list(argv), capture_output=True, text=True, timeout=timeout, input=input_text, env=environment, check=False
+                list(argv),
+                capture_output=True,
+                text=True,
+                timeout=timeout,
+                input=input_text,
+                env=environment,
+                check=False,
             )
         except FileNotFoundError:
             return Completed(127, "", f"{argv[0]} is not installed")
         except subprocess.TimeoutExpired as expired:
-            partial = expired.stderr.decode("utf-8", "replace") if isinstance(expired.stderr, bytes) else (expired.stderr or "")
+            partial = (
+                expired.stderr.decode("utf-8", "replace")
+                if isinstance(expired.stderr, bytes)
+                else (expired.stderr or "")
+            )
             return Completed(124, "", f"{argv[0]} did not end within {timeout:.0f} s\n{partial}")
         return Completed(done.returncode, done.stdout, done.stderr)
 
@@ -113,7 +128,7 @@ def sync_directory(path: Path) -> None:
         os.close(descriptor)
 
 
-def read_json(path: Path) -> Optional[Mapping[str, Any]]:
+def read_json(path: Path) -> Mapping[str, Any] | None:
     """The JSON object in ``path``; None where the file is missing, empty or torn."""
     try:
         loaded = json.loads(path.read_text(encoding="utf-8"))

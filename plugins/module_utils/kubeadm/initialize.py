@@ -9,7 +9,8 @@ import base64
 import json
 import os
 import time
-from typing import Any, Mapping
+from collections.abc import Mapping
+from typing import Any
 
 from ansible_collections.stagecraft.gitops.plugins.module_utils.kubeadm.api import LocalApi
 from ansible_collections.stagecraft.gitops.plugins.module_utils.kubeadm.host import (

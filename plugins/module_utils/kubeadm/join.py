@@ -14,7 +14,8 @@ from __future__ import annotations
 import base64
 import json
 import re
-from typing import Any, Dict, List, Mapping, Optional
+from collections.abc import Mapping, Sequence
+from typing import Any
 
 from ansible_collections.stagecraft.gitops.plugins.module_utils.kubeadm.host import (
     Host,
@@ -48,12 +49,23 @@ TOKEN = re.compile(r"\b([a-z0-9]{6})\.[a-z0-9]{16}\b")
 def mint_token(host: Host, ttl: str) -> str:
     """A new bootstrap token that lives for ``ttl`` (a Go duration, such as 15m)."""
     made = host.run(
-        ["kubeadm", "token", "create", "--ttl", ttl, "--kubeconfig", "/etc/kubernetes/admin.conf",
-         "--description", "made by stagecraft.gitops for the nodes that join in this run"]
+        [
+            "kubeadm",
+            "token",
+            "create",
+            "--ttl",
+            ttl,
+            "--kubeconfig",
+            "/etc/kubernetes/admin.conf",
+            "--description",
+            "made by stagecraft.gitops for the nodes that join in this run",
+        ]
     )
     found = TOKEN.search(made.stdout)
     if made.rc != 0 or not found:
-        raise KubeadmError(f"kubeadm token create failed on the control plane: {last_lines(TOKEN.sub('…', made.stderr))}")
+        raise KubeadmError(
+            f"kubeadm token create failed on the control plane: {last_lines(TOKEN.sub('…', made.stderr))}"
+        )
     return found.group(0)
 
 
@@ -64,7 +76,7 @@ def remove_token(host: Host, token_id: str) -> None:
         raise KubeadmError(f"the bootstrap token {token_id} could not be removed: {last_lines(done.stderr)}")
 
 
-def shared_files(host: Host, encrypt: bool) -> List[Dict[str, str]]:
+def shared_files(host: Host, encrypt: bool) -> list[dict[str, str]]:
     """The cluster's keys as [{path, content}] (content in base64); refuses to give away half of them."""
     wanted = SHARED_KEYS + ((ENCRYPTION_FILE,) if encrypt else ())
     missing = [path for path in wanted if not host.exists(path)]
@@ -76,7 +88,7 @@ def shared_files(host: Host, encrypt: bool) -> List[Dict[str, str]]:
     return [{"path": path, "content": base64.b64encode(host.path(path).read_bytes()).decode()} for path in wanted]
 
 
-def forget_member(host: Host, name: str) -> List[str]:
+def forget_member(host: Host, name: str) -> list[str]:
     """Remove what a lost control plane of this name has left in etcd and in the API; returns what was removed.
 
     A newcomer with the name of a member that no longer runs can never join: etcd refuses the address as known.
@@ -96,7 +108,9 @@ def forget_member(host: Host, name: str) -> List[str]:
             if gone.rc != 0:
                 raise KubeadmError(f"cannot remove the lost etcd member {name}: {last_lines(gone.stderr)}")
             removed.append(f"etcd member {name}")
-    deleted = host.run(["kubectl", "--kubeconfig", "/etc/kubernetes/admin.conf", "delete", "node", name, "--ignore-not-found"])
+    deleted = host.run(
+        ["kubectl", "--kubeconfig", "/etc/kubernetes/admin.conf", "delete", "node", name, "--ignore-not-found"]
+    )
     if deleted.rc != 0:
         raise KubeadmError(f"cannot remove the lost node {name}: {last_lines(deleted.stderr)}")
     if deleted.stdout.strip():
@@ -123,7 +137,9 @@ def discovery_file(ca_certificate: str, endpoint: str) -> str:
         {
             "apiVersion": "v1",
             "kind": "Config",
-            "clusters": [{"name": "", "cluster": {"server": f"https://{endpoint}", "certificate-authority-data": authority}}],
+            "clusters": [
+                {"name": "", "cluster": {"server": f"https://{endpoint}", "certificate-authority-data": authority}}
+            ],
         },
         indent=1,
     )
@@ -135,7 +151,7 @@ def join(
     configuration: Mapping[str, Any],
     ca_certificate: str,
     endpoint: str,
-    files: Optional[List[Mapping[str, str]]],
+    files: Sequence[Mapping[str, str]] | None,
     timeout: float,
 ) -> str:
     """Run ``kubeadm join`` and return its output.

@@ -10,8 +10,9 @@ import ipaddress
 import os
 import re
 import time
+from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import Any, Dict, List, Mapping, Optional, Sequence, Tuple
+from typing import Any
 
 from ansible_collections.stagecraft.gitops.plugins.module_utils.kubeadm.api import ApiUnavailable, LocalApi
 from ansible_collections.stagecraft.gitops.plugins.module_utils.kubeadm.host import Host, KubeadmError, read_json
@@ -34,7 +35,9 @@ DAMAGED = "damaged"
 FOREIGN = "foreign"
 
 
-def membership(journal_begun: Optional[Mapping[str, Any]], journal_member: Optional[Mapping[str, Any]], traces: List[str]) -> str:
+def membership(
+    journal_begun: Mapping[str, Any] | None, journal_member: Mapping[str, Any] | None, traces: list[str]
+) -> str:
     """What this host is to a cluster, judged from our journal and from what kubeadm leaves behind.
 
     absent       nothing of a cluster is here
@@ -50,7 +53,7 @@ def membership(journal_begun: Optional[Mapping[str, Any]], journal_member: Optio
     return FOREIGN if traces else ABSENT
 
 
-def certificate(host: Host, absolute: str) -> Optional[Dict[str, Any]]:
+def certificate(host: Host, absolute: str) -> dict[str, Any] | None:
     """The subject alternative names (sorted) and the end (seconds since 1970) of a PEM certificate; None if it is missing.
 
     Read with ``openssl``: the standard library cannot parse a certificate from a file.
@@ -64,7 +67,7 @@ def certificate(host: Host, absolute: str) -> Optional[Dict[str, Any]]:
     return parse_certificate(shown.stdout)
 
 
-def parse_certificate(text: str) -> Dict[str, Any]:
+def parse_certificate(text: str) -> dict[str, Any]:
     """The output of ``openssl x509 -enddate -ext subjectAltName`` as {sans: [...], not_after: seconds}."""
     names = [
         normal_name(part.split(":", 1)[1].strip())
@@ -84,12 +87,12 @@ def normal_name(name: str) -> str:
         return name.lower()
 
 
-def missing_names(wanted: Sequence[str], shown: Sequence[str]) -> List[str]:
+def missing_names(wanted: Sequence[str], shown: Sequence[str]) -> list[str]:
     """Those of ``wanted`` that a certificate with the names ``shown`` lacks, sorted."""
     return sorted({normal_name(name) for name in wanted} - set(shown))
 
 
-def process(executable: str, processes: Path = Path("/proc")) -> Optional[Tuple[int, str]]:
+def process(executable: str, processes: Path = Path("/proc")) -> tuple[int, str] | None:
     """The lowest pid that runs a file called ``executable``, and that file; None where nobody does."""
     found = []
     for entry in processes.iterdir():
@@ -104,19 +107,19 @@ def process(executable: str, processes: Path = Path("/proc")) -> Optional[Tuple[
     return min(found) if found else None
 
 
-def local_addresses(host: Host) -> List[str]:
+def local_addresses(host: Host) -> list[str]:
     """The addresses of this host's interfaces, from ``ip -o addr``."""
     shown = host.run(["ip", "-o", "addr", "show"])
     return re.findall(r"\binet6? ([0-9a-fA-F.:]+)/", shown.stdout)
 
 
-def observe(host: Host, address: str, port: int, certificate_sans: Sequence[str] = ()) -> Dict[str, Any]:
+def observe(host: Host, address: str, port: int, certificate_sans: Sequence[str] = ()) -> dict[str, Any]:
     """All that the plan needs of this host; ``address:port`` is where its own API server would answer."""
     begun = read_json(host.state / "begun.json")
     member = read_json(host.state / "member.json")
     traces = [trace for trace in TRACES if host.exists(trace)]
     kubelet = process("kubelet")
-    observed: Dict[str, Any] = {
+    observed: dict[str, Any] = {
         "membership": membership(begun, member, traces),
         "address": address,
         "begun": begun,
@@ -135,7 +138,12 @@ def observe(host: Host, address: str, port: int, certificate_sans: Sequence[str]
         server = process("kube-apiserver")
         api = LocalApi(host, address, port)
         try:
-            observed["api"] = {"pid": server[0] if server else None, "ready": api.ready(), "nodes": api.nodes(), "problem": ""}
+            observed["api"] = {
+                "pid": server[0] if server else None,
+                "ready": api.ready(),
+                "nodes": api.nodes(),
+                "problem": "",
+            }
         except ApiUnavailable as error:
             observed["api"] = {"pid": server[0] if server else None, "ready": False, "nodes": [], "problem": str(error)}
     return observed

@@ -8,7 +8,6 @@ from __future__ import annotations
 import contextlib
 import shutil
 from pathlib import Path
-from typing import List
 
 from ansible_collections.stagecraft.gitops.plugins.module_utils.kubeadm.host import Host, KubeadmError, remove_file
 from ansible_collections.stagecraft.gitops.plugins.module_utils.kubeadm.initialize import last_lines
@@ -46,7 +45,7 @@ def empty(directory: Path) -> None:
             entry.unlink()
 
 
-def reset(host: Host, timeout: float) -> List[str]:
+def reset(host: Host, timeout: float) -> list[str]:
     """Run ``kubeadm reset``, then remove what it leaves; returns what was removed.
 
     The journal goes last: killed in between, the host still counts as unfinished and is cleaned again.

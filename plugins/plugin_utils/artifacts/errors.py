@@ -3,7 +3,6 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
 """What can be wrong with an artefact, one class per thing that a caller may want to treat differently."""
 
-# ruff: noqa: N818 - the names say what happened; "Error" at their end would add nothing
 from __future__ import annotations
 
 from typing import TYPE_CHECKING

@@ -22,6 +22,7 @@ from .errors import ArtifactError, DownloadFailed, MissingArtifact
 
 if TYPE_CHECKING:
     from pathlib import Path
+    from types import ModuleType
 
     import requests
 
@@ -69,10 +70,23 @@ class Document:
     body: bytes
 
 
-class _Again(Exception):  # noqa: N818 - not an error, it asks for another attempt
+class _Again(Exception):
     def __init__(self, reason: str, after: float | None = None) -> None:
         super().__init__(reason)
         self.after = after
+
+
+def _libraries() -> tuple[ModuleType, ModuleType]:
+    """Load requests and urllib3: only those who download need them."""
+    try:
+        import requests  # noqa: PLC0415
+        import urllib3  # noqa: PLC0415
+    except ImportError as error:
+        raise DownloadFailed(
+            f"downloads need the Python library {error.name} on the controller, which is not there:"
+            " `python3 -m pip install requests` in Ansible's environment, or use a mirror directory or a bundle"
+        ) from error
+    return requests, urllib3
 
 
 def redacted(url: str) -> str:
@@ -189,8 +203,7 @@ class Transport:
 
     @contextlib.contextmanager
     def _open(self, url: str, headers: Mapping[str, str]) -> Iterator[requests.Response]:
-        import requests  # noqa: PLC0415 - only those who download need it
-        import urllib3  # noqa: PLC0415
+        requests, urllib3 = _libraries()
 
         timeout = (self.policy.connect_timeout, self.policy.read_timeout)
         everything = {"Accept-Encoding": "identity", **headers}
@@ -210,11 +223,9 @@ class Transport:
             raise _Again(_plain(error, url)) from error
 
     def _session(self) -> requests.Session:
-        import requests  # noqa: PLC0415
-
         session: requests.Session | None = getattr(self._local, "session", None)
         if session is None:
-            session = self._local.session = requests.Session()
+            session = self._local.session = _libraries()[0].Session()
             session.headers["User-Agent"] = "stagecraft.gitops"
         return session
 

@@ -84,7 +84,11 @@ def make_plan(desired: Desired, observed: Mapping[str, Mapping[str, Any]]) -> Pl
     if problems:
         return Plan(None, {}, (), (), tuple(problems))
     primary = serving[0] if serving else desired.control_planes[0]
-    steps = {host: _steps(desired, host, observed[host], primary, bool(serving)) for host in desired.hosts if host in observed}
+    steps = {
+        host: _steps(desired, host, observed[host], primary, bool(serving))
+        for host in desired.hosts
+        if host in observed
+    }
     known = {desired.node_names[host] for host in desired.hosts}
     newcomers = [desired.node_names[host] for host in desired.control_planes if JOIN in steps.get(host, ())]
     return Plan(
@@ -138,7 +142,7 @@ def _member_problems(desired: Desired, host: str, journal: Mapping[str, Any]) ->
         found.append(
             f"{host}: runs Kubernetes {journal.get('kubernetes_version')}, and {desired.version} is declared. "
             "This release of the collection does not change the version of a running cluster: set "
-            f"stagecraft_kubernetes_version: \"{journal.get('kubernetes_version')}\"."
+            f'stagecraft_kubernetes_version: "{journal.get("kubernetes_version")}".'
         )
     return found
 
@@ -150,7 +154,9 @@ def _cluster_problems(
     if serving:
         return []
     if members:
-        reasons = "; ".join(f"{host}: {(observed[host].get('api') or {}).get('problem') or 'not ready'}" for host in members)
+        reasons = "; ".join(
+            f"{host}: {(observed[host].get('api') or {}).get('problem') or 'not ready'}" for host in members
+        )
         return [
             f"the cluster exists, but none of its API servers answers ({reasons}). "
             "Look at journalctl -u kubelet and crictl ps -a on these hosts."

@@ -11,7 +11,6 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-
 from ansible_collections.stagecraft.gitops.plugins.module_utils.kubeadm import initialize, join, observe, reset
 from ansible_collections.stagecraft.gitops.plugins.module_utils.kubeadm.api import LocalApi
 from ansible_collections.stagecraft.gitops.plugins.module_utils.kubeadm.host import (
@@ -40,7 +39,8 @@ class FakeHost(Host):
         self.calls.append(list(argv))
         for start, answer in self.answers.items():
             if " ".join(argv).startswith(start):
-                return answer(argv) if callable(answer) else answer
+                done: Completed = answer(argv) if callable(answer) else answer
+                return done
         return Completed(0, "", "")
 
 
@@ -142,9 +142,11 @@ def test_the_token_lies_on_the_host_during_the_join_only(host: FakeHost) -> None
     host.answers["kubeadm join"] = run
     token = "abcdef.0123456789abcdef"
     join.join(host, MEMBER, {"discovery": {"tlsBootstrapToken": token}}, "CA", "127.0.0.1:7443", None, 1)
-    assert token in seen["text"] and seen["mode"] == 0o600
+    assert token in seen["text"]
+    assert seen["mode"] == 0o600
     assert token not in " ".join(seen["argv"])
-    assert not host.path(join.JOIN_FILE).exists() and not host.path(join.DISCOVERY_FILE).exists()
+    assert not host.path(join.JOIN_FILE).exists()
+    assert not host.path(join.DISCOVERY_FILE).exists()
 
 
 def test_a_failed_join_hides_the_token_and_leaves_no_file(host: FakeHost) -> None:
@@ -197,7 +199,8 @@ def test_reset_removes_what_kubeadm_left_and_the_journal_last(host: FakeHost) ->
     write_file(keep, b"x")
     assert "/etc/kubernetes/admin.conf" in reset.reset(host, 1)
     assert [path for path in observe.TRACES if host.exists(path)] == []
-    assert host.path("/var/lib/etcd").is_dir() and keep.exists()
+    assert host.path("/var/lib/etcd").is_dir()
+    assert keep.exists()
     assert read_json(host.state / "begun.json") is None
 
 

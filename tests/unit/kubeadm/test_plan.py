@@ -8,10 +8,9 @@ from __future__ import annotations
 from typing import Any
 
 import pytest
+from ansible_collections.stagecraft.gitops.plugins.plugin_utils.kubeadm.plan import Desired, Plan, make_plan
 from hypothesis import given
 from hypothesis import strategies as st
-
-from ansible_collections.stagecraft.gitops.plugins.plugin_utils.kubeadm.plan import Desired, Plan, make_plan
 
 VERSION = "1.36.3"
 DIGEST = "d1"
@@ -39,10 +38,16 @@ def interrupted() -> dict[str, Any]:
     return bare(membership="interrupted", begun={"verb": "init", "environment": "production"})
 
 
-def member(role: str = "control_plane", nodes: tuple[str, ...] = ("cp1",), ready: bool = True, **more: Any) -> dict[str, Any]:
+def member(
+    role: str = "control_plane", nodes: tuple[str, ...] = ("cp1",), ready: bool = True, **more: Any
+) -> dict[str, Any]:
     journal = {"environment": "production", "role": role, "kubernetes_version": VERSION, "settings_digest": DIGEST}
     journal.update(more.pop("journal", {}))
-    api = {"ready": ready, "nodes": [{"name": name} for name in nodes], "problem": "" if ready else "connection refused"}
+    api = {
+        "ready": ready,
+        "nodes": [{"name": name} for name in nodes],
+        "problem": "" if ready else "connection refused",
+    }
     return bare(membership="member", member=journal, api=api if role == "control_plane" else None, **more)
 
 
@@ -68,7 +73,8 @@ def test_an_interrupted_join_is_cleaned_and_joins_the_cluster_that_is_there() ->
 
 def test_nothing_to_do_is_an_empty_plan() -> None:
     plan = make_plan(desired(("a",), ("w",)), {"a": member(nodes=("a", "w")), "w": member("worker")})
-    assert plan.empty and plan.primary == "a"
+    assert plan.empty
+    assert plan.primary == "a"
 
 
 def test_a_newcomer_joins_through_a_control_plane_that_answers_even_if_it_is_not_the_first() -> None:
@@ -79,7 +85,9 @@ def test_a_newcomer_joins_through_a_control_plane_that_answers_even_if_it_is_not
 
 
 def test_a_replaced_first_control_plane_joins_and_never_initializes() -> None:
-    plan = make_plan(desired(("a", "b", "c")), {"a": bare(), "b": member(nodes=("a", "b", "c")), "c": member(nodes=("a", "b", "c"))})
+    plan = make_plan(
+        desired(("a", "b", "c")), {"a": bare(), "b": member(nodes=("a", "b", "c")), "c": member(nodes=("a", "b", "c"))}
+    )
     assert plan.steps == {"a": ("join",)}
     assert plan.newcomers == ("a",)
 
@@ -87,7 +95,7 @@ def test_a_replaced_first_control_plane_joins_and_never_initializes() -> None:
 def test_a_changed_configuration_converges_on_every_control_plane() -> None:
     old = {"settings_digest": "d0"}
     plan = make_plan(desired(("a", "b", "c")), {h: member(nodes=("a", "b", "c"), journal=old) for h in "abc"})
-    assert plan.steps == {h: ("converge",) for h in "abc"}
+    assert plan.steps == dict.fromkeys("abc", ("converge",))
 
 
 def test_a_missing_certificate_name_converges() -> None:
@@ -97,7 +105,8 @@ def test_a_missing_certificate_name_converges() -> None:
 
 def test_a_worker_never_converges() -> None:
     plan = make_plan(
-        desired(("a",), ("w",)), {"a": member(nodes=("a", "w")), "w": member("worker", journal={"settings_digest": "d0"})}
+        desired(("a",), ("w",)),
+        {"a": member(nodes=("a", "w")), "w": member("worker", journal={"settings_digest": "d0"})},
     )
     assert plan.empty
 
@@ -112,7 +121,10 @@ def test_nodes_that_the_inventory_does_not_name_are_told() -> None:
         ({"a": bare(membership="foreign", traces=["/etc/kubernetes/admin.conf"])}, "did not make"),
         ({"a": bare(membership="damaged", member={"environment": "production"})}, "kubelet.conf is gone"),
         ({"a": member(nodes=("a",), journal={"environment": "staging"})}, "belongs to environment 'staging'"),
-        ({"a": member(nodes=("a",), journal={"kubernetes_version": "1.35.8"})}, 'stagecraft_kubernetes_version: "1.35.8"'),
+        (
+            {"a": member(nodes=("a",), journal={"kubernetes_version": "1.35.8"})},
+            'stagecraft_kubernetes_version: "1.35.8"',
+        ),
         ({"a": member("worker")}, "group of another role"),
         ({"a": bare(address_is_local=False)}, "host_node_ip"),
         ({"a": member(nodes=(), ready=False)}, "none of its API servers answers"),
@@ -124,7 +136,8 @@ def test_nodes_that_the_inventory_does_not_name_are_told() -> None:
 def test_where_going_on_could_hurt_nothing_is_planned(observed: dict[str, Any], words: str) -> None:
     plan = make_plan(desired(("a",), ("w",)), observed)
     assert any(words in problem for problem in plan.problems), plan.problems
-    assert plan.empty and plan.primary is None
+    assert plan.empty
+    assert plan.primary is None
 
 
 def test_all_problems_are_told_at_once() -> None:
@@ -136,7 +149,7 @@ NAMES = ("a", "b", "c", "w1", "w2")
 STATES = st.sampled_from(["absent", "interrupted", "member", "unseen"])
 
 
-@given(st.fixed_dictionaries({name: STATES for name in NAMES}))
+@given(st.fixed_dictionaries(dict.fromkeys(NAMES, STATES)))
 def test_whatever_is_seen_the_plan_is_safe(states: dict[str, str]) -> None:
     """Never two initializations, never one beside a cluster, never a step for a member or for an unseen host."""
     nodes = tuple(name for name, state in states.items() if state == "member")
@@ -159,7 +172,9 @@ def after(plan: Plan, observed: dict[str, dict[str, Any]]) -> dict[str, tuple[st
     """The steps of a second run, when the first one has done what its plan says."""
     if plan.problems:
         return {}
-    known = {node["name"] for seen in observed.values() for node in (seen["api"] or {"nodes": []})["nodes"]} | set(plan.steps)
+    known = {node["name"] for seen in observed.values() for node in (seen["api"] or {"nodes": []})["nodes"]} | set(
+        plan.steps
+    )
     done = {
         name: member("worker" if name.startswith("w") else "control_plane", tuple(sorted(known)))
         if name in plan.steps or seen["membership"] == "member"
