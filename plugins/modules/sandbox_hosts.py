@@ -12,18 +12,16 @@ short_description: Throw-away hosts on the local machine, by systemd-nspawn
 version_added: 0.1.0
 description:
   - Makes named hosts that behave like small rented servers, with systemd as PID 1, sshd, disks, limits and a network
-  of their own. Everything a role does on a server can be tried on them.
+    of their own. Everything a role does on a server can be tried on them.
   - Runs on the machine that carries the hosts, as root.
   - What is made is written down before it is made, so that O(state=absent) removes all of it and nothing else, whenever
-    a run before was killed.
+    and wherever a run before was killed.
   - Sandboxes with different names live side by side.
 author:
   - The stagecraft.gitops contributors (@stagecraft)
 requirements:
   - Linux with overlayfs, network namespaces and control groups (version 1 or 2)
   - systemd-nspawn, debootstrap, iproute2, the OpenSSH client (installed by O(install_packages) where there is apt-get)
-extends_documentation_fragment:
-  - stagecraft.gitops.attributes
 extends_documentation_fragment:
   - stagecraft.gitops.attributes
 attributes:
@@ -40,6 +38,27 @@ attributes:
     support: full
     platforms: linux
 options:
+  name:
+    description: Name of the sandbox. At most 20 lower-case letters, digits and dashes.
+    type: str
+    default: default
+  state:
+    description:
+      - V(present) makes the hosts, and powers on those that are off, from their disks.
+      - V(powered-off) pulls the plug; disks stay.
+      - V(rebooted) reboots in an orderly way, and powers on what is off.
+      - V(absent) pulls the plug and deletes the disks; with the last host everything else of the sandbox goes too.
+    type: str
+    choices: [present, absent, rebooted, powered-off]
+    default: present
+  hosts:
+    description:
+      - The hosts of the sandbox. Only O(state=present) looks at it; the other states apply to the hosts that exist.
+      - A host that exists and is not listed stays as it is.
+    type: list
+    elements: dict
+    default: []
+    suboptions:
       name:
         description: Name of the host. At most 32 lower-case letters, digits and dashes.
         type: str
