@@ -166,7 +166,7 @@ class Lock:
             if self.read_only or self.path is None or not self._unsaved:
                 return False
             self.path.parent.mkdir(parents=True, exist_ok=True)
-            with _exclusive(self.path.with_name(f".{self.path.name}.flock")):
+            with _exclusive(self.path.parent):
                 disk = Lock.load(self.path)
                 for path in sorted(self._unsaved):
                     disk.record(path, self._files[path])
@@ -232,8 +232,9 @@ def _safe(path: str) -> bool:
 
 
 @contextlib.contextmanager
-def _exclusive(file: Path) -> Iterator[None]:
-    descriptor = os.open(file, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o644)
+def _exclusive(directory: Path) -> Iterator[None]:
+    """Keep other processes that save a lock file in this directory waiting; leaves no file behind."""
+    descriptor = os.open(directory, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
     try:
         fcntl.flock(descriptor, fcntl.LOCK_EX)
         yield

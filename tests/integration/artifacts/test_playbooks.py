@@ -224,6 +224,20 @@ def test_everything_that_a_mirror_lacks_is_named_before_anything_happens(built: 
     assert not (tmp_path / "here" / "cache").exists()
 
 
+def test_the_lock_file_is_not_taken_for_an_inventory(tmp_path: Path) -> None:
+    environment = Environment(tmp_path / "here")
+    defaults = yaml.safe_load((ROOT / "roles" / "artifacts" / "defaults" / "main.yml").read_text())
+    file = Path(defaults["artifacts_lock"].replace("{{ inventory_dir }}", str(environment.inventory)))
+    lock = Lock.load(file)
+    lock.record(ENTRIES[0].path, LockedFile("a" * 64))
+    lock.save()
+    assert environment.inventory in file.parents
+    command = [str(Path(sys.executable).with_name("ansible-inventory")), "-i", str(environment.inventory), "--graph"]
+    finished = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, check=True)
+    assert finished.stderr == ""
+    assert re.findall(r"@(\w+)", finished.stdout) == ["all", "ungrouped", "control_plane", "workers"]
+
+
 @pytest.mark.parametrize(
     ("variables", "words"),
     [

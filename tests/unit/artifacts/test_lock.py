@@ -52,6 +52,7 @@ def test_saving_merges_with_what_others_saved(tmp_path: Path) -> None:
     assert second.save() is True
     assert set(Lock.load(file).files) == {"h.io/a", "h.io/b"}
     assert second.save() is False
+    assert [path.name for path in tmp_path.iterdir()] == ["lock.json"], "nothing is left beside it"
 
 
 def test_many_writers_lose_nothing(tmp_path: Path) -> None:

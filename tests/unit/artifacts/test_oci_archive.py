@@ -60,6 +60,7 @@ def test_the_layout_is_what_containerd_imports(tmp_path: Path) -> None:
         index = json.load(archive.extractfile("index.json"))  # type: ignore[arg-type]
         layout = json.load(archive.extractfile("oci-layout"))  # type: ignore[arg-type]
         for member in archive.getmembers():
+            assert (member.mtime, member.uid, member.gid, member.uname) == (0, 0, 0, "")
             if member.isfile() and member.name.startswith("blobs/"):
                 contents = archive.extractfile(member)
                 assert contents is not None
