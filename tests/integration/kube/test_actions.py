@@ -1,0 +1,226 @@
+# Copyright (c) 2026 The stagecraft.gitops contributors
+# GNU General Public License v3.0+ (see COPYING or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""The actions and the role, by ansible-playbook, against a stand-in API server; and the real kubectl on what they write."""
+
+from __future__ import annotations
+
+import json
+import os
+import shutil
+import subprocess
+import sys
+import threading
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import pytest
+import yaml
+
+from tests.integration.kube.api_server import deployment, items, node
+
+if TYPE_CHECKING:
+    from tests.integration.kube.api_server import ApiServer
+
+COLLECTION = Path(__file__).parents[3]
+
+
+class Play:
+    """Runs playbooks in a directory of its own and returns what the tasks returned."""
+
+    def __init__(self, directory: Path) -> None:
+        self.directory = directory
+        self.output = ""
+
+    def run(
+        self, tasks: list[dict[str, Any]], *arguments: str, variables: dict[str, Any] | None = None
+    ) -> dict[str, Any]:
+        inventory = {
+            "all": {
+                "vars": {"ansible_python_interpreter": sys.executable, **(variables or {})},
+                "children": {
+                    "control_plane": {"hosts": {"cp1": {"ansible_host": "127.0.0.1", "ansible_connection": "local"}}}
+                },
+            }
+        }
+        (self.directory / "hosts.yml").write_text(yaml.safe_dump(inventory))
+        play = {"name": "test", "hosts": "control_plane", "gather_facts": False, "tasks": tasks}
+        (self.directory / "play.yml").write_text(yaml.safe_dump([play]))
+        environment = {
+            **os.environ,
+            "ANSIBLE_COLLECTIONS_PATH": str(COLLECTION / ".dev" / "collections"),
+            "ANSIBLE_STDOUT_CALLBACK": "ansible.builtin.default",
+            "ANSIBLE_RESULT_FORMAT": "json",
+            "ANSIBLE_LOCAL_TEMP": str(self.directory / "tmp"),
+            "ANSIBLE_NOCOLOR": "1",
+            "HOME": str(self.directory),
+        }
+        program = shutil.which("ansible-playbook") or str(Path(sys.executable).with_name("ansible-playbook"))
+        done = subprocess.run(
+            [program, "-i", "hosts.yml", "play.yml", "-vvv", *arguments],
+            cwd=self.directory,
+            env=environment,
+            capture_output=True,
+            text=True,
+            timeout=120,
+            check=False,
+        )
+        self.output = done.stdout + done.stderr
+        recap = done.stdout.rpartition("PLAY RECAP")[2]
+        numbers = dict(word.split("=") for word in recap.split() if "=" in word)
+        return {"code": done.returncode, **{name: int(number) for name, number in numbers.items()}}
+
+    def result(self) -> dict[str, Any]:
+        """The result of the last task, from the output."""
+        last = self.output.rpartition(" => {")[2]
+        parsed: dict[str, Any] = json.JSONDecoder().raw_decode("{" + last)[0]
+        return parsed
+
+
+@pytest.fixture
+def play(tmp_path: Path) -> Play:
+    return Play(tmp_path)
+
+
+def health(**options: Any) -> list[dict[str, Any]]:
+    return [{"name": "Look", "stagecraft.gitops.cluster_health": options}]
+
+
+def test_health_of_a_healthy_cluster(api: ApiServer, play: Play) -> None:
+    options = {
+        "nodes": ["cp1"],
+        "control_plane": ["cp1"],
+        "version": "1.36.3",
+        "workloads": ["Deployment/kube-system/coredns", "DaemonSet/kube-system/kube-proxy"],
+    }
+    ran = play.run(health(kubeconfig=str(api.kubeconfig()), context="admin", **options))
+    assert (ran["code"], ran["changed"]) == (0, 0), play.output
+    found = play.result()
+    assert found["healthy"] is True
+    assert found["nodes"] == {"cp1": {"ready": True, "problem": "", "version": "v1.36.3", "unschedulable": False}}
+    assert found["seconds"] < 0.7
+    assert api.connections == 1
+
+
+def test_health_waits_until_it_holds(api: ApiServer, play: Play) -> None:
+    api.answers["/api/v1/nodes"] = (200, items(node("cp1", ready="False", reason="KubeletNotReady")))
+    api.answers["/readyz"] = (500, "[-]etcd failed")
+    watch = threading.Timer(4.0, api.healthy)
+    watch.start()
+    ran = play.run(health(kubeconfig=str(api.kubeconfig()), context="admin", nodes=["cp1"], timeout=60))
+    watch.cancel()
+    assert ran["code"] == 0, play.output
+    assert play.result()["healthy"] is True
+
+
+def test_health_says_everything_that_does_not_hold(api: ApiServer, play: Play) -> None:
+    api.answers["/apis/apps/v1/namespaces/kube-system/deployments"] = (200, items(deployment("coredns", 2, 0)))
+    ran = play.run(health(kubeconfig=str(api.kubeconfig()), context="admin", nodes=["cp1", "w1"], timeout=0.5))
+    assert ran["code"] != 0
+    assert play.result()["msg"].splitlines()[1:] == [
+        "- node w1: not in the cluster (it has cp1)",
+        "- Deployment kube-system/coredns: 0 of 2 available",
+    ]
+
+
+def test_refused_credentials_are_not_waited_for(api: ApiServer, play: Play) -> None:
+    path = api.kubeconfig(user_token="wrong")
+    data = yaml.safe_load(path.read_text())
+    del data["users"][0]["user"]["client-certificate-data"], data["users"][0]["user"]["client-key-data"]
+    path.write_text(yaml.safe_dump(data))
+    ran = play.run(health(kubeconfig=str(path), context="admin", timeout=100))
+    assert ran["code"] != 0
+    assert "401 Unauthorized" in play.result()["msg"]
+
+
+def test_check_mode_looks_once_and_does_not_fail(api: ApiServer, play: Play) -> None:
+    ran = play.run(health(kubeconfig=str(play.directory / "none")), "--check")
+    assert ran["code"] == 0, play.output
+    assert "there is no kubeconfig" in play.result()["problems"][0]
+    api.answers["/api/v1/nodes"] = (200, items())
+    play.run(health(kubeconfig=str(api.kubeconfig()), context="admin", nodes=["cp1"]), "--check")
+    assert play.result()["healthy"] is False
+    assert [path for _, path in api.asked].count("/api/v1/nodes") == 1
+
+
+def test_wrong_workloads_and_access_are_refused(api: ApiServer, play: Play) -> None:
+    play.run(health(kubeconfig=str(api.kubeconfig()), workloads=["coredns"]))
+    assert "wanted KIND/NAMESPACE/NAME" in play.result()["msg"]
+    play.run(health(kubeconfig=str(api.kubeconfig())), variables={"stagecraft_api_access": "tunnel"})
+    assert "wanted direct or ssh" in play.result()["msg"]
+
+
+ROLE = [{"name": "Role", "ansible.builtin.include_role": {"name": "stagecraft.gitops.kubeconfig"}}]
+
+
+def test_role_gives_access_that_works_and_takes_it_back(api: ApiServer, play: Play) -> None:
+    source = play.directory / "admin.conf"
+    config = play.directory / ".kube" / "config"
+    variables = {
+        "stagecraft_environment": "testing",
+        "kubeconfig_source": str(source),
+        "kubeconfig_path": str(config),
+        "kubeconfig_port": api.port,
+        "ansible_become": False,
+        "ansible_become_method": "ansible.builtin.su",
+    }
+    key = yaml.safe_load(api.admin_conf())["users"][0]["user"]["client-key-data"]
+
+    ran = play.run(ROLE, "--check", "--diff", variables=variables)
+    assert (ran["code"], ran["changed"], config.parent.exists()) == (0, 1, False), play.output
+    assert play.run(ROLE, variables=variables)["code"] != 0
+    assert "file not found" in play.output or "censored" in play.output
+
+    source.write_text(api.admin_conf(server="https://10.0.0.1:6443"))
+    for arguments in (["--check", "--diff"], ["--diff"]):
+        ran = play.run(ROLE, *arguments, variables=variables)
+        assert (ran["code"], ran["changed"]) == (0, 1), play.output
+        assert key not in play.output
+        assert f"+  server: https://127.0.0.1:{api.port}" in play.output
+    ran = play.run([*ROLE, *health(nodes=["cp1"])], variables=variables)
+    assert (ran["code"], ran["changed"]) == (0, 0), play.output
+    assert key not in play.output
+
+    ran = play.run(ROLE, variables=variables | {"kubeconfig_state": "absent"})
+    assert (ran["code"], ran["changed"], config.exists()) == (0, 1, False)
+    assert play.run(ROLE, variables=variables | {"kubeconfig_state": "absent"})["changed"] == 0
+
+
+@pytest.fixture
+def kubectl() -> str:
+    cache = Path(
+        os.environ.get("STAGECRAFT_CACHE") or Path(os.environ.get("XDG_CACHE_HOME") or "~/.cache") / "stagecraft"
+    )
+    built = sorted(cache.expanduser().glob("mirror/dl.k8s.io/release/*/bin/linux/*/kubectl"))
+    program = shutil.which("kubectl") or (str(built[-1]) if built else "")
+    if not program:
+        pytest.skip("no kubectl on the PATH or in the mirror")
+    return program
+
+
+def test_kubectl_understands_the_file_and_we_understand_kubectls(api: ApiServer, play: Play, kubectl: str) -> None:
+    config = play.directory / "config"
+    program = play.directory / "kubectl"
+    shutil.copy(kubectl, program)
+    program.chmod(0o755)
+
+    def run(*arguments: str) -> str:
+        command = [str(program), f"--kubeconfig={config}", *arguments]
+        return subprocess.run(command, check=True, capture_output=True, text=True, timeout=60).stdout
+
+    run("config", "set-cluster", "work", "--server=https://work.example.com")
+    run("config", "set-context", "work", "--cluster=work", "--user=me")
+    task = [{"name": "Merge", "stagecraft.gitops.kubeconfig": {"path": str(config), "name": "testing", "source": ""}}]
+    task[0]["stagecraft.gitops.kubeconfig"] |= {"source": api.admin_conf()}  # type: ignore[operator]
+    assert play.run(task)["changed"] == 1, play.output
+    assert run("config", "get-contexts", "-o", "name").split() == ["testing", "work"]
+    assert run("config", "current-context").strip() == "testing"
+    assert run("get", "--raw", "/version") == json.dumps({"gitVersion": "v1.36.3"})
+
+    run("config", "set-context", "testing", "--namespace=shop")
+    run("config", "use-context", "work")
+    assert play.run(task)["changed"] == 0, play.output
+    assert play.run([{"name": "Drop", "stagecraft.gitops.kubeconfig": {
+        "path": str(config), "name": "testing", "state": "absent"}}])["changed"] == 1  # fmt: skip
+    assert run("config", "get-contexts", "-o", "name").split() == ["work"]
+    assert run("config", "current-context").strip() == "work"
