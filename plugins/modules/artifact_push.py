@@ -10,7 +10,7 @@ module: artifact_push
 short_description: Put big files on a host by SFTP, verified, resumable and only once
 version_added: 0.1.0
 author:
-  - The stagecraft.gitops contributors
+  - The stagecraft.gitops contributors (@stagecraft-gitops)
 description:
   - Sends files from the controller over one SSH connection. Each grows under a temporary name beside its place, is
     checked on the host by its sha256 and only then renamed, so there is never a half file under O(files[].dest).

@@ -10,7 +10,7 @@ module: bootstrap_user
 short_description: Turn a first login by password into a login by key
 version_added: 0.1.0
 author:
-  - The stagecraft.gitops contributors
+  - The stagecraft.gitops contributors (@stagecraft-gitops)
 description:
   - Makes the user, installs its keys, lets it become root without a password, and tells sshd to refuse passwords.
   - Logs in by the key first. Only where that is refused, the first login that the provider gave is used.

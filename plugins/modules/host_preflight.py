@@ -10,7 +10,7 @@ module: host_preflight
 short_description: Say everything that speaks against a host, before anything is changed
 version_added: 0.1.0
 author:
-  - The stagecraft.gitops contributors
+  - The stagecraft.gitops contributors (@stagecraft-gitops)
 description:
   - Opens one SSH connection to the host, runs one POSIX C(sh) script that only reads, and compares what it finds with
     O(requirements). All problems are reported at once, each with what was wanted, what was found and what to do.

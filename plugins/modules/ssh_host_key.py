@@ -10,7 +10,7 @@ module: ssh_host_key
 short_description: Pin a host's SSH key, and refuse a changed one
 version_added: 0.1.0
 author:
-  - The stagecraft.gitops contributors
+  - The stagecraft.gitops contributors (@stagecraft-gitops)
 description:
   - Reads the key that the host proves to own, without logging in, and compares it with the admin's known_hosts files.
   - A host that is not in them yet is pinned only if its key has one of O(fingerprints), or with O(trust_on_first_use).
