@@ -87,7 +87,7 @@ def parse_deb822(text: str) -> list[AptSource]:
             if line[:1] in (" ", "\t"):
                 fields.setdefault(name, []).extend(line.split())
             elif ":" in line:
-                name, _, value = line.partition(":")
+                name, _unused, value = line.partition(":")
                 name = name.strip().lower()
                 fields[name] = value.split()
         if "deb" in fields.get("types", []) and fields.get("enabled", ["yes"])[0].lower() not in ("no", "false", "0"):

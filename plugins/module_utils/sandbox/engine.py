@@ -14,7 +14,7 @@ import subprocess
 import sys
 import time
 import uuid
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field, replace
 from pathlib import Path
@@ -92,31 +92,27 @@ class Engine:
             observed, wanted = self._observe(record)
             self.outcome.plan = make_plan(observed, wanted)
             return self.outcome
-        made = make_directories(self.request.state_root) if self.request.state in ("present", "rebooted") else []
+        if self.request.state == "present":
+            self.request.state_root.mkdir(parents=True, exist_ok=True)
         if not self.request.state_root.is_dir():
             return self.outcome  # no sandbox has ever been here: absent and off already
         lock = machine.Lock(self.layout.lock)
         lock.acquire()
         try:
             started = time.monotonic()
-            try:
-                record = self._read_record()
-                observed, wanted = self._observe(record)
-            except SandboxError:
-                self._forget_directories(made)
-                raise
+            record = self._read_record()
+            observed, wanted = self._observe(record)
             self.outcome.plan = make_plan(observed, wanted)
             self._timed("observe", started)
             started = time.monotonic()
-            self._apply(wanted, made)
+            self._apply(wanted)
             self._timed("apply", started)
             started = time.monotonic()
             self._verify(wanted)
             self._timed("verify", started)
         finally:
             lock.release(remove=True)
-            if self.request.state == "absent":
-                self._forget_root()
+            self._forget_root()
         return self.outcome
 
     def _timed(self, step: str, started: float) -> None:
@@ -154,7 +150,9 @@ class Engine:
         everything = sorted({*recorded, *directories})
         listed = [host.name for host in request.hosts]
         known = listed if request.state == "present" else everything
-        problems += check_names(request.name, request.hosts, request.only, known)
+        problems += check_names(request.name, request.hosts, () if request.state == "absent" else request.only, known)
+        if request.state == "rebooted" and not known:
+            problems.append(f"there is no sandbox {request.name} to reboot: sandbox_state=present makes it")
         specs = {host.name: host for host in request.hosts}
         names = [name for name in known if not request.only or name in request.only]
         if request.state != "present":
@@ -169,12 +167,7 @@ class Engine:
             )
         inputs = base.BaseInputs(mirror or "", request.suite, facts.architecture or "amd64")
         if going_up:
-            problems += [
-                f"host {name} was made from {recorded[name].base}, which is gone: put it back, or remove the host "
-                f"(-e sandbox_state=absent -e sandbox_only={name}) and make it anew"
-                for name in names
-                if name in recorded and not Path(recorded[name].base).is_dir()
-            ]
+            problems += gone_bases(recorded[name] for name in names if name in recorded)
         subnet = ipaddress.IPv4Network(record.subnet) if record else self._choose_subnet(going_up, problems)
         addresses: dict[str, str] = {}
         if subnet is not None:
@@ -215,12 +208,8 @@ class Engine:
         rest = [name for name in everything if name not in names]
         if request.state == "absent":
             hosts = {name: host for name, host in recorded.items() if name in rest}
-        if request.state == "present" and rest and not request.only:
-            self.outcome.unlisted = rest
-            self.outcome.warnings.append(
-                f"{', '.join(rest)}: exists but is not in sandbox_hosts, and stays as it is; to remove it: "
-                f"-e sandbox_state=absent -e sandbox_only={','.join(rest)}"
-            )
+        if request.state == "present" and not request.only:
+            self._note_unlisted(rest)
         planned = SandboxRecord(request.name, str(subnet or ""), record.port if record else request.port, hosts)
         self.outcome.record = planned
         files = self._files(planned) if (hosts and (going_up or rest)) else {}
@@ -237,6 +226,14 @@ class Engine:
         )
         return self._observe_machine(packages, everything, recorded, files, wanted_hosts), wanted
 
+    def _note_unlisted(self, rest: list[str]) -> None:
+        self.outcome.unlisted = rest
+        if rest:
+            self.outcome.warnings.append(
+                f"{', '.join(rest)}: exists but is not in sandbox_hosts, and stays as it is; to remove it: "
+                f"-e sandbox_state=absent -e sandbox_only={','.join(rest)}"
+            )
+
     def _observe_machine(
         self,
         packages: Sequence[str],
@@ -250,6 +247,7 @@ class Engine:
             exists=self.layout.record.exists() or (self.request.state == "absent" and self.layout.directory.exists()),
             hosts={name: self._observe_host(self.layout.host(name), recorded.get(name)) for name in everything},
             missing_packages=packages,
+            missing_modules=preflight.missing_modules(supervisor.loadable_modules()),
             bases=sorted({host.base for host in wanted_hosts if Path(host.base).is_dir()}),
             key=self.layout.key.exists(),
             switch=machine.netns_exists(self.layout.switch) and machine.link_exists(self.layout.link),
@@ -308,7 +306,7 @@ class Engine:
     # -- apply
     # ---------------------------------------------------------------------------------------------------------------
 
-    def _apply(self, wanted: Wanted, made: list[Path]) -> None:
+    def _apply(self, wanted: Wanted) -> None:
         record = self.outcome.record
         if record is None or not self.outcome.plan:
             return
@@ -318,7 +316,7 @@ class Engine:
         for change in self.outcome.plan:
             if change.kind == "host":
                 by_host.setdefault(change.target, []).append(change)
-        self._begin(made)
+        self._begin()
         for change in self.outcome.plan:
             if change.kind == "host":
                 if not done_hosts:
@@ -327,10 +325,16 @@ class Engine:
                 continue
             self._apply_shell(change, record)
 
-    def _begin(self, made: list[Path]) -> None:
-        if self.request.state not in ("present", "rebooted"):
-            return
-        with_shared_lock(self.shared_layout, lambda: self.ledger.begin(made))
+    def _begin(self) -> None:
+        """Open the ledger, and be seen by whoever looks for the last sandbox."""
+
+        def begin() -> None:
+            self.ledger.begin()
+            self.layout.hosts.mkdir(parents=True, exist_ok=True)
+            self.layout.directory.chmod(0o711)
+
+        if self.request.state in ("present", "rebooted"):
+            with_shared_lock(self.shared_layout, begin)
 
     def _apply_shell(self, change: Change, record: SandboxRecord) -> None:
         kind, action = change.kind, change.action
@@ -342,6 +346,8 @@ class Engine:
             with_shared_lock(
                 self.shared_layout, lambda: self.ledger.raise_sysctl(change.target, int(change.after or 0))
             )
+        elif kind == "module":
+            with_shared_lock(self.shared_layout, lambda: self.ledger.load_module(change.target))
         elif kind == "base":
             base.build(self.request.cache, self._inputs())
         elif kind == "sandbox" and action == "create":
@@ -381,8 +387,6 @@ class Engine:
             subnet = addressing.choose_subnet(record.name, self._taken())
             if str(subnet) != record.subnet:
                 raise SandboxError(f"another sandbox took {record.subnet} at the same moment: run the playbook again")
-            self.layout.hosts.mkdir(parents=True, exist_ok=True)
-            self.layout.directory.chmod(0o711)
             write_json(self.layout.record, replace(record, hosts={}).to_json())
 
         with_shared_lock(self.shared_layout, take)
@@ -439,7 +443,7 @@ class Engine:
             machine.run(service_command(unit, command, log, environment))
             return
         with open(log, "ab") as stream:
-            subprocess.Popen(
+            subprocess.Popen(  # pylint: disable=ansible-bad-function
                 command,
                 stdin=subprocess.DEVNULL,
                 stdout=stream,
@@ -471,7 +475,13 @@ class Engine:
                 self._apply_host(change, record)
 
         with ThreadPoolExecutor(max_workers=max(1, len(changes))) as pool:
-            list(pool.map(work, changes))
+            errors = [future.exception() for future in [pool.submit(work, name) for name in changes]]
+        known = [str(error) for error in errors if isinstance(error, SandboxError)]
+        for error in errors:
+            if error is not None and not isinstance(error, SandboxError):
+                raise error
+        if known:
+            raise SandboxError("\n".join(known))
         if not going_up:
             self._write_record(replace(record, hosts=record.hosts))
 
@@ -515,7 +525,7 @@ class Engine:
             cpus=host.cpus,
             authorized_key=self.layout.key.with_suffix(".pub").read_text("utf-8").strip(),
             machine_id=host.machine_id,
-            apt_source=f"deb [trusted=yes] http://{gateway}:{record.port}/apt/debian/bookworm ./",
+            apt_source=f"deb [trusted=yes] http://{gateway}:{record.port}/apt/debian/{self.request.suite} ./",
         )
         write_json(layout.config, vars(config))
 
@@ -538,27 +548,26 @@ class Engine:
         machine.remove_tree(self.layout.directory)
 
     def _forget_root(self) -> None:
-        """With the last sandbox gone, put the machine back as it was."""
-        if not self.request.state_root.is_dir() or self.ledger.others(""):
+        """With the last sandbox gone, or never made, put the machine back as it was."""
+        root = self.request.state_root
+        if self.ledger.others(""):
             return
         lock = machine.Lock(self.shared_layout.lock)
         lock.acquire()
-        directories: list[str] = []
         try:
-            if not self.ledger.others("") and self.shared_layout.ledger.exists():
-                directories = self.ledger.read()["directories"]
-                for name in self.ledger.end():
-                    self.outcome.warnings.append(
-                        f"{name} was changed by somebody else since the sandbox raised it, and stays as it is"
-                    )
+            if self.ledger.others(""):
+                return
+            for name in self.ledger.end():
+                self.outcome.warnings.append(
+                    f"{name} was changed by somebody else since the sandbox raised it, and stays as it is"
+                )
+            for unfinished in root.glob(".*.tmp"):
+                unfinished.unlink()
         finally:
             lock.release(remove=True)
         base.sweep_if_idle(self.request.cache)
-        self._forget_directories([Path(directory) for directory in directories])
-
-    def _forget_directories(self, made: list[Path]) -> None:
-        for directory in reversed(made):
-            machine.remove_empty(directory)
+        machine.remove_empty(root)
+        machine.remove_empty(root.parent)
 
     # -- verify
     # --------------------------------------------------------------------------------------------------------------
@@ -603,7 +612,7 @@ class Engine:
             "ControlPath=none",
         ]
         arguments = [item for option in options for item in ("-o", option)]
-        finished = subprocess.run(
+        finished = subprocess.run(  # pylint: disable=ansible-bad-function
             ["ssh", "-F", "/dev/null", "-i", str(self.layout.key), *arguments, f"root@{address}", "true"],
             stdin=subprocess.DEVNULL,
             capture_output=True,
@@ -622,12 +631,14 @@ def as_spec(record: HostRecord) -> HostSpec:
     return HostSpec(record.name, record.groups, record.memory_mb, record.cpus, record.address)
 
 
-def make_directories(directory: Path) -> list[Path]:
-    """Make a directory and its parents; return those that were not there, outermost first."""
-    missing = [path for path in (directory, *directory.parents) if not path.exists()][::-1]
-    for path in missing:
-        path.mkdir(mode=0o755, exist_ok=True)
-    return missing
+def gone_bases(hosts: Iterable[HostRecord]) -> list[str]:
+    """Return a problem for each host whose disk is the difference to a base that is gone."""
+    return [
+        f"host {host.name} was made from {host.base}, which is gone: put it back, or remove the host "
+        f"(-e sandbox_state=absent -e sandbox_only={host.name}) and make it anew"
+        for host in hosts
+        if not Path(host.base).is_dir()
+    ]
 
 
 def with_shared_lock(layout: SharedLayout, action: Callable[[], None]) -> None:
@@ -644,18 +655,18 @@ def install_packages(packages: Sequence[str]) -> None:
     """Install Debian packages of the machine's own archive."""
     environment = {**os.environ, "DEBIAN_FRONTEND": "noninteractive"}
     install = ["apt-get", "install", "--quiet", "--yes", "--no-install-recommends", *packages]
-    finished = subprocess.run(
+    finished = subprocess.run(  # pylint: disable=ansible-bad-function
         install, env=environment, stdin=subprocess.DEVNULL, capture_output=True, text=True, check=False
     )
     if finished.returncode != 0:  # the package lists may be old, or absent
-        subprocess.run(
+        subprocess.run(  # pylint: disable=ansible-bad-function
             ["apt-get", "update", "--quiet"],
             env=environment,
             stdin=subprocess.DEVNULL,
             capture_output=True,
             check=False,
         )
-        finished = subprocess.run(
+        finished = subprocess.run(  # pylint: disable=ansible-bad-function
             install, env=environment, stdin=subprocess.DEVNULL, capture_output=True, text=True, check=False
         )
     if finished.returncode != 0:
@@ -701,28 +712,23 @@ def service_command(unit: str, command: Sequence[str], log: Path, environment: d
 
 def programs(module: str, argument: str) -> list[int]:
     """Return the processes that run a program of a sandbox with ``argument`` as its first."""
-    wanted = [b"-m", f"{PACKAGE}.{module}".encode(), argument.encode()]
-    found = []
-    for entry in Path("/proc").iterdir():
-        if entry.name.isdigit():
-            try:
-                words = (entry / "cmdline").read_bytes().split(b"\0")
-            except OSError:
-                continue
-            if words[1:4] == wanted:
-                found.append(int(entry.name))
-    return found
+    return machine.processes_with(["-m", f"{PACKAGE}.{module}", argument], 1)
 
 
 def stop_programs(module: str, argument: str) -> None:
     """Kill a program of a sandbox, wherever it was started from."""
+    stop(f"{module} {argument}", lambda: programs(module, argument))
+
+
+def stop(what: str, find: Callable[[], list[int]]) -> None:
+    """Kill processes until ``find`` finds none."""
     for _ in machine.poll(5.0, 0.02):
-        found = programs(module, argument)
+        found = find()
         if not found:
             return
         for process in found:
             machine.kill(process, signal.SIGKILL)
-    raise SandboxError(f"{module} {argument} does not die after SIGKILL: processes {programs(module, argument)}")
+    raise SandboxError(f"{what} does not die after SIGKILL: processes {find()}; see /proc/PID/stack")
 
 
 def cgroups_of(layout: HostLayout) -> list[Path]:
@@ -743,6 +749,7 @@ def create_host(layout: HostLayout) -> None:
 def pull_the_plug(layout: HostLayout) -> None:
     """Power a host off as a power cut does, and remove all that it has outside its directory."""
     stop_programs("supervisor", str(layout.directory))
+    stop(f"{supervisor.REPORTER} {layout.exit_code}", lambda: supervisor.reporters(layout))
     machine.clear(Journal(layout.journal))
     layout.exit_code.unlink(missing_ok=True)
 

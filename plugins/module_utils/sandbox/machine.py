@@ -30,7 +30,7 @@ def run(arguments: Sequence[str], text: str | None = None) -> str:
 
     Raises SandboxError with the command and what it said when it fails.
     """
-    finished = subprocess.run(
+    finished = subprocess.run(  # pylint: disable=ansible-bad-function
         list(arguments),
         input=text,
         stdin=None if text is not None else subprocess.DEVNULL,
@@ -119,7 +119,9 @@ def unmount_below(directory: Path, seconds: float = 5.0) -> None:
             return
         late = time.monotonic() > deadline
         for point in points:
-            subprocess.run(["umount", *(["-l"] if late else []), str(point)], capture_output=True, check=False)
+            subprocess.run(  # pylint: disable=ansible-bad-function
+                ["umount", *(["-l"] if late else []), str(point)], capture_output=True, check=False
+            )
         if mounts_below(directory):
             if late:
                 raise SandboxError(f"cannot unmount {mounts_below(directory)[0]}: see `findmnt {directory}`")
@@ -162,8 +164,8 @@ def parse_hierarchies(cgroup: str, mountinfo: str) -> list[Hierarchy]:
     """Combine the texts of /proc/self/cgroup and /proc/self/mountinfo; what is not mounted is left out."""
     mounts: dict[str, Path] = {}
     for line in mountinfo.splitlines():
-        before, _, after = line.partition(" - ")
-        kind, _, options = after.split(" ")[:3]
+        before, _unused, after = line.partition(" - ")
+        kind, _unused, options = after.split(" ")[:3]
         point = Path(_unescape(before.split(" ")[4]))
         if kind == "cgroup2":
             mounts.setdefault("", point)
@@ -172,7 +174,7 @@ def parse_hierarchies(cgroup: str, mountinfo: str) -> list[Hierarchy]:
                 mounts.setdefault(option, point)
     found = []
     for line in cgroup.splitlines():
-        _, names, place = line.split(":", 2)
+        _unused, names, place = line.split(":", 2)
         controllers = tuple(name for name in names.split(",") if name and not name.startswith("name="))
         mount = mounts.get(names.split(",")[0])
         if mount is not None:
@@ -191,7 +193,7 @@ def processes_in(cgroups: Iterable[Path]) -> set[int]:
     """Return the processes in these control groups and below them, seen from this process id namespace."""
     found: set[int] = set()
     for cgroup in cgroups:
-        for directory, _, files in os.walk(cgroup):
+        for directory, _unused, files in os.walk(cgroup):
             if "cgroup.procs" in files:
                 try:
                     text = Path(directory, "cgroup.procs").read_text("utf-8")
@@ -199,6 +201,19 @@ def processes_in(cgroups: Iterable[Path]) -> set[int]:
                     continue
                 found.update(int(line) for line in text.split())
     return found - {0}
+
+
+def processes_with(words: Sequence[str], start: int) -> list[int]:
+    """Return the processes whose arguments, from number ``start`` on, begin with ``words``."""
+    wanted = [word.encode() for word in words]
+    found = []
+    for entry in Path("/proc").iterdir():
+        if entry.name.isdigit():
+            with contextlib.suppress(OSError):
+                arguments = (entry / "cmdline").read_bytes().split(b"\0")
+                if arguments[start : start + len(wanted)] == wanted:
+                    found.append(int(entry.name))
+    return found
 
 
 def guest_init(cgroups: Iterable[Path]) -> int | None:

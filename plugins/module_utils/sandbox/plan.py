@@ -48,6 +48,7 @@ class Observed:
     exists: bool = False
     hosts: Mapping[str, ObservedHost] = field(default_factory=dict)
     missing_packages: Sequence[str] = ()
+    missing_modules: Sequence[str] = ()
     bases: Sequence[str] = ()
     key: bool = False
     switch: bool = False
@@ -122,6 +123,7 @@ def _is_up(host: ObservedHost) -> bool:
 def _shell(observed: Observed, wanted: Wanted) -> list[Change]:
     """What the hosts need around them."""
     changes = [Change("package", package, "install", None, "installed") for package in observed.missing_packages]
+    changes += [Change("module", name, "load", None, "loaded") for name in observed.missing_modules]
     for name, least in wanted.minimum.items():
         value = observed.sysctl.get(name)
         if value is not None and value < least:

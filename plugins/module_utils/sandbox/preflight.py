@@ -28,6 +28,9 @@ COMMANDS = {
 FILES = {"/usr/share/keyrings/debian-archive-keyring.gpg": "debian-archive-keyring"}
 """Files that are needed, and the Debian packages that have them."""
 
+MODULES = ("overlay", "bridge", "br_netfilter", "nf_conntrack", "nf_tables", "vxlan")
+"""Kernel modules that roles ask for; a host may not load any."""
+
 CAPABILITIES = {"CAP_NET_ADMIN": 12, "CAP_SYS_CHROOT": 18, "CAP_SYS_ADMIN": 21, "CAP_MKNOD": 27}
 CAP_SYS_RESOURCE = 24
 
@@ -45,7 +48,10 @@ INSTEAD = (
 
 @dataclass(frozen=True)
 class Facts:
-    """What decides whether hosts can be made; capabilities as the bit mask of CapEff, memory in MiB."""
+    """What decides whether hosts can be made.
+
+    capabilities is the bit mask of CapEff; file_systems are those that the kernel has or can load.
+    """
 
     system: str
     architecture: str | None
@@ -91,13 +97,33 @@ def gather(state_root: Path) -> Facts:
         architecture=DEBIAN_ARCHITECTURES.get(os.uname().machine),
         uid=os.geteuid(),
         capabilities=capabilities,
-        file_systems=[line.split()[-1] for line in listed.splitlines() if line.strip()],
+        file_systems=[
+            *(line.split()[-1] for line in listed.splitlines() if line.strip()),
+            *loadable(Path("/lib/modules", os.uname().release)),
+        ],
         state_file_system=file_system_of(state_root, Path("/proc/self/mountinfo").read_text("utf-8")),
         namespaces=[entry.name for entry in Path("/proc/self/ns").iterdir()],
         v1_controllers=[name for hierarchy in found if hierarchy.version == 1 for name in hierarchy.controllers],
         v2_controllers=v2,
         apt=shutil.which("apt-get") is not None,
     )
+
+
+def loadable(directory: Path) -> set[str]:
+    """Return the names of the kernel modules that can be loaded from a directory; none where there is no modules.dep."""
+    try:
+        text = (directory / "modules.dep").read_text("utf-8")
+    except OSError:
+        return set()
+    return {Path(line.partition(":")[0]).name.partition(".")[0].replace("-", "_") for line in text.splitlines()}
+
+
+def missing_modules(directory: Path | None, loaded: Path = Path("/sys/module")) -> list[str]:
+    """Return the modules that hosts need and cannot load themselves; none where everything is built in."""
+    if directory is None:
+        return []
+    available = loadable(directory)
+    return [name for name in MODULES if name in available and not (loaded / name).exists()]
 
 
 def missing_packages(commands: Mapping[str, str] = COMMANDS, files: Mapping[str, str] = FILES) -> list[str]:
@@ -107,7 +133,7 @@ def missing_packages(commands: Mapping[str, str] = COMMANDS, files: Mapping[str,
     return sorted(missing | {package for file, package in files.items() if not Path(file).exists()})
 
 
-def problems(facts: Facts, packages: Sequence[str], install: bool, loadable_overlay: bool = False) -> list[str]:
+def problems(facts: Facts, packages: Sequence[str], install: bool) -> list[str]:
     """Return every reason why hosts cannot be made, each with what to do; packages are those that are missing."""
     found = []
     if facts.system != "Linux":
@@ -129,7 +155,7 @@ def problems(facts: Facts, packages: Sequence[str], install: bool, loadable_over
         line = f"apt-get install --no-install-recommends {' '.join(packages)}"
         why = "sandbox_install_packages is false" if facts.apt else "there is no apt-get to install them with"
         found.append(f"packages are missing and {why}: run `{line}`, or its like for this distribution")
-    if "overlay" not in facts.file_systems and not loadable_overlay:
+    if "overlay" not in facts.file_systems:
         found.append("the kernel has no overlayfs: use one with CONFIG_OVERLAY_FS, as all distributions have")
     if facts.state_file_system in UNFIT_FILE_SYSTEMS:
         found.append(

@@ -1,6 +1,8 @@
 # Copyright (c) 2026 The stagecraft.gitops contributors
 # GNU General Public License v3.0+ (see COPYING or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
+# A program of its own, not part of a module: it prints, starts programs and exits as programs do.
+# pylint: disable=ansible-bad-function
 """The HTTP server of a sandbox: serves the mirror, read-only, to the sandbox's hosts.
 
 Run as ``python3 -m sandbox.repository LOCK ADDRESS PORT DIRECTORY``.  It holds LOCK while it lives.  The serving
@@ -67,7 +69,7 @@ def main() -> int:
     """Keep a serving child alive."""
     lock_path, address, port, directory = sys.argv[1:5]
     lock = machine.Lock(Path(lock_path))
-    if not any(lock.acquire(wait=False) for _ in machine.poll(1.0)):
+    if not any(lock.acquire(wait=False) for _unused in machine.poll(1.0)):
         print("the repository is served already", flush=True)
         return 3
     child: int | None = None

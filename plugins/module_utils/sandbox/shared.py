@@ -45,8 +45,8 @@ class Ledger:
         self.layout = layout
 
     def read(self) -> dict[str, Any]:
-        """Return {"sysctl": {name: [previous, raised]}, "directories": [made by us]}."""
-        return read_json(self.layout.ledger) or {"sysctl": {}, "directories": []}
+        """Return {"sysctl": {name: [previous, raised]}, "directories": [made by us], "modules": [loaded by us]}."""
+        return read_json(self.layout.ledger) or {"sysctl": {}, "directories": [], "modules": []}
 
     def others(self, name: str) -> list[str]:
         """Return the names of the other sandboxes, half-made ones too."""
@@ -59,14 +59,12 @@ class Ledger:
             if entry.is_dir() and not entry.name.startswith(".") and entry.name != name
         )
 
-    def begin(self, made: list[Path]) -> None:
-        """Write down which directories were not there before the first sandbox; made are the state's own."""
+    def begin(self) -> None:
+        """Write down which directories were not there before the first sandbox."""
         if self.layout.ledger.exists():
             return
         missing = [directory for directory in DIRECTORIES if not Path(directory).exists()]
-        write_json(
-            self.layout.ledger, {"sysctl": {}, "directories": [*(str(directory) for directory in made), *missing]}
-        )
+        write_json(self.layout.ledger, {"sysctl": {}, "directories": missing, "modules": []})
 
     def raise_sysctl(self, name: str, value: int) -> None:
         """Raise a kernel limit, its previous value written down first."""
@@ -75,6 +73,13 @@ class Ledger:
         ledger["sysctl"][name] = [previous, value]
         write_json(self.layout.ledger, ledger)
         sysctl_path(name).write_text(str(value), "ascii")
+
+    def load_module(self, name: str) -> None:
+        """Load a kernel module; hosts cannot."""
+        ledger = self.read()
+        ledger["modules"].append(name)
+        write_json(self.layout.ledger, ledger)
+        machine.run(["modprobe", name])
 
     def end(self) -> list[str]:
         """Put everything back; return the limits that somebody else has changed since, which stay as they are."""
@@ -90,7 +95,8 @@ class Ledger:
         for directory in reversed(ledger["directories"]):
             path = Path(directory)
             if path == machine.NETNS_ROOT and path.is_dir() and not any(path.iterdir()):
-                subprocess.run(["umount", directory], capture_output=True, check=False)
-            if not path.is_relative_to(self.layout.state_root):
-                machine.remove_empty(path)
+                subprocess.run(["umount", directory], capture_output=True, check=False)  # pylint: disable=ansible-bad-function
+            machine.remove_empty(path)
+        for name in reversed(ledger["modules"]):  # one that somebody else uses by now stays
+            subprocess.run(["modprobe", "-r", "-q", name], capture_output=True, check=False)  # pylint: disable=ansible-bad-function
         return foreign

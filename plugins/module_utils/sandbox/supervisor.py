@@ -1,6 +1,8 @@
 # Copyright (c) 2026 The stagecraft.gitops contributors
 # GNU General Public License v3.0+ (see COPYING or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
+# A program of its own, not part of a module: it prints, starts programs and exits as programs do.
+# pylint: disable=ansible-bad-function
 """The supervisor of one host: power, disks, network and limits of a machine that is really a container.
 
 Run as ``python3 -m sandbox.supervisor HOST_DIRECTORY``.  It holds ``supervisor.lock`` while it lives, starts the
@@ -30,6 +32,16 @@ from .layout import HostLayout
 
 REBOOT = 133
 """Exit code of ``systemd-nspawn --keep-unit`` when its guest asked for a reboot."""
+
+REPORTER = "stagecraft-sandbox-reporter"
+REPORT = 'code=$1; shift; "$@"; printf "%s\\n" $? >"$code.new" && mv "$code.new" "$code"'
+"""Shell that outlives the supervisor and writes the guest's last word into the file that is its first argument."""
+
+ENTER = 'while [ "$1" != -- ]; do echo $$ >"$1/cgroup.procs" || exit 1; shift; done; shift; exec "$@"'
+"""Shell that enters control groups and becomes a command.
+
+The reporter stays outside: in version 2 no process may be beside the groups that systemd-nspawn makes in there.
+"""
 
 VOLUMES = ("containerd", "kubelet", "etcd")
 
@@ -289,13 +301,10 @@ class Supervisor:
         layout = self.layout
         layout.exit_code.unlink(missing_ok=True)
         self.boots += 1
-        script = (
-            'code=$1; shift; while [ "$1" != -- ]; do echo $$ >"$1/cgroup.procs" || exit 1; shift; done; shift; '
-            '"$@"; printf "%s\\n" $? >"$code.new" && mv "$code.new" "$code"'
-        )
         command = nspawn_command(layout, self.config, loadable_modules())
+        enter = ["/bin/sh", "-c", ENTER, "enter", *map(str, cgroups), "--"]
         self.child = subprocess.Popen(
-            ["/bin/sh", "-c", script, "sandbox", str(layout.exit_code), *map(str, cgroups), "--", *command],
+            ["/bin/sh", "-c", REPORT, REPORTER, str(layout.exit_code), *enter, *command],
             stdin=subprocess.DEVNULL,
             env={
                 **os.environ,
@@ -312,9 +321,8 @@ class Supervisor:
         if self.child is not None:
             self.child.wait()
         else:
-            for process in machine.processes_in(self._cgroups()):
-                if str(self.layout.exit_code) in command_line(process):
-                    wait_for(process)
+            for process in reporters(self.layout):
+                wait_for(process)
         while self._guest() is not None:  # systemd-nspawn was killed, and its guest runs on
             time.sleep(0.5)
         try:
@@ -352,12 +360,9 @@ def plug_in(layout: HostLayout, config: HostConfig) -> None:
     )
 
 
-def command_line(process: int) -> list[str]:
-    """Return the arguments of a process; none when it is gone."""
-    try:
-        return Path(f"/proc/{process}/cmdline").read_bytes().decode(errors="replace").split("\0")
-    except OSError:
-        return []
+def reporters(layout: HostLayout) -> list[int]:
+    """Return the shells that wait for a host's systemd-nspawn to write its exit code down."""
+    return machine.processes_with([REPORTER, str(layout.exit_code)], 3)
 
 
 def wait_for(process: int) -> None:

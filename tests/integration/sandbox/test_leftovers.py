@@ -78,6 +78,9 @@ def test_absent_twice(sandbox: Sandbox) -> None:
     assert sandbox.bring("absent")["changed"]
     assert sandbox.traces() == set()
     assert not sandbox.bring("absent")["changed"]
+    assert not sandbox.bring("absent", only=["w1"])["changed"]
+    assert not sandbox.bring("powered-off")["changed"]
+    assert "sandbox_state=present" in sandbox.bring("rebooted", "--check")["msg"]
 
 
 def test_limits_are_raised_and_put_back(sandbox: Sandbox) -> None:

@@ -258,6 +258,18 @@ def test_all_reasons_at_once() -> None:
     assert len(preflight.problems(facts, ["debootstrap"], install=True)) == 5
 
 
+def test_modules_to_load(tmp_path: Path) -> None:
+    (tmp_path / "modules.dep").write_text(
+        "kernel/fs/overlayfs/overlay.ko.xz:\nkernel/net/bridge/br_netfilter.ko: kernel/net/bridge/bridge.ko\n"
+        "kernel/net/bridge/bridge.ko:\nkernel/drivers/net/vxlan/vxlan.ko.zst:\n"
+    )
+    (tmp_path / "loaded" / "bridge").mkdir(parents=True)
+    assert preflight.missing_modules(tmp_path, tmp_path / "loaded") == ["overlay", "br_netfilter", "vxlan"]
+    assert preflight.missing_modules(None) == []
+    assert "overlay" in preflight.loadable(tmp_path)
+    assert preflight.loadable(tmp_path / "none") == set()
+
+
 def test_file_system_of_a_directory_that_is_yet_to_be() -> None:
     mounts = "1 0 8:1 / / rw - ext4 /dev/a rw\n2 1 8:2 / /proc rw - proc proc rw\n"
     assert preflight.file_system_of(Path("/proc/sandbox/none"), mounts) == "proc"
@@ -374,9 +386,9 @@ def ledger(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> shared.Ledger:
 
 
 def test_limit_is_put_back_to_what_it_was_first(ledger: shared.Ledger) -> None:
-    ledger.begin([])
+    ledger.begin()
     ledger.raise_sysctl("fs.limit", 1024)
-    ledger.begin([])
+    ledger.begin()
     ledger.raise_sysctl("fs.limit", 2048)
     assert shared.read_sysctl("fs.limit") == 2048
     assert ledger.end() == []
@@ -385,7 +397,7 @@ def test_limit_is_put_back_to_what_it_was_first(ledger: shared.Ledger) -> None:
 
 
 def test_limit_of_somebody_else_stays(ledger: shared.Ledger) -> None:
-    ledger.begin([])
+    ledger.begin()
     ledger.raise_sysctl("fs.limit", 1024)
     shared.sysctl_path("fs.limit").write_text("4096")
     assert ledger.end() == ["fs.limit"]
@@ -393,12 +405,12 @@ def test_limit_of_somebody_else_stays(ledger: shared.Ledger) -> None:
 
 
 def test_only_directories_that_were_not_there_go(ledger: shared.Ledger, tmp_path: Path) -> None:
-    ledger.begin([])
+    ledger.begin()
     (tmp_path / "run").mkdir()
     ledger.end()
     assert not (tmp_path / "run").exists()
     (tmp_path / "run").mkdir()
-    ledger.begin([])
+    ledger.begin()
     ledger.end()
     assert (tmp_path / "run").exists()
 
