@@ -24,6 +24,7 @@ class ActionModule(ControllerAction):
             "environment": {"type": "str", "required": True},
             "kubernetes_version": {"type": "str", "required": True},
             "settings_digest": {"type": "str", "required": True},
+            "encryption_at_rest": {"type": "bool", "required": True},
             "control_planes": {"type": "list", "elements": "str", "required": True},
             "workers": {"type": "list", "elements": "str", "default": []},
             "observed_in": {"type": "str", "required": True},
@@ -43,6 +44,7 @@ class ActionModule(ControllerAction):
             environment=options["environment"],
             version=options["kubernetes_version"],
             settings_digest=options["settings_digest"],
+            encryption_at_rest=options["encryption_at_rest"],
         )
         observed = {
             host: plain(hostvars[host][options["observed_in"]])

@@ -32,6 +32,13 @@ options:
     description: The digest of the configuration that is wanted.
     type: str
     required: true
+  encryption_at_rest:
+    description: Whether the configuration names an encryption file. The first control plane makes the key where it has none.
+    type: bool
+    default: false
+  encryption_file:
+    description: The encryption file of the first control plane in base64, for one that has none.
+    type: str
   first:
     description: Whether this control plane also uploads the configuration and renews kube-proxy. True on one only.
     type: bool
@@ -84,6 +91,8 @@ def main() -> None:
             "port": {"type": "int", "default": 6443},
             "certificate_sans": {"type": "list", "elements": "str", "default": []},
             "settings_digest": {"type": "str", "required": True},
+            "encryption_at_rest": {"type": "bool", "default": False},
+            "encryption_file": {"type": "str", "no_log": True},
             "first": {"type": "bool", "default": False},
             "timeout": {"type": "int", "default": 180},
         },
@@ -108,6 +117,8 @@ def main() -> None:
             if not module.check_mode and missing:
                 converge.renew_serving_certificate(host, params["address"], params["port"])
             if not module.check_mode and stale:
+                if params["encryption_at_rest"]:
+                    converge.provide_encryption_key(host, params["encryption_file"], params["first"])
                 converge.apply_settings(host, params["address"], params["port"], params["timeout"], params["first"])
                 converge.record(host, {**member, "settings_digest": params["settings_digest"]})
             module.exit_json(changed=bool(done), done=done, diff={"before": before, "after": after})

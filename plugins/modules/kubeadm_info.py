@@ -75,6 +75,10 @@ control_plane:
   description: Whether this host carries the manifest of an API server.
   type: bool
   returned: success
+encryption_key:
+  description: Whether the cluster's key for encryption at rest is here.
+  type: bool
+  returned: success
 certificate:
   description: The names (C(sans)) and end (C(not_after), seconds since 1970) of the API server's certificate; control planes only.
   type: dict

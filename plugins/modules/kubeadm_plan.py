@@ -27,6 +27,10 @@ options:
     description: The digest of the configuration that is declared.
     type: str
     required: true
+  encryption_at_rest:
+    description: Whether Secrets are to be encrypted in etcd. It can be switched on later, and not off.
+    type: bool
+    required: true
   control_planes:
     description: Inventory names of the control planes, in inventory order.
     type: list
@@ -59,6 +63,7 @@ EXAMPLES = r"""
     environment: production
     kubernetes_version: 1.36.3
     settings_digest: 0d9c1b
+    encryption_at_rest: true
     control_planes: "{{ groups['control_plane'] }}"
     observed_in: kubeadm__observed
     node_name_in: kubeadm_node_name

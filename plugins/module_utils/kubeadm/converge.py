@@ -5,6 +5,7 @@
 
 from __future__ import annotations
 
+import base64
 import json
 import os
 import shutil
@@ -15,8 +16,12 @@ from typing import Any
 
 from ansible_collections.stagecraft.gitops.plugins.module_utils.kubeadm.api import LocalApi
 from ansible_collections.stagecraft.gitops.plugins.module_utils.kubeadm.host import Host, KubeadmError, write_file
-from ansible_collections.stagecraft.gitops.plugins.module_utils.kubeadm.initialize import CONFIG_FILE, last_lines
-from ansible_collections.stagecraft.gitops.plugins.module_utils.kubeadm.observe import process
+from ansible_collections.stagecraft.gitops.plugins.module_utils.kubeadm.initialize import (
+    CONFIG_FILE,
+    ensure_encryption_key,
+    last_lines,
+)
+from ansible_collections.stagecraft.gitops.plugins.module_utils.kubeadm.observe import ENCRYPTION_FILE, process
 
 
 def phase(host: Host, *words: str, timeout: float = 120.0) -> None:
@@ -106,6 +111,22 @@ def apply_settings(host: Host, address: str, port: int, timeout: float, first: b
             "/apis/apps/v1/namespaces/kube-system/daemonsets/kube-proxy",
             json.dumps(patch),
             "application/strategic-merge-patch+json",
+        )
+
+
+def provide_encryption_key(host: Host, content: Optional[str], first: bool) -> None:
+    """Put the cluster's encryption file in place where it is missing: made anew on the first control plane, ``content``
+    (base64) on the others. One that is there is never replaced."""
+    path = host.path(ENCRYPTION_FILE)
+    if path.exists():
+        return
+    if first:
+        ensure_encryption_key(host)
+    elif content:
+        write_file(path, base64.b64decode(content))
+    else:
+        raise KubeadmError(
+            f"the cluster's encryption key is missing here ({path}), and the first control plane gave none"
         )
 
 

@@ -19,8 +19,8 @@ from ansible_collections.stagecraft.gitops.plugins.module_utils.kubeadm.host imp
     remove_file,
     write_file,
 )
+from ansible_collections.stagecraft.gitops.plugins.module_utils.kubeadm.observe import ENCRYPTION_FILE
 
-ENCRYPTION_FILE = "/etc/kubernetes/stagecraft/encryption.yaml"
 CONFIG_FILE = "/etc/kubernetes/stagecraft/kubeadm.yaml"
 
 

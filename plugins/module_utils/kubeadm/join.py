@@ -24,11 +24,11 @@ from ansible_collections.stagecraft.gitops.plugins.module_utils.kubeadm.host imp
     write_file,
 )
 from ansible_collections.stagecraft.gitops.plugins.module_utils.kubeadm.initialize import (
-    ENCRYPTION_FILE,
     begin,
     finish,
     last_lines,
 )
+from ansible_collections.stagecraft.gitops.plugins.module_utils.kubeadm.observe import ENCRYPTION_FILE
 
 #: The files that make a control plane one of this cluster; kubeadm derives every other certificate from them.
 SHARED_KEYS = (

@@ -28,6 +28,9 @@ TRACES = (
     "/var/lib/kubelet/config.yaml",
 )
 
+#: The key for encryption at rest, as an EncryptionConfiguration.
+ENCRYPTION_FILE = "/etc/kubernetes/stagecraft/encryption.yaml"
+
 ABSENT = "absent"
 INTERRUPTED = "interrupted"
 MEMBER = "member"
@@ -128,6 +131,7 @@ def observe(host: Host, address: str, port: int, certificate_sans: Sequence[str]
         "address_is_local": address in local_addresses(host),
         "kubelet": None if kubelet is None else {"pid": kubelet[0], "executable": kubelet[1]},
         "control_plane": (host.kubernetes / "manifests" / "kube-apiserver.yaml").exists(),
+        "encryption_key": host.exists(ENCRYPTION_FILE),
         "certificate": None,
         "missing_sans": [],
         "api": None,

@@ -28,6 +28,7 @@ class Desired:
     environment              the environment's name
     version                  Kubernetes version without ``v``
     settings_digest          digest of the cluster's configuration
+    encryption_at_rest       whether Secrets are to be encrypted in etcd
     """
 
     control_planes: tuple[str, ...]
@@ -36,6 +37,7 @@ class Desired:
     environment: str
     version: str
     settings_digest: str
+    encryption_at_rest: bool
 
     @property
     def hosts(self) -> tuple[str, ...]:
@@ -123,6 +125,11 @@ def _problems(desired: Desired, host: str, seen: Mapping[str, Any]) -> list[str]
         )
     elif state == "member":
         found += _member_problems(desired, host, journal)
+        if seen["encryption_key"] and not desired.encryption_at_rest:
+            found.append(
+                f"{host}: Secrets are encrypted in etcd, and kubeadm_encryption_at_rest is false. Without the key the API server "
+                "could read none of them: set kubeadm_encryption_at_rest: true."
+            )
     if state in ("absent", "interrupted") and not seen["address_is_local"]:
         found.append(
             f"{host}: the node address declared for it is on none of its interfaces. "

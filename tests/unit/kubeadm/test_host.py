@@ -11,7 +11,13 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from ansible_collections.stagecraft.gitops.plugins.module_utils.kubeadm import initialize, join, observe, reset
+from ansible_collections.stagecraft.gitops.plugins.module_utils.kubeadm import (
+    converge,
+    initialize,
+    join,
+    observe,
+    reset,
+)
 from ansible_collections.stagecraft.gitops.plugins.module_utils.kubeadm.api import LocalApi
 from ansible_collections.stagecraft.gitops.plugins.module_utils.kubeadm.host import (
     Completed,
@@ -118,7 +124,7 @@ def test_a_torn_journal_entry_is_none(host: FakeHost) -> None:
 
 def test_the_encryption_key_is_made_once_and_readable_by_root_only(host: FakeHost) -> None:
     initialize.ensure_encryption_key(host)
-    path = host.path(initialize.ENCRYPTION_FILE)
+    path = host.path(observe.ENCRYPTION_FILE)
     first = path.read_text()
     assert path.stat().st_mode & 0o777 == 0o600
     initialize.ensure_encryption_key(host)
@@ -226,3 +232,20 @@ def test_names_and_end_of_a_certificate_are_read() -> None:
 
 def test_names_are_compared_in_their_normal_form() -> None:
     assert observe.missing_names(["fd00:0::1", "CP1", "api.example.com"], ["fd00::1", "cp1"]) == ["api.example.com"]
+
+
+def test_an_encryption_key_that_is_there_is_never_replaced(host: FakeHost) -> None:
+    write_file(host.path(observe.ENCRYPTION_FILE), b"mine")
+    converge.provide_encryption_key(host, base64.b64encode(b"other").decode(), first=False)
+    converge.provide_encryption_key(host, None, first=True)
+    assert host.path(observe.ENCRYPTION_FILE).read_bytes() == b"mine"
+
+
+def test_a_further_control_plane_takes_the_key_of_the_first(host: FakeHost) -> None:
+    converge.provide_encryption_key(host, base64.b64encode(b"key").decode(), first=False)
+    assert host.path(observe.ENCRYPTION_FILE).read_bytes() == b"key"
+
+
+def test_a_further_control_plane_never_makes_a_key_of_its_own(host: FakeHost) -> None:
+    with pytest.raises(KubeadmError, match="gave none"):
+        converge.provide_encryption_key(host, None, first=False)

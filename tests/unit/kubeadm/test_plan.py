@@ -17,7 +17,15 @@ DIGEST = "d1"
 
 
 def desired(control_planes: tuple[str, ...] = ("cp1",), workers: tuple[str, ...] = ()) -> Desired:
-    return Desired(control_planes, workers, {h: h for h in control_planes + workers}, "production", VERSION, DIGEST)
+    return Desired(
+        control_planes,
+        workers,
+        {h: h for h in control_planes + workers},
+        "production",
+        VERSION,
+        DIGEST,
+        encryption_at_rest=False,
+    )
 
 
 def bare(**more: Any) -> dict[str, Any]:
@@ -28,6 +36,7 @@ def bare(**more: Any) -> dict[str, Any]:
         "traces": [],
         "address_is_local": True,
         "control_plane": False,
+        "encryption_key": False,
         "missing_sans": [],
         "api": None,
         **more,
@@ -129,6 +138,7 @@ def test_nodes_that_the_inventory_does_not_name_are_told() -> None:
         ({"a": bare(address_is_local=False)}, "host_node_ip"),
         ({"a": member(nodes=(), ready=False)}, "none of its API servers answers"),
         ({"a": bare(), "w": member("worker")}, "no control plane is left"),
+        ({"a": member(nodes=("a",), encryption_key=True)}, "kubeadm_encryption_at_rest: true"),
         ({"w": bare()}, "could not be looked at"),
         ({"a": member(nodes=("a",)), "w": member("worker")}, "has no node 'w' any more"),
     ],
