@@ -6,6 +6,7 @@
 from __future__ import annotations
 
 import contextlib
+import time
 from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -23,6 +24,7 @@ from ansible_collections.stagecraft.gitops.plugins.plugin_utils.ssh.errors impor
     AuthenticationError,
     SshError,
     TargetError,
+    UnreachableError,
 )
 
 if TYPE_CHECKING:
@@ -30,6 +32,9 @@ if TYPE_CHECKING:
 
     import paramiko
     from ansible_collections.stagecraft.gitops.plugins.plugin_utils.ssh.target import SshTarget
+
+# How long sshd may take to listen again after it was told to read its configuration.
+_RELOAD_SECONDS = 15.0
 
 
 class ActionModule(SshAction):
@@ -172,10 +177,21 @@ def _settled(left: list[bootstrap.Change], later: SshTarget) -> None:
 
 
 def _prove(later: SshTarget, otherwise: str) -> None:
-    """Log in by the key on a connection of its own and become root there."""
-    try:
-        with connect(later) as client:
-            privilege(client, later)
-            run(client, "true", timeout=later.timeout)
-    except SshError as error:
-        raise AuthenticationError(f"{otherwise}: {error}") from error
+    """Log in by the key on a connection of its own and become root there.
+
+    An sshd that reads its configuration again does not listen for a moment: only what lasts is a failure.
+    """
+    deadline = time.monotonic() + _RELOAD_SECONDS
+    while True:
+        try:
+            with connect(later) as client:
+                privilege(client, later)
+                run(client, "true", timeout=later.timeout)
+        except UnreachableError as error:
+            if time.monotonic() > deadline:
+                raise UnreachableError(f"{otherwise}: {error}") from error
+            time.sleep(0.1)
+        except SshError as error:
+            raise AuthenticationError(f"{otherwise}: {error}") from error
+        else:
+            return

@@ -29,6 +29,8 @@ if TYPE_CHECKING:
 
 SSHD = "/usr/sbin/sshd"
 PASSWORD = "first-login"
+# A host does not have the PATH of the developer's shell.
+ENVIRONMENT = {"PATH": "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin"}
 
 
 @dataclass(frozen=True)
@@ -129,7 +131,7 @@ def start(directory: Path, lines: list[str], prefix: list[str] | None = None, ke
     Path("/run/sshd").mkdir(exist_ok=True)
     log = directory / "sshd.log"
     command = [*(prefix or []), SSHD, "-D", "-f", str(config), "-E", str(log)]
-    process = subprocess.Popen(command, start_new_session=True, stdin=subprocess.DEVNULL)
+    process = subprocess.Popen(command, start_new_session=True, stdin=subprocess.DEVNULL, env=ENVIRONMENT)
     wait_for_ssh(port, process, log)
     return Server(port, directory / "user_key", known_hosts, directory, process)
 
@@ -163,7 +165,7 @@ mount --bind /dev root/dev
 mkdir -p root/small root/written root/run/sshd
 mount --bind up root/written
 mount -t tmpfs -o size=8m tmpfs root/small
-rm -rf root/root/.ssh root/etc/ssh/sshd_config.d/*
+rm -rf root/root/.ssh root/root/.bashrc root/root/.bash_profile root/root/.profile root/etc/ssh/sshd_config.d/*
 install -d -m 700 root/root/.ssh
 cp DIR/sshd_config root/etc/ssh/sshd_config
 cp DIR/host_key DIR/host_key.pub root/etc/ssh/
@@ -195,6 +197,7 @@ def bare_host(sshd_program: str, tmp_path: Path) -> Iterator[Server]:
         ["unshare", "--mount", "--propagation", "private", "sh", "-c", script],
         start_new_session=True,
         stdin=subprocess.DEVNULL,
+        env=ENVIRONMENT,
     )
     wait_for_ssh(port, process, directory / "none")
     yield Server(port, directory / "user_key", known_hosts, directory, process)
