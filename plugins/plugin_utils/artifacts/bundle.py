@@ -5,11 +5,14 @@
 
 from __future__ import annotations
 
-from pathlib import Path
+from typing import TYPE_CHECKING
 
 from .collection import Collection
 from .errors import SourceError
 from .lock import BUNDLE_LOCK, MIRROR_LOCK
+
+if TYPE_CHECKING:
+    from pathlib import Path
 
 
 def bundle(directory: Path | str) -> Collection:
@@ -17,9 +20,8 @@ def bundle(directory: Path | str) -> Collection:
 
     Raises SourceError for a directory that is a mirror or holds something else.
     """
-    root = Path(directory).expanduser().absolute()
-    if root.exists() and not root.is_dir():
-        raise SourceError(f"bundle {root} is not a directory; choose another path")
+    opened = Collection.at(directory, BUNDLE_LOCK, exact=True)
+    root = opened.root
     if (root / MIRROR_LOCK).exists():
         raise SourceError(f"bundle {root} is a mirror (it has {MIRROR_LOCK}); choose another directory")
     if root.is_dir() and not (root / BUNDLE_LOCK).exists() and any(_foreign(root)):
@@ -27,7 +29,7 @@ def bundle(directory: Path | str) -> Collection:
             f"bundle {root} holds other things ({', '.join(_foreign(root)[:3])}) and no {BUNDLE_LOCK};"
             " choose an empty or new directory"
         )
-    return Collection(root, BUNDLE_LOCK, exact=True)
+    return opened
 
 
 def _foreign(root: Path) -> list[str]:

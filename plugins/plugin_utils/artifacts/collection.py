@@ -6,16 +6,17 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 from .cache import Cache, sha256_of
+from .errors import SourceError
 from .fetch import fetch, plan_fetch
 from .lock import Lock, LockedFile
 from .transport import Transport
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
-    from pathlib import Path
 
     from .catalogue import Entry
     from .progress import Progress
@@ -42,6 +43,16 @@ class Collection:
     root: Path
     lock_name: str
     exact: bool
+
+    @classmethod
+    def at(cls, directory: Path | str, lock_name: str, *, exact: bool) -> Collection:
+        """Open a directory, which need not exist yet. Raises SourceError when none is named or it is something else."""
+        if not str(directory).strip():
+            raise SourceError("no directory was given to write to; set it (artifacts_destination for the playbooks)")
+        root = Path(directory).expanduser().absolute()
+        if root.exists() and not root.is_dir():
+            raise SourceError(f"{root} is not a directory; choose another path")
+        return cls(root, lock_name, exact)
 
     def lock(self) -> Lock:
         """Read the directory's own lock file, empty when there is none."""

@@ -5,7 +5,6 @@
 
 from __future__ import annotations
 
-from pathlib import Path
 from typing import TYPE_CHECKING
 from urllib.parse import urlsplit
 
@@ -18,6 +17,7 @@ from .transport import Policy, Transport
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
+    from pathlib import Path
 
     from .catalogue import Entry
 
@@ -29,12 +29,10 @@ def mirror(directory: Path | str) -> Collection:
 
     Raises SourceError for a mirror that was built from sources (the two kinds of hashes must not mix) and for a bundle.
     """
-    root = Path(directory).expanduser().absolute()
-    if root.exists() and not root.is_dir():
-        raise SourceError(f"mirror {root} is not a directory; choose another path")
+    opened = Collection.at(directory, MIRROR_LOCK, exact=False)
+    root = opened.root
     if (root / BUNDLE_LOCK).exists():
         raise SourceError(f"mirror {root} is a bundle (it has {BUNDLE_LOCK}); choose another directory")
-    opened = Collection(root, MIRROR_LOCK, exact=False)
     if opened.lock().origin == "built":
         raise SourceError(
             f"mirror {root} was built from sources; downloaded files have other hashes and must not mix with it."

@@ -22,12 +22,14 @@ from ansible_collections.stagecraft.gitops.plugins.plugin_utils.artifacts.mirror
 from ansible_collections.stagecraft.gitops.plugins.plugin_utils.artifacts.mirror import unreachable
 from ansible_collections.stagecraft.gitops.plugins.plugin_utils.artifacts.source import Source
 
-from .servers import FakeRegistry, Mirror
-
 if TYPE_CHECKING:
+    from collections.abc import Callable
     from pathlib import Path
 
+    from ansible_collections.stagecraft.gitops.plugins.plugin_utils.artifacts.collection import Collection
     from ansible_collections.stagecraft.gitops.plugins.plugin_utils.artifacts.transport import Transport
+
+    from .servers import FakeRegistry, Mirror
 
 
 def _upstream(files: Mirror, registry: FakeRegistry) -> list[Entry]:
@@ -223,6 +225,16 @@ def test_foreign_directories_are_left_alone(tmp_path: Path) -> None:
     Lock(tmp_path / "bundle" / BUNDLE_LOCK, origin="downloaded").write()
     with pytest.raises(SourceError, match="is a bundle"):
         open_mirror(tmp_path / "bundle")
+
+
+@pytest.mark.parametrize("opened", [bundle, open_mirror])
+def test_a_directory_that_cannot_be_one_is_refused(opened: Callable[[Path | str], Collection], tmp_path: Path) -> None:
+    for nothing in ("", " "):
+        with pytest.raises(SourceError, match="artifacts_destination"):
+            opened(nothing)
+    (tmp_path / "file").write_text("x")
+    with pytest.raises(SourceError, match="is not a directory"):
+        opened(tmp_path / "file")
 
 
 def test_hosts_that_do_not_serve_are_named(

@@ -188,6 +188,14 @@ def _without_network() -> list[str]:
     return prefix
 
 
+def test_a_bundle_needs_a_destination(built: Path, tmp_path: Path) -> None:
+    environment = Environment(tmp_path / "here", artifacts_mirror=str(built), artifacts_trust_built_mirror=True)
+    assert "artifacts_destination" in environment.run(BUNDLE, fails=True)
+    text = environment.run(BUNDLE, "-e", "artifacts_destination=/x", "-e", "artifacts_jobs=many", fails=True)
+    assert "Validating arguments against arg spec" in text
+    assert "artifacts_jobs" in text
+
+
 def test_check_mode_says_what_would_be_downloaded(built: Path, tmp_path: Path) -> None:
     environment = Environment(tmp_path / "here", artifacts_mirror=str(built), artifacts_trust_built_mirror=True)
     setup = _setup(tmp_path / "here", "fetched")
