@@ -3,15 +3,18 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
 from __future__ import annotations
 
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 import pytest
 
 from tests.integration.kube.api_server import ApiServer
+from tests.integration.ssh.conftest import SSHD, end, start
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
-    from pathlib import Path
+
+    from tests.integration.ssh.conftest import Server
 
 
 @pytest.fixture
@@ -23,3 +26,15 @@ def api(tmp_path: Path) -> Iterator[ApiServer]:
     server.healthy()
     yield server
     server.close()
+
+
+@pytest.fixture
+def sshd(tmp_path: Path) -> Iterator[Server]:
+    """A real sshd on loopback that lets us in by key."""
+    if not Path(SSHD).exists():
+        pytest.skip(f"{SSHD} is missing: install the package openssh-server")
+    directory = tmp_path / "sshd"
+    directory.mkdir()
+    server = start(directory, [f"AuthorizedKeysFile {directory / 'authorized_keys'}", "PasswordAuthentication no"])
+    yield server
+    end(server.process)

@@ -21,6 +21,7 @@ from tests.integration.kube.api_server import deployment, items, node
 
 if TYPE_CHECKING:
     from tests.integration.kube.api_server import ApiServer
+    from tests.integration.ssh.conftest import Server
 
 COLLECTION = Path(__file__).parents[3]
 
@@ -33,11 +34,17 @@ class Play:
         self.output = ""
 
     def run(
-        self, tasks: list[dict[str, Any]], *arguments: str, variables: dict[str, Any] | None = None
+        self,
+        tasks: list[dict[str, Any]],
+        *arguments: str,
+        variables: dict[str, Any] | None = None,
+        gate: dict[str, Any] | None = None,
     ) -> dict[str, Any]:
+        """Run `tasks` on the host cp1; `gate` are the variables of a second host. Returns exit code and recap."""
         inventory = {
             "all": {
                 "vars": {"ansible_python_interpreter": sys.executable, **(variables or {})},
+                "hosts": {"gate": gate or {}},
                 "children": {
                     "control_plane": {"hosts": {"cp1": {"ansible_host": "127.0.0.1", "ansible_connection": "local"}}}
                 },
@@ -148,6 +155,23 @@ def test_wrong_workloads_and_access_are_refused(api: ApiServer, play: Play) -> N
     assert "wanted KIND/NAMESPACE/NAME" in play.result()["msg"]
     play.run(health(kubeconfig=str(api.kubeconfig())), variables={"stagecraft_api_access": "tunnel"})
     assert "wanted direct or ssh" in play.result()["msg"]
+
+
+def test_health_through_ssh_by_the_hosts_own_variables(api: ApiServer, play: Play, sshd: Server) -> None:
+    gate = {
+        "ansible_host": "127.0.0.1",
+        "ansible_port": sshd.port,
+        "ansible_user": "{{ lookup('ansible.builtin.pipe', 'id -un') }}",
+        "ansible_ssh_private_key_file": str(sshd.key_file),
+        "ansible_ssh_common_args": f"-o UserKnownHostsFile={sshd.known_hosts} -o StrictHostKeyChecking=yes",
+    }
+    options = {"kubeconfig": str(api.kubeconfig(server=f"https://kubernetes:{api.port}")), "context": "admin"}
+    tasks = health(nodes=["cp1"], ssh_host="gate", timeout=0, **options)
+    ran = play.run(tasks, variables={"stagecraft_api_access": "ssh"}, gate=gate)
+    assert ran["code"] == 0, play.output
+    assert play.result()["healthy"] is True
+    play.run(tasks, variables={"stagecraft_api_access": "direct"}, gate=gate)
+    assert "no API server answers at kubernetes" in play.result()["msg"]
 
 
 ROLE = [{"name": "Role", "ansible.builtin.include_role": {"name": "stagecraft.gitops.kubeconfig"}}]

@@ -15,23 +15,9 @@ from ansible_collections.stagecraft.gitops.plugins.plugin_utils.kube.client impo
 from ansible_collections.stagecraft.gitops.plugins.plugin_utils.kube.errors import ApiError, KubeconfigError, KubeError
 
 from tests.integration.kube.api_server import ApiServer, items, node
-from tests.integration.ssh.conftest import SSHD, end, start
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
-
     from tests.integration.ssh.conftest import Server
-
-
-@pytest.fixture
-def sshd(tmp_path: Path) -> Iterator[Server]:
-    if not Path(SSHD).exists():
-        pytest.skip(f"{SSHD} is missing: install the package openssh-server")
-    directory = tmp_path / "sshd"
-    directory.mkdir()
-    server = start(directory, [f"AuthorizedKeysFile {directory / 'authorized_keys'}", "PasswordAuthentication no"])
-    yield server
-    end(server.process)
 
 
 def get(path: Path, **access: Any) -> Any:
