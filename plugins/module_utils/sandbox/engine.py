@@ -32,6 +32,9 @@ LIBRARY = (errors, journal, layout, machine, repository, supervisor)
 
 PACKAGE = "stagecraft_sandbox"
 
+GRACE = 10.0
+"""Seconds without a supervisor and without a guest after which a host is held to be dead: a busy machine is slow to start one."""
+
 
 @dataclass(frozen=True)
 class Request:
@@ -440,7 +443,8 @@ class Engine:
         path = "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin"
         environment = {"PATH": path, "LANG": "C.UTF-8", "PYTHONPATH": str(library), "PYTHONDONTWRITEBYTECODE": "1"}
         if Path("/run/systemd/system").is_dir():
-            machine.run(service_command(unit, command, log, environment))
+            # the unit of a killed supervisor stays for as long as its guest runs: each start has a name of its own
+            machine.run(service_command(f"{unit}-{uuid.uuid4().hex[:8]}", command, log, environment))
             return
         with open(log, "ab") as stream:
             subprocess.Popen(  # pylint: disable=ansible-bad-function
@@ -585,17 +589,16 @@ class Engine:
         """Wait until a host answers SSH, and with ``login`` lets us in; return the problem, empty if none."""
         layout = self.layout.host(host.name)
         problem = f"it never listened on {host.address}:22"
-        for _ in machine.poll(self.request.timeout):
+        seen = time.monotonic()
+        for _unused in machine.poll(self.request.timeout):
             if not answers_ssh(host.address):
-                if not machine.Lock(layout.lock).held() and machine.guest_init(cgroups_of(layout)) is None and login:
-                    time.sleep(0.3)
-                    if not machine.Lock(layout.lock).held():
-                        problem = "it is not running"
-                        break
+                if machine.Lock(layout.lock).held() or machine.guest_init(cgroups_of(layout)) is not None:
+                    seen = time.monotonic()
+                elif time.monotonic() - seen > GRACE:
+                    problem = "it is not running"
+                    break
                 continue
-            if not login:
-                return ""
-            problem = self._log_in(host.address)
+            problem = self._log_in(host.address) if login else ""
             if not problem:
                 return ""
         tail = layout.console.read_text("utf-8", errors="replace").splitlines()[-8:] if layout.console.exists() else []
@@ -722,7 +725,7 @@ def stop_programs(module: str, argument: str) -> None:
 
 def stop(what: str, find: Callable[[], list[int]]) -> None:
     """Kill processes until ``find`` finds none."""
-    for _ in machine.poll(5.0, 0.02):
+    for _unused in machine.poll(5.0, 0.02):
         found = find()
         if not found:
             return
@@ -760,7 +763,7 @@ def reboot(layout: HostLayout, seconds: float) -> None:
     guest = machine.guest_init(cgroups_of(layout))
     if guest is not None:
         machine.kill(guest, signal.SIGRTMIN + 5)
-    for _ in machine.poll(seconds):
+    for _unused in machine.poll(seconds):
         if boots(layout) > before:
             return
     raise SandboxError(

@@ -273,7 +273,7 @@ def remove_cgroup(cgroup: Path, seconds: float = 5.0) -> None:
     while cgroup.exists():
         for process in processes_in([cgroup]):
             kill(process, signal.SIGKILL)
-        for directory, _, _ in os.walk(cgroup, topdown=False):
+        for directory, _names, _files in os.walk(cgroup, topdown=False):
             remove_empty(Path(directory))
         if cgroup.exists():
             if time.monotonic() > deadline:

@@ -74,7 +74,7 @@ def file_system_of(path: Path, mountinfo: str) -> str:
         path = path.parent
     best, kind = "", ""
     for line in mountinfo.splitlines():
-        before, _, after = line.partition(" - ")
+        before, _unused, after = line.partition(" - ")
         point = before.split(" ")[4]
         inside = point == "/" or str(path) == point or str(path).startswith(point + "/")
         if inside and len(point) >= len(best):

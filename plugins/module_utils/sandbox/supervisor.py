@@ -471,7 +471,7 @@ def main() -> int:
     layout = HostLayout(directory.parent.parent.name, directory.name, directory)
     lock = machine.Lock(layout.lock)
     if not any(
-        lock.acquire(wait=False) for _ in machine.poll(1.0)
+        lock.acquire(wait=False) for _unused in machine.poll(1.0)
     ):  # whoever asks if the lock is held, holds it for a moment
         print(f"{layout.name} has a supervisor already", flush=True)
         return 3
