@@ -86,7 +86,8 @@ class EngineAction(ActionBase):  # type: ignore[misc]  # ansible-core has no typ
         try:
             result.update(self.act(options, task_vars or {}))
         except self.errors as error:
-            raise AnsibleActionFail(str(error)) from error
+            # Our texts are whole sentences. Ansible would append the text of every cause to them, the same one included.
+            raise AnsibleActionFail(str(error)) from None
         except LibraryMissingError as error:
             raise AnsibleActionFail(str(error)) from error
         result.setdefault("changed", False)
