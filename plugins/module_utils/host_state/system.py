@@ -53,7 +53,7 @@ class Runner(Protocol):
 def run_command(argv: Sequence[str], env: Mapping[str, str], timeout: float) -> Completed:
     """Run `argv` without a shell and without input; `timeout` in seconds."""
     try:
-        done = subprocess.run(
+        done = subprocess.run(  # pylint: disable=ansible-bad-function
             list(argv),
             env={**os.environ, "LC_ALL": "C", **env},
             stdin=subprocess.DEVNULL,

@@ -10,22 +10,27 @@ import shutil
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from types import MappingProxyType
 
 from . import machine
 
-COMMANDS = {
-    "systemd-nspawn": "systemd-container",
-    "debootstrap": "debootstrap",
-    "ip": "iproute2",
-    "ssh-keygen": "openssh-client",
-    "ssh": "openssh-client",
-    "mount": "mount",
-    "unshare": "util-linux",
-    "setpriv": "util-linux",
-}
+COMMANDS: Mapping[str, str] = MappingProxyType(
+    {
+        "systemd-nspawn": "systemd-container",
+        "debootstrap": "debootstrap",
+        "ip": "iproute2",
+        "ssh-keygen": "openssh-client",
+        "ssh": "openssh-client",
+        "mount": "mount",
+        "unshare": "util-linux",
+        "setpriv": "util-linux",
+    }
+)
 """Commands that are needed, and the Debian packages that have them."""
 
-FILES = {"/usr/share/keyrings/debian-archive-keyring.gpg": "debian-archive-keyring"}
+FILES: Mapping[str, str] = MappingProxyType(
+    {"/usr/share/keyrings/debian-archive-keyring.gpg": "debian-archive-keyring"}
+)
 """Files that are needed, and the Debian packages that have them."""
 
 MODULES = ("overlay", "bridge", "br_netfilter", "nf_conntrack", "nf_tables", "vxlan")

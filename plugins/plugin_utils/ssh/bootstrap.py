@@ -166,7 +166,7 @@ def parse(text: str) -> AccessState:
         sudoers="\n".join(every("sudoers")),
         drop_in="\n".join(drop_in) + "\n" if drop_in else None,
         included=bool(every("include")),
-        sshd={name.lower(): value for name, _, value in (line.partition(" ") for line in every("sshd"))},
+        sshd={name.lower(): value for name, _unused, value in (line.partition(" ") for line in every("sshd"))},
     )
 
 
@@ -208,7 +208,8 @@ def install(
     user = wanted.user
     script = ["set -e", "umask 077", "PATH=$PATH:/usr/sbin:/sbin", _WRITE]
     if "user" in steps:
-        script.append(f"shell=/bin/bash; [ -x $shell ] || shell=/bin/sh; useradd -m -s $shell {user}")
+        # "*" is no password; without it the account would be locked ("!"), which sshd without PAM refuses by key, too.
+        script.append(f"shell=/bin/bash; [ -x $shell ] || shell=/bin/sh; useradd -m -p '*' -s $shell {user}")
     script.append(f"home=$(getent passwd {user} | cut -d: -f6); group=$(id -g {user})")
     if steps & {"user", "keys"}:
         text = "".join(f"{line}\n" for line in _authorized_keys(state, wanted))

@@ -299,7 +299,7 @@ def parse(text: str, sent: float, received: float) -> HostFacts:
     python = single.get("python", "").split()
     leftovers: dict[str, list[str]] = {}
     for line in every("leftover"):
-        name, _, path = line.partition(" ")
+        name, _unused, path = line.partition(" ")
         leftovers.setdefault(name, []).append(path)
     return HostFacts(
         hostname=single.get("hostname", ""),
@@ -522,14 +522,14 @@ def wanted_ports(entries: tuple[str, ...] | list[str]) -> set[int]:
 
 
 def _os_matches(entry: str, facts: HostFacts) -> bool:
-    name, _, version = entry.strip().lower().partition(" ")
+    name, _unused, version = entry.strip().lower().partition(" ")
     if name != facts.os_id.lower():
         return False
     return not version or facts.os_version == version or facts.os_version.startswith(version + ".")
 
 
 def _os_release(line: str) -> tuple[str, str]:
-    key, _, value = line.partition("=")
+    key, _unused, value = line.partition("=")
     return key, value.strip().strip("\"'")
 
 
@@ -542,7 +542,7 @@ def _family(release: dict[str, str]) -> str:
 
 def _cpus(single: dict[str, str]) -> int:
     cpus = _number(single.get("cpus"))
-    quota, _, period = single.get("cpu_limit", "").partition(" ")
+    quota, _unused, period = single.get("cpu_limit", "").partition(" ")
     if _number(quota) > 0 and _number(period) > 0:
         return max(1, min(cpus, _number(quota) // _number(period)))
     return cpus
@@ -567,12 +567,12 @@ def _clock(text: str | None) -> float | None:
 
 
 def _pair(line: str) -> tuple[str, str]:
-    name, _, value = line.partition(" ")
+    name, _unused, value = line.partition(" ")
     return name, re.sub(r"\s+", " ", value.strip())
 
 
 def _sysctl(line: str) -> tuple[str, str]:
-    path, _, value = line.partition(":")
+    path, _unused, value = line.partition(":")
     return path.removeprefix("/proc/sys/").replace("/", "."), re.sub(r"\s+", " ", value.strip())
 
 
@@ -594,8 +594,8 @@ def _marker(text: str | None) -> dict[str, Any] | None:
 def _listeners(lines: list[str], owners: list[str]) -> tuple[Listener, ...]:
     names: dict[str, tuple[int, str]] = {}
     for line in owners:
-        inode, _, rest = line.partition(" ")
-        number, _, name = rest.partition(" ")
+        inode, _unused, rest = line.partition(" ")
+        number, _unused, name = rest.partition(" ")
         names.setdefault(inode, (_number(number), name))
     found = []
     for line in lines:
@@ -603,7 +603,7 @@ def _listeners(lines: list[str], owners: list[str]) -> tuple[Listener, ...]:
         # kind, slot, local, remote, state, queues, timer, retransmits, uid, timeout, inode
         if len(fields) < 11 or fields[4] != ("0A" if fields[0].startswith("tcp") else "07"):
             continue
-        address, _, port = fields[2].partition(":")
+        address, _unused, port = fields[2].partition(":")
         pid, process = names.get(fields[10], (0, ""))
         protocol: Literal["tcp", "udp"] = "tcp" if fields[0].startswith("tcp") else "udp"
         found.append(Listener(protocol, _address(address), int(port, 16), process, pid or None))

@@ -252,7 +252,7 @@ def parse_arguments(words: Sequence[str]) -> tuple[dict[str, list[str]], str | N
         if letter == "F":
             config = config or value
         elif letter == "o":
-            key, _, setting = re.sub(r"\s*=\s*|\s+", "=", value.strip(), count=1).partition("=")
+            key, _unused, setting = re.sub(r"\s*=\s*|\s+", "=", value.strip(), count=1).partition("=")
             put(key.lower(), setting.strip().strip('"'))
         else:
             put(_WITH_ARGUMENT[letter] or ("forwardstdio" if letter == "W" else ""), value)

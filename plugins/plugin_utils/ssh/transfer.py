@@ -254,7 +254,7 @@ def parse_probe(text: str) -> list[FarSide]:
     """Read the probe's output: one FarSide for each ``item`` line. TransferError on anything that is not understood."""
     found: list[dict[str, Any]] = []
     for line in text.splitlines():
-        word, _, rest = line.partition(" ")
+        word, _unused, rest = line.partition(" ")
         try:
             if word == "item":
                 found.append({"room": 0, "mount": ""})
@@ -270,7 +270,7 @@ def _probe_line(word: str, rest: str) -> dict[str, Any]:
     found = fields[-1] if _SHA256.fullmatch(fields[-1]) else None
     match word:
         case "room":
-            kib, _, mount = rest.partition(" ")
+            kib, _unused, mount = rest.partition(" ")
             return {"room": int(kib) * 1024, "mount": mount}
         case "directory":
             return {"directory": True}
@@ -368,7 +368,7 @@ def _finish(client: paramiko.SSHClient, step: Step, rights: Privilege) -> str:
 
 
 def _judge(client: paramiko.SSHClient, step: Step, answer: str, rights: Privilege, where: str) -> None:
-    word, _, rest = answer.partition(" ")
+    word, _unused, rest = answer.partition(" ")
     push = step.push
     if word == "done":
         return
