@@ -116,7 +116,8 @@ def apply_settings(host: Host, address: str, port: int, timeout: float, first: b
 
 def provide_encryption_key(host: Host, content: str | None, first: bool) -> None:
     """Put the cluster's encryption file in place where it is missing: made anew on the first control plane, ``content``
-    (base64) on the others. One that is there is never replaced."""
+    (base64) on the others. One that is there is never replaced.
+    """
     path = host.path(ENCRYPTION_FILE)
     if path.exists():
         return
