@@ -115,8 +115,9 @@ def apply_settings(host: Host, address: str, port: int, timeout: float, first: b
 
 
 def provide_encryption_key(host: Host, content: str | None, first: bool) -> None:
-    """Put the cluster's encryption file in place where it is missing: made anew on the first control plane, ``content``
-    (base64) on the others. One that is there is never replaced.
+    """Put the cluster's encryption file in place where it is missing; one that is there is never replaced.
+
+    It is made anew on the first control plane; the others take ``content`` (base64), which is that one's.
     """
     path = host.path(ENCRYPTION_FILE)
     if path.exists():
