@@ -178,6 +178,7 @@ def test_a_first_login_by_password_becomes_one_by_key_and_passwords_are_refused(
         assert run(first, "find /root/.ssh /etc/ssh/sshd_config.d -type f; getent passwd admin || true").stdout == ""
 
         done = play(bare_host, "bootstrap_user", options)
+        assert "changes" in done, done["text"]
         assert done["changes"] == checked["changes"]
         assert done["logged_in_by"] == "first login"
         assert "first-login" not in done["text"]
