@@ -1,8 +1,9 @@
 # Copyright (c) 2026 The stagecraft.gitops contributors
 # GNU General Public License v3.0+ (see COPYING or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""Applying plans until the host is as declared. Imported only where something has to be changed: modules are compiled
-from source at every run.
+"""Applying plans until the host is as declared.
+
+Imported only where something has to be changed, for a module's code is compiled from source at every run.
 """
 
 from __future__ import annotations

@@ -1,0 +1,222 @@
+# Copyright (c) 2026 The stagecraft.gitops contributors
+# GNU General Public License v3.0+ (see COPYING or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""host_state on a host with systemd, sshd and nothing else: what a fake host cannot show."""
+
+from __future__ import annotations
+
+import copy
+import signal
+import subprocess
+import time
+from typing import TYPE_CHECKING, Any
+
+import pytest
+
+from tests.integration.sandbox.machine import ROOT, environment
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+    from .conftest import Machine
+
+UNIT = """\
+[Service]
+ExecStart=/usr/local/bin/kubelet infinity
+[Install]
+WantedBy=multi-user.target
+"""
+OTHER = """\
+[Service]
+ExecStart=/usr/bin/sleep infinity
+ExecReload=/usr/bin/touch /run/other-reloaded
+[Install]
+WantedBy=multi-user.target
+"""
+STATE: dict[str, Any] = {
+    "directories": [{"path": "/etc/kubernetes", "mode": "0750"}],
+    "files": [
+        {"path": "/etc/systemd/system/kubelet.service", "content": UNIT, "notify": ["kubelet"]},
+        {"path": "/etc/systemd/system/other.service", "content": OTHER, "notify": ["other"]},
+        {"path": "/etc/kubernetes/kubelet.conf", "content": "a: 1\n", "notify": ["kubelet"]},
+        {"path": "/etc/other.conf", "content": "b: 1\n", "notify": ["other"]},
+        {"path": "/etc/kubernetes/token", "content": "c4n4ry-t0ken", "mode": "0600", "sensitive": True},
+    ],
+    "links": [{"path": "/etc/kubernetes/current", "target": "kubelet.conf"}],
+    "artifacts": [
+        {
+            "name": "kubelet",
+            "version": "1.36.2",
+            "install": "binary",
+            "links": {"/usr/local/bin/kubelet": "kubelet"},
+            "notify": ["kubelet"],
+        }
+    ],
+    "sysctl": {"net.ipv4.ip_forward": "1"},
+    "sysctl_file": "/etc/sysctl.d/99-test.conf",
+    "swap": "disabled",
+    "units": [{"name": "kubelet", "exe": "/usr/local/bin/kubelet"}, {"name": "other", "on_change": "reload"}],
+}
+
+
+def _with(**changes: Any) -> dict[str, Any]:
+    state = copy.deepcopy(STATE)
+    state["artifacts"][0]["version"] = changes.get("version", "1.36.2")
+    state["files"][2]["content"] = changes.get("kubelet_conf", "a: 1\n")
+    state["files"][3]["content"] = changes.get("other_conf", "b: 1\n")
+    return state
+
+
+def test_check_mode_then_first_run_then_no_op(machine: Machine) -> None:
+    before = machine.disk()
+    planned = machine.declare(STATE, "--check", "--diff")
+    assert planned["changed"]
+    assert machine.disk() == before
+    first = machine.declare(STATE, "--diff")
+    assert "failed" not in first, first["msg"]
+    assert [entry["target"] for entry in first["plan"]] == [entry["target"] for entry in planned["plan"]]
+    assert first["started"] == ["kubelet.service", "other.service"]
+    assert (
+        machine.ssh("readlink /proc/$(systemctl show -P MainPID kubelet)/exe")
+        == "/opt/stagecraft/kubelet/1.36.2/kubelet"
+    )
+    assert machine.ssh("sysctl -n net.ipv4.ip_forward") == "1"
+    assert machine.ssh("stat -c %a /etc/kubernetes/token /etc/kubernetes").split() == ["600", "750"]
+    assert machine.unit("kubelet")["UnitFileState"] == "enabled"
+    pids = [machine.unit(name)["MainPID"] for name in ("kubelet", "other")]
+    settled = machine.disk()
+    again = machine.declare(STATE, "-vvv")
+    assert (again["changed"], again["plan"], again["needs"]) == (False, [], [])
+    assert [machine.unit(name)["MainPID"] for name in ("kubelet", "other")] == pids
+    assert machine.disk() == settled
+    for result in (planned, first, again):
+        assert "c4n4ry" not in repr(result)
+
+
+def test_upgrade_rollback_and_what_is_restarted(machine: Machine) -> None:
+    machine.declare(STATE)
+    kubelet, other = (machine.unit(name)["MainPID"] for name in ("kubelet", "other"))
+    changed = machine.declare(_with(other_conf="b: 2\n"))
+    assert changed["restarted"] == ["other.service"]
+    assert machine.ssh("ls /run/other-reloaded")
+    assert [machine.unit(name)["MainPID"] for name in ("kubelet", "other")] == [kubelet, other]
+    for version in ("1.36.3", "1.35.8"):
+        upgraded = machine.declare(_with(version=version, other_conf="b: 2\n"))
+        assert upgraded["restarted"] == ["kubelet.service"]
+        assert upgraded["pushed"]["files"] == 1
+    assert machine.ssh("ls /opt/stagecraft/kubelet").split() == ["1.35.8", "1.36.3"]
+    assert machine.unit("other")["MainPID"] == other
+    back = machine.declare(_with(version="1.36.3", other_conf="b: 2\n"))
+    assert back["restarted"] == ["kubelet.service"]
+    assert "pushed" not in back
+    exe = machine.ssh("readlink /proc/$(systemctl show -P MainPID kubelet)/exe")
+    assert exe == "/opt/stagecraft/kubelet/1.36.3/kubelet"
+
+
+def test_a_program_that_was_replaced_by_hand_is_put_right_and_restarted(machine: Machine) -> None:
+    machine.declare(STATE)
+    program = "/opt/stagecraft/kubelet/1.36.2/kubelet"
+    machine.ssh(f"cp {program} /tmp/k && echo x >>/tmp/k && mv /tmp/k {program}")
+    result = machine.declare(STATE)
+    assert result["restarted"] == ["kubelet.service"]
+    assert machine.ssh("readlink /proc/$(systemctl show -P MainPID kubelet)/exe") == program
+    assert not machine.declare(STATE)["changed"]
+
+
+def test_wrong_bytes_that_wait_on_the_host_are_refused_and_replaced_by_the_next_run(
+    machine: Machine, mirror: Path
+) -> None:
+    sha256 = machine.declare(STATE, "--check")["needs"][0]["sha256"]
+    size = machine.declare(STATE, "--check")["needs"][0]["size"]
+    machine.ssh(
+        f"mkdir -p /var/lib/stagecraft/incoming && head -c {size} /dev/zero >/var/lib/stagecraft/incoming/{sha256}"
+    )
+    refused = machine.declare(STATE)
+    assert "was refused and removed" in refused["msg"]
+    assert machine.ssh("ls /opt /etc/kubernetes 2>&1 || true").count("stagecraft") == 0
+    assert machine.declare(STATE)["changed"]
+    assert not machine.declare(STATE)["changed"]
+
+
+def test_a_full_disk_is_refused_before_the_push(machine: Machine) -> None:
+    machine.ssh("mkdir -p /opt/stagecraft && mount -t tmpfs -o size=2m tmpfs /opt/stagecraft")
+    refused = machine.declare(STATE)
+    assert "no room for artefacts on the host, nothing was pushed" in refused["msg"]
+    assert "/opt/stagecraft has 20" in refused["msg"]
+    assert machine.ssh("ls -A /var/lib/stagecraft 2>/dev/null || true") == ""
+
+
+def test_a_unit_that_dies_is_told_with_its_journal(machine: Machine) -> None:
+    unit = "[Service]\nExecStart=/bin/sh -c 'echo cannot find my teeth; exit 7'\n"
+    state = {
+        "files": [{"path": "/etc/systemd/system/broken.service", "content": unit, "notify": ["broken"]}],
+        "units": [{"name": "broken", "enabled": False, "start_timeout": 5}],
+    }
+    failed = machine.declare(state)
+    assert "broken.service did not become active" in failed["msg"]
+    assert "cannot find my teeth" in failed["msg"]
+    state["files"][0]["content"] = unit.replace("exit 7", "exec sleep infinity")  # type: ignore[index]
+    assert "failed" not in machine.declare(state)
+    assert machine.unit("broken")["ActiveState"] == "active"
+
+
+def test_a_read_only_sysctl_is_explained(machine: Machine) -> None:
+    state = {"sysctl": {"kernel.ngroups_max": "1"}, "sysctl_file": "/etc/sysctl.d/99-test.conf"}
+    failed = machine.declare(state)
+    assert "sysctl kernel.ngroups_max cannot be set to '1' (is '65536')" in failed["msg"]
+
+
+@pytest.mark.parametrize("delay", [0.6, 1.0, 1.3, 1.6, 2.0, 2.5])
+def test_killed_at_any_moment_the_next_run_finishes(machine: Machine, delay: float) -> None:
+    machine.declare(STATE)
+    pids = {name: machine.unit(name)["MainPID"] for name in ("kubelet", "other")}
+    state = _with(version="1.36.3", kubelet_conf="a: 2\n", other_conf="b: 2\n")
+    state["files"][1]["content"] = OTHER + "# changed\n"
+    run = subprocess.Popen(
+        machine.command(state),
+        cwd=ROOT,
+        env=environment(),
+        stdout=subprocess.DEVNULL,
+        stderr=subprocess.DEVNULL,
+        start_new_session=True,
+    )
+    time.sleep(delay)
+    try:
+        run.send_signal(signal.SIGKILL)
+        machine.ssh("for p in /proc/[0-9]*; do grep -qs AnsiballZ $p/cmdline && kill -9 ${p#/proc/}; done; true")
+    finally:
+        run.wait()
+    finished = machine.declare(state)
+    assert "failed" not in finished, finished["msg"]
+    assert not machine.declare(state)["changed"]
+    for name, pid in pids.items():
+        assert machine.unit(name)["ActiveState"] == "active"
+        assert machine.unit(name)["MainPID"] != pid, f"{name} still runs what it ran before"
+    exe = machine.ssh("readlink /proc/$(systemctl show -P MainPID kubelet)/exe")
+    assert exe == "/opt/stagecraft/kubelet/1.36.3/kubelet"
+    assert machine.ssh("ls -A /var/lib/stagecraft/pending /var/lib/stagecraft/incoming").split() == [
+        "/var/lib/stagecraft/incoming:",
+        "/var/lib/stagecraft/pending:",
+    ]
+
+
+def test_power_cut_in_the_middle(machine: Machine) -> None:
+    run = subprocess.Popen(
+        machine.command(STATE),
+        cwd=ROOT,
+        env=environment(),
+        stdout=subprocess.DEVNULL,
+        stderr=subprocess.DEVNULL,
+        start_new_session=True,
+    )
+    deadline = time.monotonic() + 30
+    while time.monotonic() < deadline and not machine.ssh("ls /etc/kubernetes 2>/dev/null || true"):
+        time.sleep(0.05)
+    hosts = [{"name": "n1", "memory_mb": 512}]
+    machine.sandbox.bring("powered-off", hosts=hosts)
+    run.wait()
+    machine.sandbox.up(*hosts, inventory=str(machine.directory / "inventory.yml"))
+    finished = machine.declare(STATE)
+    assert "failed" not in finished, finished["msg"]
+    assert not machine.declare(STATE)["changed"]
+    assert machine.unit("kubelet")["ActiveState"] == "active"
