@@ -59,6 +59,7 @@ class ActionModule(ControllerAction):
         return {
             "changed": False,
             "primary": plan.primary,
+            "nodes": dict(desired.node_names),
             "steps": {host: list(todo) for host, todo in plan.steps.items()},
             "newcomers": list(plan.newcomers),
             "unmanaged": list(plan.unmanaged),

@@ -76,6 +76,11 @@ primary:
   description: The control plane that initializes, or that newcomers join through.
   type: str
   returned: success
+nodes:
+  description: The node's name of every host.
+  type: dict
+  returned: success
+  sample: {cp1.example.com: cp1}
 steps:
   description: The steps of each host that has work, out of C(clean), C(initialize), C(join) and C(converge).
   type: dict
