@@ -11,15 +11,17 @@ module: host_state
 short_description: Bring files, software, kernel settings and services of a host to a declared state
 version_added: 0.1.0
 description:
-  - Takes everything that a role wants of a host in one declaration, looks at all of it in one round trip, plans, carries
-    the plan out and looks again. A second run with the same declaration finds nothing to do, in one module run.
-  - The order of the changes survives being killed between any two of them. Files, links and versions of software appear
-    by rename; what is to be restarted is noted on disk before the first change that calls for it, so that the next
-    run completes what an interrupted one began.
+  - Takes everything that a role wants of a host in one declaration, looks at all of it in one round trip, plans,
+    carries the plan out and looks again. A second run with the same declaration finds nothing to do, in one module run.
+  - The order of the changes survives being killed between any two of them. Files, links and versions of software
+    appear by rename; what is to be restarted is noted on disk before the first change that calls for it, so that the
+    next run completes what an interrupted one began.
   - The order is C(units) that stop, C(packages), C(directories), C(kernel_modules), C(files), C(sysctl), C(swap),
-    C(artifacts), C(links), reload of systemd, C(units) that are enabled, restarted or started, images, removal of old versions.
-  - Artefacts are fetched and checked on the controller and pushed to C(/var/lib/stagecraft/incoming), only those that the
-    host lacks. The host checks the sha256 again before it installs anything. A host without room for them is refused before anything is pushed.
+    C(artifacts), C(links), reload of systemd, C(units) that are enabled, restarted or started, images, removal of
+    old versions.
+  - Artefacts are fetched and checked on the controller and pushed to C(/var/lib/stagecraft/incoming), only those
+    that the host lacks. The host checks the sha256 again before it installs anything. A host without room for them is
+    refused before anything is pushed.
   - Needs Python 3.9 or newer on the host and root rights (C(become) where the login is not root).
 author:
   - The stagecraft.gitops contributors (@stagecraft)
@@ -136,7 +138,8 @@ options:
           install:
             description:
               - V(binary) puts one executable to C(/opt/stagecraft/NAME/VERSION/NAME).
-              - V(archive) unpacks into C(/opt/stagecraft/NAME/VERSION/), or places the files in O(state.artifacts[].directory).
+              - V(archive) unpacks into C(/opt/stagecraft/NAME/VERSION/), or places the files in
+                O(state.artifacts[].directory).
               - V(image) imports a container image into containerd when it is missing or came from another archive.
               - V(none) puts the file, not executable, to C(/opt/stagecraft/NAME/VERSION/NAME).
               - Of each artefact the declared version and the one before it are kept.
@@ -144,14 +147,18 @@ options:
             required: true
             choices: [binary, archive, image, none]
           links:
-            description: Links to files of the artefact, path of the link to path inside the artefact. Switching one notifies as well.
+            description: >-
+              Links to files of the artefact, path of the link to path inside the artefact. Switching one notifies
+              as well.
             type: dict
             default: {}
           strip:
             description: Leading path parts of an archive's members to drop. The catalogue's own value when not given.
             type: int
           members:
-            description: Files of an archive to install, named without the stripped parts. The catalogue's own when not given, all with an empty list.
+            description: >-
+              Files of an archive to install, named without the stripped parts. The catalogue's own when not given,
+              all with an empty list.
             type: list
             elements: str
           notify:
@@ -167,7 +174,9 @@ options:
             description: Unpack an archive here, file by file, without a directory per version.
             type: str
       kernel_modules:
-        description: Modules to load now unless they are loaded or built in. For the next boot declare a file in C(/etc/modules-load.d).
+        description: >-
+          Modules to load now unless they are loaded or built in. For the next boot declare a file in
+          C(/etc/modules-load.d).
         type: list
         elements: str
         default: []
@@ -180,21 +189,26 @@ options:
         type: str
       swap:
         description:
-          - V(disabled) turns swap off and comments out its lines in C(/etc/fstab), which stay as they are behind the C(#).
+          - V(disabled) turns swap off and comments out its lines in C(/etc/fstab), which stay as they are behind
+            the C(#).
           - V(keep) leaves swap alone.
         type: str
         choices: [disabled, keep]
         default: keep
       packages:
-        description: Distribution packages, C(name) or C(name=version). Missing ones are installed by apt, dnf or zypper without recommended ones.
+        description: >-
+          Distribution packages, C(name) or C(name=version). Missing ones are installed by apt, dnf or zypper
+          without recommended ones.
         type: list
         elements: str
         default: []
       units:
         description:
-          - Units of systemd. One is restarted if and only if something that notifies it changed, its running program is not
+          - Units of systemd. One is restarted if and only if something that notifies it changed, its running
+            program is not
             O(state.units[].exe), or an interrupted run left the restart undone.
-          - They are started and restarted in the order of this list. One that does not stay active fails the task with the end of its journal.
+          - They are started and restarted in the order of this list. One that does not stay active fails the task
+            with the end of its journal.
         type: list
         elements: dict
         suboptions:
@@ -203,7 +217,8 @@ options:
             type: str
             required: true
           enabled:
-            description: Whether it starts at boot. V(true) when not given, V(false) with O(state.units[].state=absent).
+            description: >-
+              Whether it starts at boot. V(true) when not given, V(false) with O(state.units[].state=absent).
             type: bool
           state:
             description:
@@ -214,7 +229,9 @@ options:
             choices: [started, stopped, absent, any]
             default: started
           exe:
-            description: The program that has to be running, by C(/proc/PID/exe). A link is followed, also one of this declaration.
+            description: >-
+              The program that has to be running, by C(/proc/PID/exe). A link is followed, also one of this
+              declaration.
             type: str
           on_change:
             description: What a changed file leads to.
@@ -230,7 +247,8 @@ options:
         type: str
         default: /usr/local/bin/ctr
   arch:
-    description: Architecture of the host. Without it the host says so itself; with it another architecture is refused.
+    description: >-
+      Architecture of the host. Without it the host says so itself; with it another architecture is refused.
     type: str
     choices: [amd64, arm64]
   artifact_source:
@@ -262,7 +280,8 @@ options:
         type: int
         default: 4
   digests:
-    description: Expected checksums by C(name/version) and architecture. Filled in by the controller's part from the catalogue.
+    description: >-
+      Expected checksums by C(name/version) and architecture. Filled in by the controller's part from the catalogue.
     type: dict
     default: {}
 """

@@ -11,9 +11,9 @@ import subprocess
 import time
 from typing import TYPE_CHECKING, Any
 
-import pytest
-
 from tests.integration.sandbox.machine import ROOT, environment
+
+from .conftest import VERSIONS
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -166,38 +166,53 @@ def test_a_read_only_sysctl_is_explained(machine: Machine) -> None:
     assert "sysctl kernel.ngroups_max cannot be set to '1' (is '65536')" in failed["msg"]
 
 
-@pytest.mark.parametrize("delay", [0.6, 1.0, 1.3, 1.6, 2.0, 2.5])
-def test_killed_at_any_moment_the_next_run_finishes(machine: Machine, delay: float) -> None:
+INCOMING = "/var/lib/stagecraft/incoming"
+MOMENTS = {
+    "a file is being pushed": f'[ -n "$(ls -A {INCOMING})" ]',
+    "the markers are written": "[ -e /var/lib/stagecraft/pending/kubelet.service ]",
+    "a unit file is new": "grep -q VERSION /etc/systemd/system/other.service",
+    "the program is there": "[ -e /opt/stagecraft/kubelet/VERSION/kubelet ]",
+    "the link is switched": "[ $(readlink /usr/local/bin/kubelet) = /opt/stagecraft/kubelet/VERSION/kubelet ]",
+    "systemd is reloaded": "[ -e /var/lib/stagecraft/pending/kubelet.service ] && sleep 0.05 && "
+    "[ ! -e /var/lib/stagecraft/pending/daemon-reload ]",
+}
+
+
+def test_killed_at_any_moment_the_next_run_finishes(machine: Machine) -> None:
     machine.declare(STATE)
-    pids = {name: machine.unit(name)["MainPID"] for name in ("kubelet", "other")}
-    state = _with(version="1.36.3", kubelet_conf="a: 2\n", other_conf="b: 2\n")
-    state["files"][1]["content"] = OTHER + "# changed\n"
-    run = subprocess.Popen(
-        machine.command(state),
-        cwd=ROOT,
-        env=environment(),
-        stdout=subprocess.DEVNULL,
-        stderr=subprocess.DEVNULL,
-        start_new_session=True,
-    )
-    time.sleep(delay)
-    try:
-        run.send_signal(signal.SIGKILL)
-        machine.ssh("for p in /proc/[0-9]*; do grep -qs AnsiballZ $p/cmdline && kill -9 ${p#/proc/}; done; true")
-    finally:
-        run.wait()
-    finished = machine.declare(state)
-    assert "failed" not in finished, finished["msg"]
-    assert not machine.declare(state)["changed"]
-    for name, pid in pids.items():
-        assert machine.unit(name)["ActiveState"] == "active"
-        assert machine.unit(name)["MainPID"] != pid, f"{name} still runs what it ran before"
-    exe = machine.ssh("readlink /proc/$(systemctl show -P MainPID kubelet)/exe")
-    assert exe == "/opt/stagecraft/kubelet/1.36.3/kubelet"
-    assert machine.ssh("ls -A /var/lib/stagecraft/pending /var/lib/stagecraft/incoming").split() == [
-        "/var/lib/stagecraft/incoming:",
-        "/var/lib/stagecraft/pending:",
-    ]
+    for number, (moment, condition) in enumerate(MOMENTS.items()):
+        version = VERSIONS[number % 2]
+        machine.ssh("rm -rf /opt/stagecraft/kubelet/" + version)
+        pids = {name: machine.unit(name)["MainPID"] for name in ("kubelet", "other")}
+        state = _with(version=version, kubelet_conf=f"a: {version}\n", other_conf=f"b: {version}\n")
+        state["files"][1]["content"] = f"{OTHER}# {version} {number}\n"
+        run = subprocess.Popen(
+            machine.command(state),
+            cwd=ROOT,
+            env=environment(),
+            stdout=subprocess.DEVNULL,
+            stderr=subprocess.DEVNULL,
+            start_new_session=True,
+        )
+        try:
+            # Every python on this host is the module of the run.
+            watch = f"until {condition.replace('VERSION', version)}; do :; done; kill -9 $(pidof python3)"
+            machine.ssh(f"timeout 50 sh -c '{watch}' || true")
+        finally:
+            run.send_signal(signal.SIGKILL)
+            run.wait()
+        finished = machine.declare(state)
+        assert "failed" not in finished, (moment, finished["msg"])
+        assert not machine.declare(state)["changed"], moment
+        for name, pid in pids.items():
+            assert machine.unit(name)["ActiveState"] == "active", moment
+            assert machine.unit(name)["MainPID"] != pid, f"{name} still runs what it ran before: {moment}"
+        exe = machine.ssh("readlink /proc/$(systemctl show -P MainPID kubelet)/exe")
+        assert exe == f"/opt/stagecraft/kubelet/{version}/kubelet", moment
+        assert machine.ssh(f"ls -A /var/lib/stagecraft/pending {INCOMING}").split() == [
+            "/var/lib/stagecraft/incoming:",
+            "/var/lib/stagecraft/pending:",
+        ], moment
 
 
 def test_power_cut_in_the_middle(machine: Machine) -> None:
