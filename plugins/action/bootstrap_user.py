@@ -76,6 +76,7 @@ class ActionModule(SshAction):
         result: dict[str, Any] = {
             "changed": bool(changes),
             "user": wanted.user,
+            "private_key_file": later.key_file or "",
             "logged_in_by": "key" if by_key else "first login",
             "changes": [{"step": item.step, "before": item.before, "after": item.after} for item in changes],
         }

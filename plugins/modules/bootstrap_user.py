@@ -92,6 +92,11 @@ user:
   returned: success
   type: str
   sample: admin
+private_key_file:
+  description: The key for later logins; empty where an agent holds it.
+  returned: success
+  type: str
+  sample: /home/admin/.ssh/id_ed25519
 logged_in_by:
   description: V(key) where the key opened the host already, otherwise V(first login).
   returned: success

@@ -227,3 +227,35 @@ def test_an_old_configuration_without_include_is_extended(
     assert not play(bare_host, "bootstrap_user", {"login_password": "first-login"})["changed"]
     with pytest.raises(AuthenticationError):
         connect(bare_host.target(key_file=None, password="first-login"))
+
+
+def test_the_playbook_opens_a_fresh_host_and_then_finds_nothing_to_do(bare_host: Server, tmp_path: Path) -> None:
+    pinned = bare_host.known_hosts.read_text()
+    bare_host.known_hosts.unlink()
+    variables = {
+        "ansible_host": "127.0.0.1",
+        "ansible_port": bare_host.port,
+        "ansible_user": "root",
+        "ansible_ssh_private_key_file": str(bare_host.key_file),
+        "ansible_ssh_common_args": f"-o UserKnownHostsFile='{bare_host.known_hosts}' -o GlobalKnownHostsFile=none",
+        "access_login_password": "first-login",
+        "access_host_fingerprint": scan_host_key("127.0.0.1", bare_host.port).fingerprint,
+    }
+    inventory = tmp_path / "hosts.json"
+    inventory.write_text(json.dumps({"all": {"hosts": {"node1": variables}}}))
+
+    def run_playbook(*flags: str) -> str:
+        command = ["ansible-playbook", "-i", str(inventory), "playbooks/bootstrap-access.yml", *flags]
+        environment = {**os.environ, "ANSIBLE_NOCOLOR": "1"}
+        done = subprocess.run(
+            command, cwd=ROOT, env=environment, capture_output=True, text=True, check=False, timeout=180
+        )
+        assert done.returncode == 0, done.stdout + done.stderr
+        return done.stdout
+
+    assert "changed=1 " in run_playbook("--check")
+    assert not bare_host.known_hosts.exists()
+    assert "changed=2 " in run_playbook()
+    assert bare_host.known_hosts.read_text() == pinned
+    assert "changed=0 " in run_playbook()
+    assert "changed=0 " in run_playbook("--check")
