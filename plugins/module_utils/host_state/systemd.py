@@ -74,12 +74,18 @@ def observe_units(system: System, names: Sequence[str]) -> dict[str, UnitStatus]
             active=values.get("ActiveState", "inactive"),
             sub=values.get("SubState", ""),
             pid=pid,
-            exe=(system.readlink(f"/proc/{pid}/exe") or "") if pid else "",
+            exe=_program(system, pid) if pid else "",
             enabled=values.get("UnitFileState", ""),
             need_reload=values.get("NeedDaemonReload", "no") == "yes",
             result=values.get("Result", ""),
         )
     return found
+
+
+def _program(system: System, pid: int) -> str:
+    """Return what a process runs; "" for one that systemd has forked and that has not become its program yet."""
+    exe = system.readlink(f"/proc/{pid}/exe") or ""
+    return "" if exe.rsplit("/", 1)[-1] in ("systemd", "systemd-executor") else exe
 
 
 def control(system: System, verb: str, names: Iterable[str], timeout: float = 300.0) -> None:

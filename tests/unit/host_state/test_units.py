@@ -305,3 +305,14 @@ def test_a_reload_of_systemd_that_an_interrupted_run_owes_is_made_up_for(host: F
     assert host.apply(state)["changed"]
     assert _verbs(host) == ["daemon-reload"]
     assert host.apply(state)["plan"] == []
+
+
+def test_a_process_that_is_not_its_program_yet_is_no_reason_to_restart(host: FakeHost, state: dict[str, Any]) -> None:
+    pid = host.unit("daemon.service")["pid"]
+    show = f"ActiveState=active\nMainPID={pid}\nLoadState=loaded\nUnitFileState=enabled\n"
+    host.answers["systemctl show"] = Completed(0, show, "")
+    for program, planned in (("/usr/lib/systemd/systemd-executor", []), ("/usr/bin/other", ["restart"])):
+        link = host.path(f"/proc/{pid}/exe")
+        link.unlink()
+        link.symlink_to(program)
+        assert [change["action"] for change in host.apply(state, check=True)["plan"]] == planned
