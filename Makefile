@@ -51,6 +51,7 @@ molecule: dev ## the roles on sandbox hosts (SCENARIO=name for one)
 
 .PHONY: bench
 bench: dev ## our times against what one would use instead, a line a row (BENCH=row for one)
+	@$(PYTHON) -m tools.check apt mirror >&2
 	@$(PYTHON) -m tests.benchmarks $(BENCH)
 
 .PHONY: mirror

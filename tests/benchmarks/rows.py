@@ -1,0 +1,280 @@
+# Copyright (c) 2026 The stagecraft.gitops contributors
+# GNU General Public License v3.0+ (see COPYING or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""The rows: what is run on which hosts, and what besides the time must hold."""
+
+from __future__ import annotations
+
+import json
+import re
+import shlex
+import subprocess
+import sys
+import tempfile
+import time
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Any
+
+from ansible_collections.stagecraft.gitops.plugins.plugin_utils.artifacts.catalogue import Entry, load_catalogue
+
+from tests.benchmarks.hosts import (
+    BenchError,
+    Run,
+    Sandbox,
+    connections,
+    control_plane,
+    create,
+    recaps,
+    remove,
+    sandbox,
+    timed,
+    worker,
+)
+from tests.benchmarks.report import Row, Target
+from tests.mirror.store import default_layout
+from tools.stages import ROOT
+
+HERE = Path(__file__).resolve().parent
+MAXIMUM_TASKS = 20
+#: What the roles have written on a host; the admin who does it by hand gets the same files.
+CONFIGURATION = (
+    "etc/cni/net.d",
+    "etc/containerd",
+    "etc/crictl.yaml",
+    "etc/kubernetes/kubelet.conf.d",
+    "etc/kubernetes/stagecraft",
+    "etc/modules-load.d/stagecraft-host.conf",
+    "etc/stagecraft",
+    "etc/sysctl.d/99-stagecraft-host.conf",
+    "etc/systemd/system/*.service",
+)
+NOISE_BYTES = 300_000
+
+
+def mirrored() -> dict[str, tuple[Entry, Path]]:
+    """Return what one control plane alone is made of, by the catalogue's name, with its file in the mirror."""
+    options = {"cni": "bridge", "network_policy": "none"}
+    mirror = default_layout().mirror
+    entries = load_catalogue().environment("kubeadm", None, ("amd64",), options, {})
+    found = {entry.name: (entry, mirror / entry.path) for entry in entries}
+    missing = [str(path) for _entry, path in found.values() if not path.is_file()]
+    if missing:
+        raise BenchError(f"the mirror lacks {', '.join(missing)}: run `make mirror`")
+    return found
+
+
+def warm(paths: Sequence[Path]) -> None:
+    """Read files once, so that the disk counts for nobody."""
+    for path in paths:
+        with path.open("rb") as stream:
+            while stream.read(1 << 24):
+                pass
+
+
+# -- noop --------------------------------------------------------------------------------------------------------------
+
+
+def broken_rules(run: Run, hosts: Sequence[str], before: Mapping[str, str], after: Mapping[str, str]) -> list[str]:
+    """Return what a second run must not do and did; fewer or more tasks are said as they are."""
+    found = recaps(run.output)
+    problems = []
+    for host in hosts:
+        if host not in found:
+            problems.append(f"{host} is not in the recap")
+            continue
+        if found[host].changed:
+            problems.append(f"{host}: changed={found[host].changed}, wanted 0")
+        if found[host].tasks > MAXIMUM_TASKS:
+            problems.append(f"{host}: {found[host].tasks} tasks, wanted at most {MAXIMUM_TASKS}")
+        if before[host] != after[host]:
+            problems.append(f"{host}: daemons were restarted: {before[host]!r} became {after[host]!r}")
+    return problems
+
+
+def noop(name: str, limit: float, hosts: Sequence[Mapping[str, Any]], rounds: int) -> Row:
+    """Time the second run of setup-production.yml, which must change nothing."""
+    times, problems = [], []
+    with sandbox(name, *hosts) as place:
+        names = list(place.hosts())
+        place.set_up(f"{name}-first")
+        for number in range(rounds):
+            before = {host: place.processes(host) for host in names}
+            run = place.set_up(f"{name}-{number}")
+            after = {host: place.processes(host) for host in names}
+            problems += broken_rules(run, names, before, after)
+            times.append(run.seconds)
+    return Row(name, Target(limit, "seconds"), times, broken_rules=list(dict.fromkeys(problems)))
+
+
+def noop_1(rounds: int) -> Row:
+    """One control plane."""
+    return noop("noop-1", 4.0, [control_plane("cp1")], rounds)
+
+
+def noop_3(rounds: int) -> Row:
+    """One control plane and two workers."""
+    return noop("noop-3", 6.0, [control_plane("cp1"), worker("w1"), worker("w2")], rounds)
+
+
+# -- ready -------------------------------------------------------------------------------------------------------------
+
+
+def take_configuration(place: Sandbox, host: str, directory: Path) -> None:
+    """Copy the files that the roles wrote on a host."""
+    command = f"cd / && tar -c --exclude=sshd.service {' '.join(CONFIGURATION)}"
+    argv = ["ssh", *place.ssh_options(), f"root@{place.hosts()[host]}", command]
+    archive = subprocess.run(argv, capture_output=True, check=False)
+    if archive.returncode:
+        raise BenchError(f"the configuration could not be read from {host}: {archive.stderr.decode()}")
+    subprocess.run(["tar", "-x", "-C", directory], input=archive.stdout, check=True)
+
+
+def by_hand(place: Sandbox, host: str, configuration: Path, log: str) -> Run:
+    """Run what an admin types; the cluster has the same images, settings and files as ours."""
+    parts = mirrored()
+    images = [str(path) for entry, path in parts.values() if entry.kind == "image"]
+    files = {
+        name.upper().replace("-", "_"): str(path) for name, (entry, path) in parts.items() if entry.kind != "image"
+    }
+    packages = (ROOT / "roles/host/vars/main.yml").read_text()
+    listed = re.search(r"^  Debian: \[(.+)\]$", packages, re.MULTILINE)
+    if listed is None:
+        raise BenchError("roles/host/vars/main.yml does not list Debian's packages where it did")
+    return timed(
+        ["bash", str(HERE / "by_hand.sh"), f"root@{place.hosts()[host]}", str(configuration), *place.ssh_options()],
+        log,
+        **files,
+        IMAGES=" ".join(images),
+        PACKAGES=listed[1].replace(",", "") + " haproxy",
+    )
+
+
+def ready_after(place: Sandbox, host: str, started: float) -> float:
+    """Seconds from ``started`` (epoch) until the API server saw the node Ready; it counts whole seconds."""
+    path = '{.items[0].status.conditions[?(@.type=="Ready")].lastTransitionTime}'
+    said = place.ssh(host, f"kubectl --kubeconfig /etc/kubernetes/admin.conf get nodes -o jsonpath={shlex.quote(path)}")
+    return datetime.fromisoformat(said.strip()).timestamp() - started
+
+
+def ready_1(rounds: int) -> Row:
+    """From a bare host to a node that is Ready, on hosts that are made anew for each turn."""
+    name = "ready-1"
+    warm([path for _entry, path in mirrored().values()])
+    ours, other, notes = [], [], []
+    with tempfile.TemporaryDirectory(prefix="bench-") as work:
+        for number in range(rounds):
+            configuration = Path(work, str(number))
+            configuration.mkdir()
+            with sandbox(name, control_plane("cp1")) as place:
+                started = epoch()
+                run = place.set_up(f"{name}-ours-{number}")
+                notes.append(f"ours Ready after {ready_after(place, 'cp1', started):.0f} s")
+                take_configuration(place, "cp1", configuration)
+                address = place.hosts()["cp1"]
+            ours.append(run.seconds)
+            with sandbox(name, control_plane("cp1")) as place:
+                replace_address(configuration, address, place.hosts()["cp1"])
+                started = epoch()
+                run = by_hand(place, "cp1", configuration, f"{name}-other-{number}")
+                notes.append(f"other Ready after {ready_after(place, 'cp1', started):.0f} s")
+            other.append(run.seconds)
+    print_note(f"{name}: {', '.join(notes)}")
+    return Row(name, Target(1.3, "ratio"), ours, other, "kubeadm and the same imports typed by hand")
+
+
+def replace_address(directory: Path, old: str, new: str) -> None:
+    """Let configuration that was written for one host serve another."""
+    for path in directory.rglob("*"):
+        if path.is_file():
+            path.write_text(path.read_text().replace(old, new))
+
+
+def epoch() -> float:
+    """Return the wall clock, which is the hosts' own."""
+    return datetime.now(tz=UTC).timestamp()
+
+
+def print_note(text: str) -> None:
+    """Say something that is not a row."""
+    print(text, file=sys.stderr, flush=True)
+
+
+# -- push --------------------------------------------------------------------------------------------------------------
+
+
+def push(rounds: int) -> Row:
+    """Put the binaries of a node (300 MB) on a host by artifact_push and by ansible.builtin.copy, in turns."""
+    name = "push"
+    sources = [path for entry, path in mirrored().values() if entry.kind != "image" or entry.name == "pause"]
+    warm(sources)
+    size = sum(path.stat().st_size for path in sources) / 1e6
+    files = [{"src": str(path), "dest": f"/var/lib/bench/{number}"} for number, path in enumerate(sources)]
+    ours, other, problems = [], [], []
+    with sandbox(name, control_plane("h1")) as place:
+
+        def run(playbook: str, log: str) -> Run:
+            place.ssh("h1", "mkdir -p /var/lib/bench")
+            command = ["ansible-playbook", "-i", str(place.inventory), str(HERE / playbook)]
+            with connections() as control:
+                given = json.dumps({"bench_files": files})
+                return timed([*command, "-e", given], log, ANSIBLE_SSH_CONTROL_PATH_DIR=control)
+
+        for number in range(rounds):
+            place.ssh("h1", "rm -rf /var/lib/bench; sync")
+            ours.append(run("push.yml", f"{name}-ours-{number}").seconds)
+            received = place.received("h1")
+            again = run("push.yml", f"{name}-again-{number}")
+            received = place.received("h1") - received
+            sent = re.search(r"sent_bytes=(\d+)", again.output)
+            if sent is None or int(sent[1]) or received > NOISE_BYTES:
+                said = sent[0] if sent else "nothing"
+                problems.append(f"the second push said {said} and the host received {received} bytes, wanted 0")
+            print_note(
+                f"{name}: the second push took {again.seconds:.2f} s, {sent and sent[0]}, {received} bytes received"
+            )
+            place.ssh("h1", "rm -rf /var/lib/bench; sync")
+            other.append(run("push_by_copy.yml", f"{name}-other-{number}").seconds)
+    what = f"ansible.builtin.copy of the same {len(files)} files, {size:.0f} MB"
+    return Row(name, Target(0.33, "ratio"), ours, other, what, problems)
+
+
+# -- hosts -------------------------------------------------------------------------------------------------------------
+
+
+def hosts_2(rounds: int) -> Row:
+    """Two hosts up and answering SSH; the base has been built."""
+    name = "hosts-2"
+    pair = [control_plane("h1"), worker("h2")]
+    with sandbox(name, *pair):
+        pass
+    times = []
+    for _ in range(rounds):
+        try:
+            started = time.monotonic()
+            place, _seconds = create(f"bench-{name}", pair)
+            for host in place.hosts():
+                place.ssh(host, "true")
+            times.append(time.monotonic() - started)
+        finally:
+            remove(f"bench-{name}")
+    return Row(name, Target(5.0, "seconds"), times)
+
+
+@dataclass(frozen=True)
+class Bench:
+    """How a row is measured, and how often."""
+
+    measure: Callable[[int], Row]
+    rounds: int
+
+
+BENCHES = {
+    "noop-1": Bench(noop_1, 5),
+    "noop-3": Bench(noop_3, 5),
+    "ready-1": Bench(ready_1, 2),
+    "push": Bench(push, 3),
+    "hosts-2": Bench(hosts_2, 3),
+}
