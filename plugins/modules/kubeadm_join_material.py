@@ -89,7 +89,7 @@ removed:
 """
 
 from ansible.module_utils.basic import AnsibleModule
-from ansible_collections.stagecraft.gitops.plugins.module_utils.kubeadm import join
+from ansible_collections.stagecraft.gitops.plugins.module_utils.kubeadm import join, node
 from ansible_collections.stagecraft.gitops.plugins.module_utils.kubeadm.host import Host, KubeadmError
 
 
@@ -113,7 +113,7 @@ def main() -> None:
         if module.params["state"] == "absent":
             join.remove_token(host, module.params["token_id"])
             module.exit_json(changed=True)
-        removed = [what for name in module.params["newcomers"] for what in join.forget_member(host, name)]
+        removed = [what for name in module.params["newcomers"] for what in node.forget_member(host, name)]
         token = join.mint_token(host, module.params["ttl"])
         authority = host.read_text("/etc/kubernetes/pki/ca.crt") or ""
         files = join.shared_files(host, module.params["encryption_at_rest"]) if module.params["control_plane"] else []

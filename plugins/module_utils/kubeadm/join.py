@@ -88,48 +88,6 @@ def shared_files(host: Host, encrypt: bool) -> list[dict[str, str]]:
     return [{"path": path, "content": base64.b64encode(host.path(path).read_bytes()).decode()} for path in wanted]
 
 
-def forget_member(host: Host, name: str) -> list[str]:
-    """Remove what a lost control plane of this name has left in etcd and in the API; returns what was removed.
-
-    A newcomer with the name of a member that no longer runs can never join: etcd refuses the address as known.
-    """
-    removed = []
-    etcd = [
-        "kubectl", "--kubeconfig", "/etc/kubernetes/admin.conf", "-n", "kube-system", "exec", _etcd_pod(host), "--",
-        "etcdctl", "--endpoints=https://127.0.0.1:2379", "--cacert=/etc/kubernetes/pki/etcd/ca.crt",
-        "--cert=/etc/kubernetes/pki/etcd/healthcheck-client.crt", "--key=/etc/kubernetes/pki/etcd/healthcheck-client.key",
-    ]  # fmt: skip
-    listed = host.run([*etcd, "member", "list", "--write-out=json"])
-    if listed.rc != 0:
-        raise KubeadmError(f"cannot list the members of etcd: {last_lines(listed.stderr)}")
-    for member in json.loads(listed.stdout)["members"]:
-        if member.get("name") == name:
-            gone = host.run([*etcd, "member", "remove", format(int(member["ID"]), "x")])
-            if gone.rc != 0:
-                raise KubeadmError(f"cannot remove the lost etcd member {name}: {last_lines(gone.stderr)}")
-            removed.append(f"etcd member {name}")
-    deleted = host.run(
-        ["kubectl", "--kubeconfig", "/etc/kubernetes/admin.conf", "delete", "node", name, "--ignore-not-found"]
-    )
-    if deleted.rc != 0:
-        raise KubeadmError(f"cannot remove the lost node {name}: {last_lines(deleted.stderr)}")
-    if deleted.stdout.strip():
-        removed.append(f"node {name}")
-    return removed
-
-
-def _etcd_pod(host: Host) -> str:
-    """The name of the static etcd pod of this host's own node."""
-    listed = host.run(
-        ["kubectl", "--kubeconfig", "/etc/kubernetes/admin.conf", "-n", "kube-system", "get", "pods", "-l", "component=etcd",
-         "--field-selector", "status.phase=Running", "-o", "jsonpath={range .items[*]}{.metadata.name}{\"\\n\"}{end}"]
-    )  # fmt: skip
-    pods = listed.stdout.split()
-    if listed.rc != 0 or not pods:
-        raise KubeadmError(f"no running etcd pod was found: {last_lines(listed.stderr)}")
-    return pods[0]
-
-
 def discovery_file(ca_certificate: str, endpoint: str) -> str:
     """A kubeconfig that names the cluster and its CA, and nobody: kubeadm fills in the bootstrap token itself."""
     authority = base64.b64encode(ca_certificate.encode()).decode()

@@ -15,6 +15,7 @@ from ansible_collections.stagecraft.gitops.plugins.module_utils.kubeadm import (
     converge,
     initialize,
     join,
+    node,
     observe,
     reset,
 )
@@ -186,13 +187,15 @@ def test_a_lost_member_of_etcd_is_removed_by_its_name(host: FakeHost) -> None:
 
     def kubectl(argv: Any) -> Completed:
         if "get" in argv:
-            return Completed(0, "etcd-cp1\n", "")
+            return Completed(0, "etcd-cp2 192.0.2.12\netcd-cp1 192.0.2.11\n", "")
         if "list" in argv:
             return Completed(0, listing, "")
         return Completed(0, 'node "cp2" deleted\n' if "delete" in argv else "", "")
 
     host.answers["kubectl"] = kubectl
-    assert join.forget_member(host, "cp2") == ["etcd member cp2", "node cp2"]
+    host.answers["ip -o addr"] = Completed(0, "2: eth0    inet 192.0.2.11/24 brd 192.0.2.255 scope global eth0\n", "")
+    assert node.forget_member(host, "cp2") == ["etcd member cp2", "node cp2"]
+    assert all("etcd-cp1" in call for call in host.calls if "exec" in call), "the lost host's own pod was asked"
     removals = [call[-1] for call in host.calls if "remove" in call]
     assert removals == ["ff"]
 
@@ -249,3 +252,9 @@ def test_a_further_control_plane_takes_the_key_of_the_first(host: FakeHost) -> N
 def test_a_further_control_plane_never_makes_a_key_of_its_own(host: FakeHost) -> None:
     with pytest.raises(KubeadmError, match="gave none"):
         converge.provide_encryption_key(host, None, first=False)
+
+
+def test_a_node_that_cannot_be_emptied_is_told_with_the_way_back(host: FakeHost) -> None:
+    host.answers["kubectl"] = Completed(1, "", "error when evicting pods/db: disruption budget")
+    with pytest.raises(KubeadmError, match=r"(?s)disruption budget.*reset_drain: false"):
+        node.drain(host, "w1", 5)
