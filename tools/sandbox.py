@@ -7,10 +7,15 @@ from __future__ import annotations
 
 import argparse
 import os
+import platform
 import re
+import shutil
 import sys
 from collections.abc import Mapping
 
+from ansible_collections.stagecraft.gitops.plugins.plugin_utils.artifacts.catalogue import load_catalogue
+
+from tests.mirror.store import default_layout
 from tools.check import SET_UP, environment
 from tools.stages import ROOT, Outcome, Stage, run_stage, run_stages, summary
 
@@ -35,7 +40,7 @@ def run_again(stage: Stage, environment: Mapping[str, str]) -> Outcome:
     log.unlink(missing_ok=True)
     outcome = run_stage(stage, {**environment, "ANSIBLE_LOG_PATH": str(log)})
     # ansible-playbook's log has a prefix on every line, which the recap's pattern does not expect
-    lines = [line.partition(" | ")[2] for line in log.read_text().splitlines()] if log.exists() else []
+    lines = [line.partition("| ")[2] for line in log.read_text().splitlines()] if log.exists() else []
     recap = "\n".join(lines)
     changed = changed_hosts(recap)
     if outcome.ok and (changed or not RECAP.search(recap)):
@@ -71,8 +76,10 @@ def main() -> int:
     if not all(outcome.ok for outcome in outcomes):
         return 1
     if arguments.verb == "up":
+        entry = load_catalogue().resolve("kubectl", None, platform.machine())
+        kubectl = "kubectl" if shutil.which("kubectl") else default_layout().mirror / entry.path
         print(
-            f"\nThe cluster runs. Look at it:  kubectl --context sandbox get nodes,pods -A\n"
+            f"\nThe cluster runs. Look at it:  {kubectl} --context sandbox get nodes,pods -A\n"
             f"Its hosts:  {INVENTORY}/hosts.yml    Remove everything:  make sandbox-down",
             flush=True,
         )

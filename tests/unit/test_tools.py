@@ -136,7 +136,9 @@ class TestSandbox:
     ) -> None:
         monkeypatch.setattr(sandbox, "ROOT", tmp_path)
         line = f"cp1  : ok=1  changed={changed}  unreachable=0  failed=0" if recap else "nothing"
-        code = f"import os; open(os.environ['ANSIBLE_LOG_PATH'], 'w').write('2026 p=1 u=root | {line}\\n')"
+        code = (
+            f"import os; open(os.environ['ANSIBLE_LOG_PATH'], 'w').write('2026 p=1 u=root n=ansible INFO| {line}\\n')"
+        )
         outcome = sandbox.run_again(stage(sandbox.AGAIN, code), ENVIRONMENT)
         assert outcome.exit_code == exit_code
 
