@@ -10,7 +10,6 @@ second connection, and keeps the first until a third one shows that the hardened
 from __future__ import annotations
 
 import base64
-import binascii
 import re
 import shlex
 from dataclasses import dataclass, field
@@ -111,7 +110,7 @@ def key_identity(line: str) -> HostKey | None:
         if re.fullmatch(r"(ssh|ecdsa|sk)-[a-z0-9@.-]+", word):
             try:
                 blob = base64.b64decode(fields[place + 1], validate=True)
-            except binascii.Error:
+            except ValueError:  # not base64, or not even ASCII
                 continue
             if blob[4 : 4 + len(word)] == word.encode():
                 return HostKey(word, fields[place + 1])

@@ -144,7 +144,7 @@ def target_from_vars(
     wants_root = bool(_boolean(settings.get("become"))) if become is None else become
     target = SshTarget(
         host=_one(options, "hostname") or alias,
-        port=_port(settings.get("port") or _one(options, "port") or SSH_PORT, name),
+        port=_port(settings.get("port", _one(options, "port") or SSH_PORT), name),
         user=str(settings.get("user") or _one(options, "user") or getpass.getuser()),
         key_file=_text(settings.get("key_file")),
         password=_text(settings.get("password")),
