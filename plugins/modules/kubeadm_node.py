@@ -27,6 +27,8 @@ options:
     description: Seconds that the pods may take to move.
     type: int
     default: 120
+extends_documentation_fragment:
+  - stagecraft.gitops.attributes
 attributes:
   check_mode: {support: full, description: Says whether there is such a node.}
   diff_mode: {support: none, description: There is no text to compare.}

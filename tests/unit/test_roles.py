@@ -32,8 +32,8 @@ def options_of(role: Path) -> dict[str, dict[str, Any]]:
 
 
 def is_template(value: object) -> bool:
-    """Whether a default is computed, so that the documentation can only describe it."""
-    return isinstance(value, str) and "{{" in value
+    """Whether a default is computed, or a part of it, so that the documentation can only describe it."""
+    return "{{" in str(value)
 
 
 @pytest.mark.parametrize("role", ROLES, ids=lambda role: role.name)

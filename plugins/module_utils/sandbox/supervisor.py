@@ -12,6 +12,7 @@ already (its supervisor was killed), it takes that guest over.  SIGTERM powers t
 
 from __future__ import annotations
 
+import contextlib
 import gzip
 import os
 import select
@@ -332,7 +333,12 @@ class Supervisor:
 
 
 def plug_in(layout: HostLayout, config: HostConfig) -> None:
-    """Connect a host's network namespace to the switch."""
+    """Connect a host's network namespace to the switch.
+
+    The interface to a switch that was lost goes first: the kernel takes its time with a deleted namespace's devices.
+    """
+    with contextlib.suppress(SandboxError):  # there was none, or it has just gone
+        machine.run(["ip", "-n", layout.machine, "link", "del", "eth0"])
     machine.run(
         [
             "ip",

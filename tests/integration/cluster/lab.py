@@ -12,7 +12,7 @@ import shlex
 import subprocess
 import sys
 import time
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -98,6 +98,22 @@ class Run:
         assert self.hosts, f"no recap in\n{self.output[-4000:]}"
         changed = {host: count for host, count in self.changed.items() if not hosts or host in hosts}
         assert not changed, f"wanted changed=0, found {changed}:\n{self.output[-12000:]}"
+
+
+def run_playbook(arguments: Sequence[str], timeout: float, extra: Mapping[str, str] | None = None) -> Run:
+    """Run ansible-playbook in the checkout for at most ``timeout`` seconds."""
+    started = time.monotonic()
+    done = subprocess.run(
+        ["ansible-playbook", *arguments],
+        cwd=ROOT,
+        env={**environment(), **(extra or {})},
+        stdin=subprocess.DEVNULL,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.STDOUT,
+        timeout=timeout,
+        check=False,
+    )
+    return Run(done.returncode, done.stdout.decode(errors="replace"), time.monotonic() - started)
 
 
 @dataclass(frozen=True)
@@ -223,43 +239,23 @@ class Lab:
         """The extra variables of each run."""
         return {"kubeconfig_path": str(self.kubeconfig), **self.variables}
 
-    def playbook(self, playbook: str, *options: str, timeout: float = 600) -> Run:
-        """Run ansible-playbook to its end."""
-        started = time.monotonic()
-        command = ["ansible-playbook", "-i", str(self.inventory), "-e", json.dumps(self.settings()), *options, playbook]
-        done = subprocess.run(
-            command,
-            cwd=ROOT,
-            env=environment(),
-            stdin=subprocess.DEVNULL,
-            stdout=subprocess.PIPE,
-            stderr=subprocess.STDOUT,
-            timeout=timeout,
-            check=False,
+    def playbook(
+        self, playbook: str, *options: str, timeout: float = 600, extra: Mapping[str, str] | None = None
+    ) -> Run:
+        """Run ansible-playbook to its end; ``extra`` is added to its environment."""
+        return run_playbook(
+            ["-i", str(self.inventory), "-e", json.dumps(self.settings()), *options, playbook], timeout, extra
         )
-        return Run(done.returncode, done.stdout.decode(errors="replace"), time.monotonic() - started)
 
-    def setup(self, *options: str, timeout: float = 600) -> Run:
+    def setup(self, *options: str, timeout: float = 600, extra: Mapping[str, str] | None = None) -> Run:
         """Run the set-up playbook."""
-        return self.playbook(SETUP, *options, timeout=timeout)
+        return self.playbook(SETUP, *options, timeout=timeout, extra=extra)
 
     def power(self, state: str, *hosts: str, listed: list[dict[str, Any]] | None = None) -> Run:
         """Bring the sandbox (or only some hosts of it) into a state of role sandbox."""
         settings: dict[str, Any] = {"sandbox_name": self.sandbox, "sandbox_state": state, "sandbox_only": list(hosts)}
         settings["sandbox_hosts"] = self.specification() if listed is None else listed
-        command = ["ansible-playbook", "-i", "localhost,", "-e", json.dumps(settings), "playbooks/sandbox.yml"]
-        started = time.monotonic()
-        done = subprocess.run(
-            command,
-            cwd=ROOT,
-            env=environment(),
-            stdin=subprocess.DEVNULL,
-            stdout=subprocess.PIPE,
-            stderr=subprocess.STDOUT,
-            timeout=300,
-            check=False,
-        )
-        return Run(done.returncode, done.stdout.decode(errors="replace"), time.monotonic() - started).must_work()
+        return run_playbook(["-i", "localhost,", "-e", json.dumps(settings), "playbooks/sandbox.yml"], 300).must_work()
 
     def specification(self) -> list[dict[str, Any]]:
         """The hosts as ``sandbox_hosts`` wants them; empty where there is no sandbox."""
@@ -317,11 +313,11 @@ def not_running(lab: Lab, *words: str) -> list[str]:
     ]
 
 
-def not_ready(lab: Lab) -> list[str]:
-    """The hosts of the inventory whose node is missing or not Ready."""
+def not_ready(lab: Lab, via: str = "") -> list[str]:
+    """The hosts of the inventory whose node is missing or not Ready, as seen by the API server of ``via``."""
     ready = {
         node["metadata"]["name"]
-        for node in lab.objects("nodes")
+        for node in lab.objects("nodes", via=via)
         for condition in node["status"]["conditions"]
         if condition["type"] == "Ready" and condition["status"] == "True"
     }

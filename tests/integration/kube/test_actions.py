@@ -57,7 +57,7 @@ class Play:
             **os.environ,
             "ANSIBLE_COLLECTIONS_PATH": str(COLLECTION / ".dev" / "collections"),
             "ANSIBLE_STDOUT_CALLBACK": "ansible.builtin.default",
-            "ANSIBLE_RESULT_FORMAT": "json",
+            "ANSIBLE_CALLBACK_RESULT_FORMAT": "json",
             "ANSIBLE_LOCAL_TEMP": str(self.directory / "tmp"),
             "ANSIBLE_NOCOLOR": "1",
             "HOME": str(self.directory),

@@ -73,7 +73,9 @@ def kill_run(victim: subprocess.Popen[bytes]) -> None:
         family |= children
     for process in family:
         words = command_line(process)
-        if "ansible" in words.lower() and engine.PACKAGE not in words:
+        program = os.path.basename(words.split("\0")[0])
+        shell = words.startswith("/bin/sh\0-c\0")  # a module that is piped into its interpreter does not name Ansible
+        if (program.startswith("python") or shell) and engine.PACKAGE not in words:
             machine.kill(process, signal.SIGKILL)
     victim.wait()
 

@@ -183,7 +183,12 @@ def test_a_forwarded_port_carries_many_connections_and_ends_with_its_block(serve
             sockets = [socket.create_connection((made.address, made.port), timeout=20) for _ in range(3)]
             for number, near in enumerate(sockets):
                 near.sendall(b"%d" % number)
-            sender = threading.Thread(target=lambda: (sockets[0].sendall(data), sockets[0].shutdown(socket.SHUT_WR)))
+
+            def send() -> None:
+                sockets[0].sendall(data)
+                sockets[0].shutdown(socket.SHUT_WR)
+
+            sender = threading.Thread(target=send)
             sender.start()
             got = b""
             while block := sockets[0].recv(65536):

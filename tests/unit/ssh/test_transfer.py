@@ -5,6 +5,7 @@
 
 from __future__ import annotations
 
+import shlex
 import subprocess
 from pathlib import Path
 
@@ -157,7 +158,7 @@ def test_the_probe_gives_the_same_answer_with_whatever_can_hash(tmp_path: Path, 
     digest = transfer.digest(data)
     push = Push(data, str(data), digest)
     Path(push.part).write_bytes(b"cont")
-    call = f"probe 0 {transfer.shlex.quote(push.remote)} {transfer.shlex.quote(push.part)} 7\n"
+    call = f"probe 0 {shlex.quote(push.remote)} {shlex.quote(push.part)} 7\n"
     script = transfer._FUNCTIONS + transfer._PROBE + call
     done = subprocess.run(
         ["/bin/sh", "-s"], input=script, env={"PATH": str(tools)}, capture_output=True, text=True, check=False
