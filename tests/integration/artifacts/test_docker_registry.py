@@ -1,7 +1,7 @@
 # Copyright (c) 2026 The stagecraft.gitops contributors
 # GNU General Public License v3.0+ (see COPYING or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""The same pull from a registry that is not ours: Debian's docker-registry, where it is installed."""
+"""The same pull from a registry that is not ours: Debian's docker-registry, unpacked and not installed (it would run as a service)."""
 
 from __future__ import annotations
 
@@ -43,11 +43,29 @@ def _free_port() -> int:
         return int(probe.getsockname()[1])
 
 
+def _program(directory: Path) -> str:
+    """Return the path of docker-registry, which Debian's package gives where it is not installed."""
+    if installed := shutil.which("docker-registry"):
+        return installed
+    directory.mkdir()
+    got = subprocess.run(
+        # apt drops its rights to a user who cannot write below pytest's directory
+        ["apt-get", "--quiet", "--option", "APT::Sandbox::User=root", "download", "docker-registry"],
+        cwd=directory,
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    packages = list(directory.glob("*.deb"))
+    if got.returncode or not packages:
+        pytest.skip(f"apt-get has no package docker-registry here: {got.stderr.strip()}")
+    subprocess.run(["dpkg-deb", "--extract", packages[0], directory], check=True)
+    return str(directory / "usr" / "bin" / "docker-registry")
+
+
 @pytest.fixture
 def docker_registry(tmp_path: Path) -> Iterator[str]:
-    program = shutil.which("docker-registry")
-    if program is None:
-        pytest.skip("docker-registry is not installed (Debian package docker-registry)")
+    program = _program(tmp_path / "package")
     address = f"127.0.0.1:{_free_port()}"
     configuration = tmp_path / "registry.yml"
     storage = {"filesystem": {"rootdirectory": str(tmp_path / "storage")}}
