@@ -30,7 +30,7 @@ except ImportError as error:
     urllib3 = missing("urllib3", error)
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Mapping
+    from collections.abc import Callable, Iterator, Mapping
     from pathlib import Path
     from types import TracebackType
 
@@ -38,6 +38,7 @@ if TYPE_CHECKING:
 
 _NAME_MISMATCH = (62, 64)  # X509_V_ERR_HOSTNAME_MISMATCH, X509_V_ERR_IP_ADDRESS_MISMATCH
 _BODY_LIMIT = 2000
+_CHUNK = 65536
 
 
 @dataclass(frozen=True)
@@ -53,6 +54,38 @@ class ApiAccess:
     access: Literal["direct", "ssh"] = "direct"
     ssh: ssh_connection.SshTarget | None = None
     timeout: float = 10.0
+
+
+class Watch:
+    """Changes as they come: iterate over it for (type, object). `stop` ends it from another thread."""
+
+    def __init__(self, response: urllib3.BaseHTTPResponse, explain: Callable[[Exception], ApiError]) -> None:
+        self._response = response
+        self._explain = explain
+
+    def stop(self) -> None:
+        """Let whoever iterates see the end."""
+        with contextlib.suppress(OSError, ValueError, RuntimeError, AttributeError):
+            self._response.shutdown()
+
+    def __iter__(self) -> Iterator[tuple[str, dict[str, Any]]]:
+        """Yield changes until the server ends the watch. Raises ApiError."""
+        rest = b""
+        try:
+            for chunk in self._response.stream(_CHUNK):
+                *lines, rest = (rest + chunk).split(b"\n")
+                for line in lines:
+                    if line.strip():
+                        yield _event(json.loads(line))
+        except (urllib3.exceptions.HTTPError, OSError, ValueError, AttributeError) as error:
+            raise self._explain(error) from error
+
+
+def _event(event: Mapping[str, Any]) -> tuple[str, dict[str, Any]]:
+    found = event.get("object") or {}
+    if event.get("type") == "ERROR":
+        raise ApiError(f"the watch ended: {found.get('message')}", found.get("code"), str(found.get("reason") or ""))
+    return str(event["type"]), found
 
 
 class ApiClient:
@@ -114,6 +147,21 @@ class ApiClient:
         """GET `path` and return the answer as text, for the endpoints that do not speak JSON (/readyz)."""
         return self._send("GET", path, None, "*/*").data.decode("utf-8", "replace")
 
+    @contextlib.contextmanager
+    def watch(self, path: str, resource_version: str, seconds: int, **query: str | int) -> Iterator[Watch]:
+        """Follow the changes of the list at `path` from `resource_version` on, for so many seconds.
+
+        Raises ApiError: `status` 410 when the version is too old to go on from.
+        """
+        options = {"watch": "1", "allowWatchBookmarks": "1", "timeoutSeconds": seconds}
+        target = f"{path}?{urlencode({**query, **options, 'resourceVersion': resource_version})}"
+        timeout = urllib3.Timeout(connect=self._timeout, read=seconds + self._timeout)
+        response = self._send("GET", target, None, "application/json", timeout=timeout, preload_content=False)
+        try:
+            yield Watch(response, lambda error: self._unanswered(f"GET {self.login.server}{path}", error))
+        finally:
+            response.close()
+
     def request(
         self,
         method: str,
@@ -139,14 +187,22 @@ class ApiClient:
             ) from error
 
     def _send(
-        self, method: str, target: str, body: bytes | None, accept: str, content_type: str | None = None
+        self,
+        method: str,
+        target: str,
+        body: bytes | None,
+        accept: str,
+        content_type: str | None = None,
+        **options: Any,
     ) -> urllib3.BaseHTTPResponse:
         what = f"{method} {self.login.server}{target.partition('?')[0]}"
         headers = self._headers | {"Accept": accept}
         if body is not None and content_type:
             headers["Content-Type"] = content_type
         try:
-            response = self._pool.request(method, self._base + target, body=body, headers=headers, redirect=False)
+            response = self._pool.request(
+                method, self._base + target, body=body, headers=headers, redirect=False, **options
+            )
         except (urllib3.exceptions.HTTPError, OSError, KubeError, SshError) as error:
             raise self._unanswered(what, error) from error
         if not 200 <= response.status < 300:
@@ -216,10 +272,11 @@ class ApiClient:
 
     def _refused(self, what: str, response: urllib3.BaseHTTPResponse) -> ApiError:
         said = response.data.decode("utf-8", "replace")
+        status: Any = None
         with contextlib.suppress(ValueError):
             status = json.loads(said)
-            if isinstance(status, dict) and status.get("message"):
-                said = str(status["message"])
+        status = status if isinstance(status, dict) else {}
+        said = str(status.get("message") or said)
         said = said.strip()[:_BODY_LIMIT] or "(empty answer)"
         if self.login.token:
             said = said.replace(self.login.token, "(token)")
@@ -228,7 +285,10 @@ class ApiClient:
             403: f" The user of {self.login.where} may not do this: use the admin's credentials, or grant it.",
         }.get(response.status, "")
         return ApiError(
-            f"{what}: {response.status} {response.reason or ''}".rstrip() + f": {said}.{advice}", response.status
+            f"{what}: {response.status} {response.reason or ''}".rstrip() + f": {said}.{advice}",
+            response.status,
+            str(status.get("reason") or ""),
+            (status.get("details") or {}).get("causes") or (),
         )
 
 

@@ -1,0 +1,222 @@
+# Copyright (c) 2026 The stagecraft.gitops contributors
+# GNU General Public License v3.0+ (see COPYING or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""Judge all that follows a source at a commit, together: what is ready, what blocks it, and whether waiting is of use.
+
+Pure. One object's words are not enough: a child is applied by its parent, so what it says before the parent is done is
+about the commit before; and who waits for a dependency that is missing, suspended, failed, or waits for it in turn,
+waits for ever without any controller saying so.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field, replace
+from typing import Literal
+
+from ansible_collections.stagecraft.gitops.plugins.plugin_utils.flux import graph, kinds, readiness, revision
+from ansible_collections.stagecraft.gitops.plugins.plugin_utils.flux.readiness import Asked, Verdict
+from ansible_collections.stagecraft.gitops.plugins.plugin_utils.kube.objects import (
+    Object,
+    Ref,
+    condition,
+    is_false,
+    is_true,
+    text,
+)
+
+Decision = Literal["done", "failed", "wait"]
+MISSING = "NotFound"
+#: After how many seconds a follower should have been told of a new commit.
+_PROPAGATION = 2.0
+
+
+@dataclass(frozen=True)
+class Goal:
+    """What is waited for: `source` at the digest `target` ("": its newest), and with it `objects`.
+
+    Without `objects` all that follow the source are meant. With `recurse` also what these have applied. `grace` is for
+    how many seconds a failure may last that time may heal.
+    """
+
+    source: Ref
+    target: str = ""
+    objects: tuple[Ref, ...] = ()
+    recurse: bool = True
+    grace: float = 30.0
+
+
+@dataclass(frozen=True)
+class Requests:
+    """Which objects we asked to reconcile: the newest token of each."""
+
+    tokens: Mapping[Ref, str] = field(default_factory=dict)
+
+    def of(self, named: Ref) -> str:
+        """The token of the newest request, or ""."""
+        return self.tokens.get(named, "")
+
+
+@dataclass(frozen=True)
+class Survey:
+    """The verdicts on all members; `target` is the digest they were judged by, "" where the source has none yet."""
+
+    target: str
+    verdicts: Mapping[Ref, Verdict]
+
+    def having(self, *states: readiness.State) -> dict[Ref, Verdict]:
+        """Those in one of the states."""
+        return {named: verdict for named, verdict in self.verdicts.items() if verdict.state in states}
+
+
+def survey(goal: Goal, objects: graph.Objects, requests: Requests) -> Survey:
+    """Judge the source and every member."""
+    item = objects.get(goal.source)
+    if item is None:
+        return Survey("", {goal.source: _missing_source(goal.source, objects)})
+    seen = readiness.source(item, Asked(goal.target, requests.of(goal.source)))
+    if seen.state != "ready":
+        return Survey("", {goal.source: seen})
+    found = text(item, "status", "artifact", "revision")
+    target = revision.digest(found)
+    since = text(item, "status", "artifact", "lastUpdateTime")
+    verdicts = {goal.source: seen}
+    parents = graph.appliers(objects)
+    for named in sorted(members(goal, objects)):
+        member = objects.get(named)
+        if member is None:
+            verdicts[named] = _missing(named, goal, objects)
+            continue
+        own = target if kinds.source_of(member) == goal.source else ""
+        verdicts[named] = readiness.judge(member, Asked(own, requests.of(named), since))
+    return Survey(target, _blocked(_held_back(verdicts, parents), objects))
+
+
+def members(goal: Goal, objects: graph.Objects) -> set[Ref]:
+    """Return who must be ready: the named ones or all followers, what they applied, and what all of these depend on."""
+    start = set(goal.objects) or graph.followers(goal.source, objects)
+    if goal.recurse:
+        start |= graph.descendants(start, objects)
+    return graph.closure(start, objects)
+
+
+def decide(goal: Goal, found: Survey, lasting: Mapping[Ref, float]) -> Decision:
+    """Say whether to go on. `lasting` says for how many seconds a failure of the kind `passing` has been seen."""
+    unready = found.having("waiting", "passing", "failed")
+    if not unready:
+        return "done"
+    if found.having("failed"):
+        return "failed"
+    if found.having("waiting"):
+        return "wait"
+    return "failed" if all(lasting.get(named, 0.0) >= goal.grace for named in unready) else "wait"
+
+
+def requests(goal: Goal, found: Survey, objects: graph.Objects, asked: Requests, arrived: float) -> list[Ref]:
+    """Return whom to ask for a reconciliation now: who would only come to it by a timer.
+
+    That is who failed before the source had the commit, who was not told of it (one dependency cycle keeps all
+    followers of a source from being told), and who waits for dependencies that have become ready since. `arrived` is
+    for how many seconds the source has had the commit.
+    """
+    wanted = []
+    for named, verdict in found.having("waiting", "passing").items():
+        item = objects.get(named)
+        token = asked.of(named)
+        if item is None or named == goal.source or (token and not readiness.handled(item, token)):
+            continue
+        ready = condition(item, "Ready")
+        needs = graph.dependencies(item)
+        if text(ready, "reason") == "DependencyNotReady":
+            due = bool(needs) and all(found.verdicts.get(need, verdict).state == "ready" for need in needs)
+        else:
+            late = is_true(ready) and arrived >= _PROPAGATION
+            due = not token and (is_false(ready) or late)
+        wanted += [named] if due else []
+    return wanted
+
+
+def sentences(found: Survey) -> list[str]:
+    """Say of each member that is not ready why, failures first."""
+    order = {"failed": 0, "passing": 1, "waiting": 2}
+    unready = sorted(found.having("failed", "passing", "waiting").items(), key=lambda i: (order[i[1].state], i[0]))
+    return [f"{named}: {verdict}" for named, verdict in unready]
+
+
+def _held_back(verdicts: dict[Ref, Verdict], parents: Mapping[Ref, Ref]) -> dict[Ref, Verdict]:
+    """Let failures wait whose parent is about to apply something newer."""
+    result = dict(verdicts)
+    for named, verdict in verdicts.items():
+        parent = parents.get(named)
+        if verdict.state == "failed" and parent in verdicts and verdicts[parent].state in ("waiting", "passing"):
+            result[named] = replace(verdict, state="waiting")
+    return result
+
+
+def _blocked(verdicts: dict[Ref, Verdict], objects: graph.Objects) -> dict[Ref, Verdict]:
+    """Turn waiting into failing where it cannot end, once nothing else is in progress."""
+    concerned = {named: objects[named] for named in verdicts if named in objects}
+    around = {named: cycle for cycle in graph.cycles(concerned) for named in cycle}
+    dead = {
+        named: replace(v, state="failed")
+        for named, v in verdicts.items()
+        if v.reason == MISSING and v.state == "waiting"
+    }
+    for named, cycle in around.items():
+        if verdicts[named].state != "ready":
+            dead[named] = Verdict(
+                "failed",
+                "DependencyCycle",
+                f"dependsOn goes in a circle, {graph.way(cycle)}, so none of these starts, and a new commit is told to "
+                "no Kustomization of the source",
+                "Take one of the dependencies out.",
+            )
+    grown = True
+    while grown:
+        grown = False
+        for named, verdict in verdicts.items():
+            if named in dead or verdict.state not in ("waiting",) or named not in concerned:
+                continue
+            if text(condition(concerned[named], "Ready"), "reason") != "DependencyNotReady":
+                continue
+            for need in graph.dependencies(concerned[named]):
+                lost = dead.get(need) or (verdicts[need] if verdicts[need].state == "failed" else None)
+                if lost is not None:
+                    dead[named] = Verdict("failed", "DependencyNotReady", f"it waits for {need}, which {_why(lost)}")
+                    grown = True
+                    break
+    live = [n for n, v in verdicts.items() if v.state == "waiting" and n not in dead]
+    return verdicts if live or not dead else {**verdicts, **dead}
+
+
+def _why(lost: Verdict) -> str:
+    return {
+        MISSING: "is not in the cluster",
+        "Suspended": "is suspended",
+        "DependencyCycle": "waits in a circle",
+        "DependencyNotReady": "waits for another one itself",
+    }.get(lost.reason, f"has failed ({lost.reason})")
+
+
+def _missing(named: Ref, goal: Goal, objects: graph.Objects) -> Verdict:
+    needed = sorted(str(other) for other, item in objects.items() if named in graph.dependencies(item))
+    by = f", though {', '.join(needed)} depends on it" if needed else ""
+    asked_for = named in goal.objects
+    return Verdict(
+        "passing" if asked_for else "waiting", MISSING, f"it is not in the cluster{by}", "Add it, or correct the name."
+    )
+
+
+def _missing_source(named: Ref, objects: graph.Objects) -> Verdict:
+    known = ", ".join(f"{n.namespace}/{n.name}" for n in sorted(objects) if n.kind == named.kind) or "none"
+    return Verdict("failed", MISSING, f"it is not in the cluster, which has {known}")
+
+
+def applied_before(target: str, objects: Mapping[Ref, Object]) -> bool:
+    """Say whether some Kustomization has reached this commit already and gone on from it."""
+    return any(
+        revision.same(text(entry, "metadata", "revision") or text(entry, "revision"), target)
+        for item in objects.values()
+        for entry in (item.get("status") or {}).get("history") or []
+        if isinstance(entry, Mapping)
+    )

@@ -1,0 +1,280 @@
+# Copyright (c) 2026 The stagecraft.gitops contributors
+# GNU General Public License v3.0+ (see COPYING or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""Wait until a source and all that follows it are ready at a commit; end at once where waiting is of no use."""
+
+from __future__ import annotations
+
+import contextlib
+import re
+import subprocess
+import time
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import TYPE_CHECKING, Literal
+
+from ansible_collections.stagecraft.gitops.plugins.plugin_utils.flux import kinds, readiness, requests, revision, survey
+from ansible_collections.stagecraft.gitops.plugins.plugin_utils.flux.errors import FluxError
+from ansible_collections.stagecraft.gitops.plugins.plugin_utils.flux.readiness import Verdict
+from ansible_collections.stagecraft.gitops.plugins.plugin_utils.kube import explain
+from ansible_collections.stagecraft.gitops.plugins.plugin_utils.kube.errors import ApiError, KubeError
+from ansible_collections.stagecraft.gitops.plugins.plugin_utils.kube.objects import Object, Ref, ref, text
+from ansible_collections.stagecraft.gitops.plugins.plugin_utils.kube.session import Resource, Session
+from ansible_collections.stagecraft.gitops.plugins.plugin_utils.kube.watch import Follower, Scope
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable
+
+_TICK = 1.0
+#: For how long a source may not find a commit that it was asked for, and how often it is asked again meanwhile.
+_LAG = 5.0
+_ASK_AGAIN = 2.0
+_WORKLOAD = re.compile(r"\b([A-Z][A-Za-z]+)/([a-z0-9-]+)/([a-z0-9.-]+) status")
+_GROUPS = {"Deployment": "apps", "StatefulSet": "apps", "DaemonSet": "apps", "Job": "batch"}
+
+
+@dataclass(frozen=True)
+class Options:
+    """How to wait. `timeout` is in seconds; with `poke` reconciliations are asked for.
+
+    `superseded` says whether a newer commit than the wanted one will do. `clone` is a clone of the repository that can
+    tell whether a commit is newer.
+    """
+
+    timeout: float = 300.0
+    poke: bool = True
+    superseded: Literal["accept", "fail"] = "accept"
+    clone: Path | None = None
+
+
+@dataclass(frozen=True)
+class Outcome:
+    """How it ended. `revision` is the source's; `superseded` is "" or the commit's successor that was waited for."""
+
+    ok: bool
+    found: survey.Survey
+    objects: dict[Ref, Object] = field(repr=False)
+    revision: str
+    seconds: float
+    superseded: str = ""
+    trouble: tuple[str, ...] = ()
+    causes: tuple[str, ...] = ()
+
+    def sentences(self) -> list[str]:
+        """What is not ready and why, one sentence for each object."""
+        return [*survey.sentences(self.found), *self.causes, *self.trouble]
+
+
+class Wait:
+    """One wait; `run` does it."""
+
+    def __init__(
+        self,
+        session: Session,
+        goal: survey.Goal,
+        options: Options,
+        progress: Callable[[str], None] | None = None,
+    ) -> None:
+        self._session = session
+        self._goal = goal
+        self._options = options
+        self._progress = progress
+        self._start = time.monotonic()
+        self._tokens: dict[Ref, str] = {}
+        self._asked_source = 0.0
+        self._passing: dict[Ref, float] = {}
+        self._arrived: float | None = None
+        self._elsewhere: float | None = None
+        self._seen_target = False
+        self._superseded = ""
+        self._told: list[str] = []
+
+    def run(self) -> Outcome:
+        """Wait. Raises KubeError where Flux is not installed, or credentials are refused."""
+        with Follower(self._session, self._scopes()) as follower:
+            found = survey.Survey(
+                "", {self._goal.source: Verdict("waiting", "NotRead", "the API server has not answered")}
+            )
+            if self._options.poke:
+                self._ask(self._goal.source)
+            while True:
+                follower.update(min(_TICK, max(self._left(), 0.05)))
+                picture = follower.picture
+                decision: survey.Decision = "wait"
+                if picture.complete:
+                    found, decision = self._look(picture.objects)
+                    if decision == "done" and not self._confirmed(follower):
+                        continue
+                if decision != "wait" or (self._left() <= 0 and (picture.complete or picture.trouble)):
+                    break
+                self._tell(found)
+            trouble = tuple(dict.fromkeys(picture.trouble.values()))
+        source = picture.objects.get(self._goal.source) or {}
+        return Outcome(
+            ok=decision == "done",
+            found=found,
+            objects=dict(picture.objects),
+            revision=text(source, "status", "artifact", "revision"),
+            seconds=time.monotonic() - self._start,
+            superseded=self._superseded,
+            trouble=() if decision == "done" else trouble,
+            causes=() if decision == "done" else causes(self._session, found),
+        )
+
+    def _look(self, objects: dict[Ref, Object]) -> tuple[survey.Survey, survey.Decision]:
+        now = time.monotonic()
+        found = self._overtaken(survey.survey(self._goal, objects, survey.Requests(self._tokens)), objects, now)
+        for named in found.having("passing"):
+            self._passing.setdefault(named, now)
+        self._passing = {n: t for n, t in self._passing.items() if n in found.having("passing")}
+        decision = survey.decide(self._goal, found, {n: now - t for n, t in self._passing.items()})
+        if found.target:
+            self._arrived = self._arrived or now
+        if decision == "wait" and self._options.poke:
+            self._ask_where_due(found, objects, now)
+        return found, decision
+
+    def _ask_where_due(self, found: survey.Survey, objects: dict[Ref, Object], now: float) -> None:
+        asked = survey.Requests(self._tokens)
+        if self._arrived is not None:
+            for named in survey.requests(self._goal, found, objects, asked, now - self._arrived):
+                self._ask(named)
+            return
+        verdict = found.verdicts.get(self._goal.source)
+        item = objects.get(self._goal.source)
+        token = asked.of(self._goal.source)
+        again = not token or (
+            verdict is not None
+            and verdict.reason == readiness.OTHER
+            and item is not None
+            and readiness.handled(item, token)
+            and now - self._asked_source >= _ASK_AGAIN
+        )
+        if again:
+            self._ask(self._goal.source)
+
+    def _ask(self, named: Ref) -> None:
+        """Request a reconciliation; one that does not get through is sent again at the next look."""
+        token = requests.new_token()
+        try:
+            requests.patch(self._session, named, requests.request_patch(token))
+        except ApiError as error:
+            if not error.transient and error.status != 404:
+                raise
+            return
+        self._tokens[named] = token
+        if named == self._goal.source:
+            self._asked_source = time.monotonic()
+
+    def _overtaken(self, found: survey.Survey, objects: dict[Ref, Object], now: float) -> survey.Survey:
+        """Deal with a source that is at another commit than the wanted one, though it has looked."""
+        source = self._goal.source
+        if found.target:
+            self._seen_target = True
+            return found
+        verdict = found.verdicts[source]
+        at = text(objects.get(source) or {}, "status", "artifact", "revision")
+        elsewhere = bool(at) and bool(self._goal.target) and not revision.same(at, self._goal.target)
+        known = self._seen_target or survey.applied_before(self._goal.target, objects)
+        if not elsewhere or (verdict.reason != readiness.OTHER and not self._seen_target):
+            self._elsewhere = None
+            return found
+        newer = known or descends(self._options.clone, revision.digest(at), self._goal.target)
+        if newer and self._options.superseded == "accept":
+            self._superseded = at
+            self._goal = survey.Goal(
+                source, revision.digest(at), self._goal.objects, self._goal.recurse, self._goal.grace
+            )
+            return survey.survey(self._goal, objects, survey.Requests(self._tokens))
+        self._elsewhere = self._elsewhere or now
+        if newer or now - self._elsewhere >= _LAG:
+            self._elsewhere = self._elsewhere or now
+            return survey.Survey("", {source: _not_found(at, self._goal.target, newer)})
+        return found
+
+    def _confirmed(self, follower: Follower) -> bool:
+        """Read once more what other lists than the Kustomizations' may tell late, and judge again."""
+        members = survey.members(self._goal, follower.picture.objects)
+        objects = dict(follower.picture.objects)
+        for named in (n for n in members if n.kind != "Kustomization"):
+            item = None
+            with contextlib.suppress(ApiError):
+                item = self._session.object(named)
+            if item is None:
+                return False
+            objects[named] = item
+        return (
+            survey.decide(self._goal, survey.survey(self._goal, objects, survey.Requests(self._tokens)), {}) == "done"
+        )
+
+    def _scopes(self) -> list[Scope]:
+        """Return the lists to follow; an API server that does not answer yet is asked again until the timeout."""
+        while True:
+            try:
+                served = {name: self._session.preferred(kinds.BY_NAME[name].group, name) for name in self._kinds()}
+            except ApiError as error:
+                if not error.transient or self._left() <= 0:
+                    raise
+                time.sleep(0.2)
+                continue
+            found = {name: r for name, r in served.items() if r is not None}
+            missing = [name for name in (self._goal.source.kind, "Kustomization") if name not in found]
+            if missing:
+                raise FluxError(
+                    f"the cluster has no {' and no '.join(missing)}: Flux is not installed, or not all of its "
+                    "CustomResourceDefinitions are."
+                )
+            return [self._scope(resource) for resource in found.values()]
+
+    def _scope(self, resource: Resource) -> Scope:
+        one = self._goal.source if resource.kind == self._goal.source.kind else None
+        return Scope(resource, one.namespace, one.name) if one else Scope(resource)
+
+    def _kinds(self) -> Iterable[str]:
+        return dict.fromkeys((self._goal.source.kind, "Kustomization", "HelmRelease"))
+
+    def _left(self) -> float:
+        return self._options.timeout - (time.monotonic() - self._start)
+
+    def _tell(self, found: survey.Survey) -> None:
+        lines = survey.sentences(found)
+        if self._progress is not None and lines != self._told:
+            self._told = lines
+            self._progress("; ".join(lines))
+
+
+def _not_found(at: str, target: str, newer: bool) -> Verdict:
+    if newer:
+        return Verdict(
+            "failed", "Superseded", f"{target[:12]} was superseded by {revision.short(at)}", "Wait for that one."
+        )
+    return Verdict(
+        "failed",
+        "CommitNotFound",
+        f"it was fetched just now and is at {revision.short(at)}; {target[:12]} is not what its reference points to",
+        "Either the commit was not pushed, or to another branch, or a newer one was pushed since: give `clone`, a clone "
+        "of the repository, and a newer commit will do.",
+    )
+
+
+def descends(clone: Path | None, found: str, target: str) -> bool:
+    """Say whether the commit `found` comes after `target`, as far as the clone knows both."""
+    if clone is None:
+        return False
+    command = ["git", "-C", str(clone), "merge-base", "--is-ancestor", target, found]
+    with contextlib.suppress(OSError, subprocess.TimeoutExpired):
+        return subprocess.run(command, capture_output=True, check=False, timeout=30).returncode == 0
+    return False
+
+
+def causes(session: Session, found: survey.Survey) -> tuple[str, ...]:
+    """Look into the pods of the workloads that failed health checks name."""
+    said = " ".join(v.message for v in found.having("failed", "passing", "waiting").values())
+    told = []
+    for kind, namespace, name in dict.fromkeys(_WORKLOAD.findall(said)):
+        with contextlib.suppress(KubeError):
+            item = session.object(Ref(_GROUPS.get(kind, ""), kind, namespace, name)) if kind in _GROUPS else None
+            cause = explain.workload(session, item)
+            told += [f"{ref(item)}: {cause}"] if item is not None and cause else []
+    return tuple(told)

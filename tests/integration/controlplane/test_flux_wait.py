@@ -1,0 +1,221 @@
+# Copyright (c) 2026 The stagecraft.gitops contributors
+# GNU General Public License v3.0+ (see COPYING or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""flux_wait's engine on the real controllers: every way to be ready, and every way not to be."""
+
+from __future__ import annotations
+
+import time
+from concurrent.futures import ThreadPoolExecutor
+from datetime import UTC, datetime
+
+from ansible_collections.stagecraft.gitops.plugins.plugin_utils.flux.wait import Outcome
+
+from tests.integration.controlplane.git_server import git
+from tests.integration.controlplane.site import Site, pretty
+
+
+def tells(outcome: Outcome, *words: str) -> None:
+    """Assert that a wait failed with a sentence that has all the words."""
+    assert not outcome.ok, pretty(outcome)
+    assert any(all(word in said for word in words) for said in outcome.sentences()), pretty(outcome)
+
+
+def test_a_pushed_commit_is_waited_for_and_not_the_one_before(site: Site) -> None:
+    first = site.repository.push({"apps/a.yaml": site.config_map("a", value="1")})
+    site.follow()
+    site.kustomization("apps")
+    assert site.wait(first).ok
+    second = site.repository.push({"apps/a.yaml": site.config_map("a", value="2")})
+    started = time.monotonic()
+    outcome = site.wait(second)
+    assert outcome.ok, pretty(outcome)
+    assert outcome.revision == f"main@sha1:{second}"
+    assert time.monotonic() - started < 5
+    assert site.live(site.ref("apps"))["status"]["lastAppliedRevision"] == f"main@sha1:{second}"
+    ready = next(c for c in site.live(site.ref("apps"))["status"]["conditions"] if c["type"] == "Ready")
+    late = (datetime.now(tz=UTC) - datetime.fromisoformat(ready["lastTransitionTime"])).total_seconds()
+    assert late < 2.5  # the API server counts whole seconds
+
+
+def test_without_a_commit_the_newest_is_meant(site: Site) -> None:
+    site.repository.push({"apps/a.yaml": site.config_map("a")})
+    site.follow()
+    site.kustomization("apps")
+    assert site.wait(site.repository.push({"apps/b.yaml": site.config_map("b")})[:10]).ok
+    newest = site.repository.push({"apps/b.yaml": site.config_map("b", changed="yes")})
+    outcome = site.wait()
+    assert outcome.ok, pretty(outcome)
+    assert outcome.revision.endswith(newest)
+
+
+def test_children_and_chains_are_followed(site: Site) -> None:
+    commit = site.repository.push(
+        {
+            "root/infra.yaml": site.manifest("infra", wait=True),
+            "root/apps.yaml": site.manifest("apps", dependsOn=[{"name": f"{site.name}-infra"}], wait=True),
+            "infra/a.yaml": site.config_map("infra"),
+            "apps/a.yaml": site.deployment("web"),
+        }
+    )
+    site.follow()
+    site.kustomization("root")
+    outcome = site.wait(commit)
+    assert outcome.ok, pretty(outcome)
+    assert {site.ref(n) for n in ("root", "infra", "apps")} <= set(outcome.found.verdicts)
+    assert site.live(site.ref("apps"))["status"]["lastAppliedRevision"].endswith(commit)
+
+
+def test_git_down_is_told_within_the_grace(site: Site) -> None:
+    site.repository.push({"apps/a.yaml": site.config_map("a")})
+    site.follow(url="http://127.0.0.1:9/gone.git")
+    site.kustomization("apps")
+    outcome = site.wait("deadbeef")
+    tells(outcome, "GitRepository", "connection refused", "The Git host does not answer")
+    assert outcome.seconds < 10
+
+
+def test_missing_branch_is_told_at_once(site: Site) -> None:
+    commit = site.repository.push({"apps/a.yaml": site.config_map("a")})
+    site.follow(ref={"branch": "nobody-made-it"})
+    outcome = site.wait(commit)
+    tells(outcome, "GitRepository", "The branch or tag does not exist")
+    assert outcome.seconds < 8
+
+
+def test_missing_path_is_told_at_once(site: Site) -> None:
+    commit = site.repository.push({"apps/a.yaml": site.config_map("a")})
+    site.follow()
+    site.kustomization("apps", path="nowhere")
+    outcome = site.wait(commit)
+    tells(outcome, "Kustomization", "ArtifactFailed", "nowhere", "check spec.path")
+    assert outcome.seconds < 8
+    # a failure of before does not count once the path is corrected
+    fixed = site.repository.push({"nowhere/a.yaml": site.config_map("b")})
+    outcome = site.wait(fixed)
+    assert outcome.ok, pretty(outcome)
+
+
+def test_invalid_yaml_is_told_at_once(site: Site) -> None:
+    commit = site.repository.push({"apps/a.yaml": "kind: ConfigMap\n  broken: [\n"})
+    site.follow()
+    site.kustomization("apps")
+    outcome = site.wait(commit)
+    tells(outcome, "Kustomization", "BuildFailed", "a.yaml", "correct the file")
+    assert outcome.seconds < 8
+
+
+def test_a_variable_without_value_is_told_at_once(site: Site) -> None:
+    commit = site.repository.push({"apps/a.yaml": site.config_map("a", value="${UNSET}", other="${SET}")})
+    site.follow()
+    site.kustomization("apps", postBuild={"substitute": {"SET": "x"}})
+    outcome = site.wait(commit)
+    tells(outcome, "BuildFailed", "UNSET", "postBuild.substitute")
+    assert outcome.seconds < 8
+
+
+def test_a_kind_that_is_not_there_yet_is_told_after_the_grace(site: Site) -> None:
+    commit = site.repository.push(
+        {"apps/a.yaml": f"apiVersion: example.com/v1\nkind: Widget\nmetadata: {{name: w, namespace: {site.name}}}\n"}
+    )
+    site.follow()
+    site.kustomization("apps")
+    outcome = site.wait(commit)
+    tells(outcome, "ReconciliationFailed", "no matches for kind", "CustomResourceDefinition", "dependsOn")
+    assert outcome.seconds < 10
+
+
+def test_a_never_ready_deployment_is_told_with_its_pod(site: Site) -> None:
+    commit = site.repository.push({"apps/a.yaml": site.deployment("web", "example.com/app:missing")})
+    site.follow()
+    site.kustomization("apps", wait=True, timeout="5s")
+    outcome = site.wait(commit)
+    tells(outcome, "HealthCheckFailed", f"Deployment/{site.name}/web")
+    tells(outcome, f"Deployment {site.name}/web", "ImagePullBackOff")
+    assert outcome.seconds < 20
+
+
+def test_a_cycle_is_told_with_the_way_around(site: Site) -> None:
+    commit = site.repository.push({"a/a.yaml": site.config_map("a"), "b/b.yaml": site.config_map("b")})
+    site.follow()
+    site.kustomization("a", needs=("b",))
+    site.kustomization("b", needs=("a",))
+    outcome = site.wait(commit)
+    tells(outcome, "dependsOn goes in a circle", f"{site.name}-a", "→", "Take one of the dependencies out")
+    assert outcome.seconds < 8
+
+
+def test_a_missing_dependency_is_told(site: Site) -> None:
+    commit = site.repository.push({"a/a.yaml": site.config_map("a")})
+    site.follow()
+    site.kustomization("a", needs=("ghost",))
+    outcome = site.wait(commit)
+    tells(outcome, f"{site.name}-a", "waits for", f"{site.name}-ghost", "is not in the cluster")
+    assert outcome.seconds < 8
+
+
+def test_suspended_is_told_at_once(site: Site) -> None:
+    first = site.repository.push({"a/a.yaml": site.config_map("a")})
+    site.follow()
+    site.kustomization("a")
+    assert site.wait(first).ok
+    site.patch(site.ref("a"), {"spec": {"suspend": True}})
+    outcome = site.wait(site.repository.push({"a/a.yaml": site.config_map("a", new="1")}))
+    tells(outcome, f"{site.name}-a", "suspended at main@sha1:", "flux_suspend")
+    assert outcome.seconds < 8
+    site.patch(site.source, {"spec": {"suspend": True}})
+    outcome = site.wait(site.repository.push({"a/a.yaml": site.config_map("a", new="2")}))
+    tells(outcome, "GitRepository", "it is suspended")
+
+
+def test_a_superseded_commit_is_accepted_where_that_is_proven(site: Site) -> None:
+    site.repository.push({"a/a.yaml": site.config_map("a")})
+    site.follow()
+    site.kustomization("a")
+    older = site.repository.push({"a/a.yaml": site.config_map("a", n="1")})
+    newer = site.repository.push({"a/a.yaml": site.config_map("a", n="2")})
+    outcome = site.wait(older, clone=site.repository.work)
+    assert outcome.ok, pretty(outcome)
+    assert outcome.superseded.endswith(newer)
+    tells(site.wait(older, clone=site.repository.work, superseded="fail"), "was superseded by", newer[:12])
+    git(site.repository.work, "commit", "--quiet", "--allow-empty", "-m", "never pushed")
+    lost = git(site.repository.work, "rev-parse", "HEAD")
+    outcome = site.wait(lost, clone=site.repository.work)
+    tells(outcome, lost[:12], "the commit was not pushed")
+    assert outcome.seconds < 12
+
+
+def test_a_failing_child_ends_the_wait_for_its_parent(site: Site) -> None:
+    commit = site.repository.push(
+        {"root/c.yaml": site.manifest("child", path="gone"), "root/m.yaml": site.config_map("m")}
+    )
+    site.follow()
+    site.kustomization("root")
+    outcome = site.wait(commit)
+    tells(outcome, f"{site.name}-child", "ArtifactFailed", "check spec.path")
+    fixed = site.repository.push(
+        {"root/c.yaml": site.manifest("child", path="here"), "here/m.yaml": site.config_map("n")}
+    )
+    outcome = site.wait(fixed)
+    assert outcome.ok, pretty(outcome)
+
+
+def test_the_api_server_may_go_away_during_a_wait(site: Site) -> None:
+    first = site.repository.push({"a/a.yaml": site.config_map("a")})
+    site.follow()
+    site.kustomization("a")
+    assert site.wait(first).ok
+    site.plane.kill("kube-apiserver")
+    commit = site.repository.push({"a/a.yaml": site.config_map("a", n="1")})
+    with ThreadPoolExecutor(1) as pool:
+        waiting = pool.submit(site.wait, commit, seconds=60)
+        time.sleep(2)
+        site.plane.start("kube-apiserver")  # here, because it dies with the thread that started it
+        outcome = waiting.result()
+    assert outcome.ok, pretty(outcome)
+    assert outcome.seconds > 2
+
+
+def test_no_flux_object_at_all_is_told(site: Site) -> None:
+    outcome = site.wait("deadbeef", seconds=3)
+    tells(outcome, f"GitRepository flux-system/{site.name}", "is not in the cluster")
