@@ -5,18 +5,21 @@
 
 from __future__ import annotations
 
+import time
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import yaml
 from ansible_collections.stagecraft.gitops.plugins.plugin_utils._action import ArgumentSpec, ControllerAction
-from ansible_collections.stagecraft.gitops.plugins.plugin_utils.kube import apply
+from ansible_collections.stagecraft.gitops.plugins.plugin_utils.kube import apply, manifests
 from ansible_collections.stagecraft.gitops.plugins.plugin_utils.kube.access import (
     API_ACCESS_OPTIONS,
     API_ACCESS_VARIABLES,
     api_access,
 )
-from ansible_collections.stagecraft.gitops.plugins.plugin_utils.kube.client import connect
 from ansible_collections.stagecraft.gitops.plugins.plugin_utils.kube.errors import ApiError, KubeconfigError, KubeError
+from ansible_collections.stagecraft.gitops.plugins.plugin_utils.kube.objects import Object, Ref
+from ansible_collections.stagecraft.gitops.plugins.plugin_utils.kube.session import Session
 from ansible_collections.stagecraft.gitops.plugins.plugin_utils.ssh.errors import SshError
 
 if TYPE_CHECKING:
@@ -29,48 +32,103 @@ class ActionModule(ControllerAction):
     errors = (KubeError, SshError)
     argument_spec = ArgumentSpec(
         options={
-            "manifests": {"type": "list", "elements": "str", "required": True},
+            "manifests": {"type": "list", "elements": "raw", "default": []},
+            "src": {"type": "list", "elements": "path", "default": []},
             "field_manager": {"type": "str", "default": "stagecraft.gitops"},
             "force": {"type": "bool", "default": False},
+            "preflight": {"type": "bool", "default": True},
+            "inventory": {
+                "type": "dict",
+                "options": {
+                    "name": {"type": "str", "required": True},
+                    "namespace": {"type": "str", "required": True},
+                },
+            },
+            "prune": {"type": "bool", "default": False},
+            "never_prune": {"type": "list", "elements": "str", "default": list(apply.PROTECTED)},
             **API_ACCESS_OPTIONS,
         },
+        required_one_of=[["manifests", "src"]],
     )
 
     def act(self, options: dict[str, Any], task_vars: Mapping[str, Any]) -> dict[str, Any]:
         """Plan against the live objects; apply unless in check mode."""
-        objects = apply.parse(options["manifests"])
+        start = time.monotonic()
+        objects = manifests.parse([*options["manifests"], *_read(options["src"])])
+        named = options["inventory"]
+        if options["prune"] and not named:
+            raise KubeError("prune needs an inventory: it removes only what the inventory says was applied before")
+        wanted = apply.Options(
+            manager=options["field_manager"],
+            force=options["force"],
+            preflight=options["preflight"] or self.check_mode,
+            inventory=Ref("", "ConfigMap", named["namespace"], named["name"]) if named else None,
+            prune=options["prune"],
+            protected=tuple(options["never_prune"]),
+        )
         access = api_access(options, self.variables(API_ACCESS_VARIABLES, task_vars), task_vars)
         try:
-            with connect(access) as client:
-                applier = apply.Applier(client, options["field_manager"], force=options["force"])
-                changes = applier.plan(objects)
+            with Session(access) as session:
+                applier = apply.Applier(session, wanted)
+                plan = applier.plan(objects)
                 if not self.check_mode:
-                    applier.apply(objects, changes)
+                    applier.apply(objects, plan)
         except (KubeconfigError, ApiError) as error:
             if not self.check_mode or getattr(error, "status", None) is not None:
                 raise
-            # no cluster yet: all of it would be created
-            changes = [apply.Change(apply.label(item), None, apply.content(item)) for item in objects]
+            plan = apply.offline(objects)
         return {
-            "changed": bool(changes),
-            "objects": [{"object": change.label, "action": change.action} for change in changes],
-            "diff": _diff(changes),
+            "changed": bool(plan.changes) or plan.inventory_differs,
+            "objects": [{"object": str(change.named), "action": change.action} for change in plan.changes],
+            "unchanged": plan.unchanged,
+            "kept": [{"object": str(named), "reason": why} for named, why in sorted(plan.kept.items())],
+            "seconds": round(time.monotonic() - start, 3),
+            "diff": _diff(plan.changes) if self._task.diff else [],
         }
 
 
+def _read(names: Iterable[str]) -> list[str]:
+    """Read files, and all YAML and JSON files of directories. Raises KubeError."""
+    texts: list[str] = []
+    problems: list[str] = []
+    for name in names:
+        path = Path(name).expanduser()
+        files = (
+            sorted(f for f in path.rglob("*") if f.suffix in (".yaml", ".yml", ".json")) if path.is_dir() else [path]
+        )
+        problems += [f"{name} has no .yaml, .yml or .json file"] if not files else []
+        for file in files:
+            try:
+                texts.append(file.read_text(encoding="utf-8"))
+            except (OSError, UnicodeDecodeError) as error:
+                problems.append(f"{file} cannot be read: {error}")
+    if problems:
+        raise KubeError("src: " + "; ".join(problems))
+    return texts
+
+
 def _diff(changes: Iterable[apply.Change]) -> list[dict[str, str]]:
-    """Before and after of each object; what a Secret holds is never part of it."""
+    """Before and after of the owned fields of each object; what a Secret holds is never part of it."""
     return [
         {
-            "before_header": change.label,
-            "after_header": change.label,
-            "before": "" if change.before is None else _text(change.before),
-            "after": _text(change.after),
+            "before_header": str(change.named),
+            "after_header": str(change.named),
+            "before": "" if change.before is None else _text(change.before, change.after),
+            "after": "" if change.after is None else _text(change.after, change.before),
         }
         for change in changes
     ]
 
 
-def _text(item: apply.Object) -> str:
-    hidden = {key: "(hidden)" for key in ("data", "stringData") if item["kind"] == "Secret" and key in item}
-    return yaml.safe_dump({**item, **hidden}, sort_keys=True)
+def _text(item: Object, other: Object | None) -> str:
+    if item["kind"] != "Secret":
+        return yaml.safe_dump(dict(item), sort_keys=True)
+    shown = dict(item)
+    for key in ("data", "stringData"):
+        if isinstance(item.get(key), dict):
+            others = (other or {}).get(key) or {}
+            shown[key] = {
+                name: "(hidden)" if others.get(name) in (None, value) else "(hidden, another value)"
+                for name, value in item[key].items()
+            }
+    return yaml.safe_dump(shown, sort_keys=True)

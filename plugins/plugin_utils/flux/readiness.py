@@ -116,6 +116,8 @@ def kustomization(item: Object, asked: Asked) -> Verdict:
             return READY
         return Verdict("waiting", OTHER, f"it is ready at {revision.short(applied)} still")
     reason, message = text(ready, "reason"), text(ready, "message")
+    if not is_false(ready):
+        message = text(condition(item, "Reconciling"), "message") or message
     if not is_false(ready) or reason in ("DependencyNotReady", "Progressing", "HealthCheckCanceled"):
         return Verdict("waiting", reason or "NotReconciled", message or "not reconciled yet")
     # A path or an artefact that is not there is never attempted: then the time of the failure has to tell.

@@ -9,7 +9,7 @@ import contextlib
 import re
 import subprocess
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Literal
@@ -17,9 +17,9 @@ from typing import TYPE_CHECKING, Literal
 from ansible_collections.stagecraft.gitops.plugins.plugin_utils.flux import kinds, readiness, requests, revision, survey
 from ansible_collections.stagecraft.gitops.plugins.plugin_utils.flux.errors import FluxError
 from ansible_collections.stagecraft.gitops.plugins.plugin_utils.flux.readiness import Verdict
-from ansible_collections.stagecraft.gitops.plugins.plugin_utils.kube import explain
+from ansible_collections.stagecraft.gitops.plugins.plugin_utils.kube import explain, status
 from ansible_collections.stagecraft.gitops.plugins.plugin_utils.kube.errors import ApiError, KubeError
-from ansible_collections.stagecraft.gitops.plugins.plugin_utils.kube.objects import Object, Ref, ref, text
+from ansible_collections.stagecraft.gitops.plugins.plugin_utils.kube.objects import Object, Ref, condition, text
 from ansible_collections.stagecraft.gitops.plugins.plugin_utils.kube.session import Resource, Session
 from ansible_collections.stagecraft.gitops.plugins.plugin_utils.kube.watch import Follower, Scope
 
@@ -31,6 +31,7 @@ _TICK = 1.0
 _LAG = 5.0
 _ASK_AGAIN = 2.0
 _WORKLOAD = re.compile(r"\b([A-Z][A-Za-z]+)/([a-z0-9-]+)/([a-z0-9.-]+) status")
+_SUSPECTS = 20
 _GROUPS = {"Deployment": "apps", "StatefulSet": "apps", "DaemonSet": "apps", "Job": "batch"}
 
 
@@ -119,7 +120,7 @@ class Wait:
             seconds=time.monotonic() - self._start,
             superseded=self._superseded,
             trouble=() if decision == "done" else trouble,
-            causes=() if decision == "done" else causes(self._session, found),
+            causes=() if decision == "done" else causes(self._session, found, picture.objects),
         )
 
     def _look(self, objects: dict[Ref, Object]) -> tuple[survey.Survey, survey.Decision]:
@@ -177,8 +178,10 @@ class Wait:
         at = text(objects.get(source) or {}, "status", "artifact", "revision")
         elsewhere = bool(at) and bool(self._goal.target) and not revision.same(at, self._goal.target)
         known = self._seen_target or survey.applied_before(self._goal.target, objects)
-        if not elsewhere or (verdict.reason != readiness.OTHER and not self._seen_target):
+        if not elsewhere or verdict.state == "failed":
             self._elsewhere = None
+            return found
+        if verdict.reason != readiness.OTHER and self._elsewhere is None and not self._seen_target:
             return found
         newer = known or descends(self._options.clone, revision.digest(at), self._goal.target)
         if newer and self._options.superseded == "accept":
@@ -189,7 +192,6 @@ class Wait:
             return survey.survey(self._goal, objects, survey.Requests(self._tokens))
         self._elsewhere = self._elsewhere or now
         if newer or now - self._elsewhere >= _LAG:
-            self._elsewhere = self._elsewhere or now
             return survey.Survey("", {source: _not_found(at, self._goal.target, newer)})
         return found
 
@@ -268,13 +270,24 @@ def descends(clone: Path | None, found: str, target: str) -> bool:
     return False
 
 
-def causes(session: Session, found: survey.Survey) -> tuple[str, ...]:
-    """Look into the pods of the workloads that failed health checks name."""
-    said = " ".join(v.message for v in found.having("failed", "passing", "waiting").values())
+def causes(session: Session, found: survey.Survey, objects: Mapping[Ref, Object]) -> tuple[str, ...]:
+    """Look into the pods of the workloads that health checks wait for."""
+    suspects: dict[Ref, None] = {}
+    for named, verdict in found.having("failed", "passing", "waiting").items():
+        for kind, namespace, name in _WORKLOAD.findall(verdict.message):
+            suspects[Ref(_GROUPS.get(kind, ""), kind, namespace, name)] = None
+        if (
+            verdict.state == "waiting"
+            and named in objects
+            and condition(objects[named], "Healthy").get("status") != "True"
+        ):
+            suspects |= dict.fromkeys(kinds.inventory(objects[named]))
     told = []
-    for kind, namespace, name in dict.fromkeys(_WORKLOAD.findall(said)):
+    for suspect in [s for s in suspects if s.kind in _GROUPS][:_SUSPECTS]:
         with contextlib.suppress(KubeError):
-            item = session.object(Ref(_GROUPS.get(kind, ""), kind, namespace, name)) if kind in _GROUPS else None
-            cause = explain.workload(session, item)
-            told += [f"{ref(item)}: {cause}"] if item is not None and cause else []
+            item = session.object(suspect)
+            judged = status.status(item)
+            if judged.state != "Current":
+                cause = explain.workload(session, item)
+                told.append(f"{suspect}: {judged}" + (f" ({cause})" if cause else ""))
     return tuple(told)

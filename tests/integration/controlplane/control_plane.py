@@ -51,7 +51,10 @@ class Missing(Exception):
 
 
 def find_program(name: str) -> Path:
-    """The newest build of a program that tests/mirror keeps. Raises Missing."""
+    """The newest build of a program that tests/mirror keeps, or one's own of STAGECRAFT_CONTROLPLANE. Raises Missing."""
+    own = Path(os.environ.get("STAGECRAFT_CONTROLPLANE", os.devnull), name)
+    if own.is_file():
+        return own
     found = [p for p in (default_layout().work / "parts").glob(f"*/*/{name}") if os.access(p, os.X_OK) and p.is_file()]
     if not found:
         raise Missing(f"{name} has not been built: run `python -m tests.mirror build`")
@@ -68,10 +71,13 @@ def flux_definitions() -> list[dict[str, Any]]:
     """The CustomResourceDefinitions of the manifests that tests/mirror builds. Raises Missing."""
     found = []
     for name in FLUX:
-        paths = sorted((default_layout().work / "parts").glob(f"*_manifests/*/{name}.yaml"))
+        own = Path(os.environ.get("STAGECRAFT_CONTROLPLANE", os.devnull), "crds", name)
+        paths = sorted(own.glob("*.yaml")) or sorted(
+            (default_layout().work / "parts").glob(f"*_manifests/*/{name}.yaml")
+        )
         if not paths:
             raise Missing(f"{name}'s manifests have not been built: run `python -m tests.mirror build`")
-        documents = yaml.load_all(paths[-1].read_text(), Loader=yaml.CSafeLoader)
+        documents = (d for path in paths for d in yaml.load_all(path.read_text(), Loader=yaml.CSafeLoader))
         found += [d for d in documents if d and d["kind"] == "CustomResourceDefinition"]
     return found
 

@@ -9,6 +9,7 @@ import time
 from concurrent.futures import ThreadPoolExecutor
 from datetime import UTC, datetime
 
+import yaml
 from ansible_collections.stagecraft.gitops.plugins.plugin_utils.flux.wait import Outcome
 
 from tests.integration.controlplane.git_server import git
@@ -128,11 +129,23 @@ def test_a_kind_that_is_not_there_yet_is_told_after_the_grace(site: Site) -> Non
 def test_a_never_ready_deployment_is_told_with_its_pod(site: Site) -> None:
     commit = site.repository.push({"apps/a.yaml": site.deployment("web", "example.com/app:missing")})
     site.follow()
-    site.kustomization("apps", wait=True, timeout="5s")
+    site.kustomization("apps", wait=True)
+    # the controller's own health check takes 30 s at least, whatever its timeout says
+    outcome = site.wait(commit, seconds=5)
+    tells(outcome, "Kustomization", "Running health checks")
+    tells(outcome, f"Deployment {site.name}/web", "0 of 1", "ImagePullBackOff")
+
+
+def test_a_deployment_that_gave_up_is_told_at_once(site: Site) -> None:
+    manifest = yaml.safe_load(site.deployment("web", "example.com/app:missing"))
+    manifest["spec"]["progressDeadlineSeconds"] = 1
+    commit = site.repository.push({"apps/a.yaml": yaml.safe_dump(manifest)})
+    site.follow()
+    site.kustomization("apps", wait=True)
     outcome = site.wait(commit)
-    tells(outcome, "HealthCheckFailed", f"Deployment/{site.name}/web")
+    tells(outcome, "HealthCheckFailed", f"Deployment/{site.name}/web", "look at the named workload")
     tells(outcome, f"Deployment {site.name}/web", "ImagePullBackOff")
-    assert outcome.seconds < 20
+    assert outcome.seconds < 15
 
 
 def test_a_cycle_is_told_with_the_way_around(site: Site) -> None:

@@ -1,0 +1,111 @@
+# Copyright (c) 2026 The stagecraft.gitops contributors
+# GNU General Public License v3.0+ (see COPYING or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""Say in a sentence each what keeps Flux from bringing the newest commits into the cluster.
+
+`diagnose` is pure: it needs the objects of Flux only. Roots are told, not what follows from them.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Literal
+
+from ansible_collections.stagecraft.gitops.plugins.plugin_utils.flux import graph, kinds, readiness, survey, wait
+from ansible_collections.stagecraft.gitops.plugins.plugin_utils.flux.readiness import Asked, Verdict
+from ansible_collections.stagecraft.gitops.plugins.plugin_utils.kube.objects import Object, Ref, text
+
+if TYPE_CHECKING:
+    from ansible_collections.stagecraft.gitops.plugins.plugin_utils.kube.session import Session
+
+Severity = Literal["blocked", "waiting", "slow"]
+
+#: From how many seconds on an interval counts as slow: of a source, and between tries of what failed.
+_SLOW_SOURCE = 600.0
+_SLOW_RETRY = 300.0
+_DURATION = re.compile(r"([0-9.]+)(ms|h|m|s)")
+_SECONDS = {"h": 3600.0, "m": 60.0, "s": 1.0, "ms": 0.001}
+
+
+@dataclass(frozen=True)
+class Finding:
+    """One thing that is wrong; `sentence` names the object, what is the matter, and what to do."""
+
+    named: Ref
+    severity: Severity
+    reason: str
+    sentence: str
+
+
+def diagnose(objects: graph.Objects) -> list[Finding]:
+    """Return what is wrong, what blocks first."""
+    verdicts: dict[Ref, Verdict] = {}
+    for named in sorted(objects):
+        kind = kinds.BY_NAME[named.kind]
+        if kind.source:
+            judged = survey.survey(survey.Goal(named), objects, survey.Requests()).verdicts
+            verdicts |= {n: v for n, v in judged.items() if n not in verdicts or v.state == "failed"}
+    for named, item in objects.items():
+        source = kinds.source_of(item)
+        if source is not None and source not in objects and kinds.BY_NAME[named.kind].follows:
+            verdicts[source] = Verdict("failed", survey.MISSING, f"it is not in the cluster, though {named} needs it")
+            verdicts.setdefault(named, readiness.judge(item, Asked()))
+        elif named not in verdicts:
+            verdicts[named] = readiness.judge(item, Asked())
+    roots = {n: v for n, v in verdicts.items() if v.state != "ready" and not _follows_from(n, verdicts, objects)}
+    found = [_finding(named, verdict, objects.get(named)) for named, verdict in roots.items()]
+    found += [finding for named, item in objects.items() if (finding := _slow_source(named, item)) is not None]
+    order = ("blocked", "waiting", "slow")
+    return sorted(found, key=lambda f: (order.index(f.severity), f.named))
+
+
+def causes(session: Session, objects: graph.Objects) -> tuple[str, ...]:
+    """Look into the pods of workloads that health checks wait for."""
+    judged = {named: readiness.judge(item, Asked()) for named, item in objects.items()}
+    return wait.causes(session, survey.Survey("", judged), objects)
+
+
+def seconds(duration: str) -> float:
+    """Read a duration as Go writes it, such as 1h0m0s."""
+    return sum(float(number) * _SECONDS[unit] for number, unit in _DURATION.findall(duration))
+
+
+def _follows_from(named: Ref, verdicts: Mapping[Ref, Verdict], objects: graph.Objects) -> bool:
+    """Say whether an object only waits for another one, or for its source, that is told itself."""
+    item = objects.get(named)
+    if item is None or verdicts[named].reason == "DependencyCycle":
+        return False
+    if verdicts[named].reason == "Suspended":
+        return False
+    needs = graph.dependencies(item)
+    source = kinds.source_of(item)
+    if verdicts[named].reason == "DependencyNotReady":
+        return any(need in verdicts and verdicts[need].state != "ready" for need in needs)
+    return (
+        verdicts[named].state == "waiting"
+        and source is not None
+        and source in verdicts
+        and verdicts[source].state != "ready"
+    )
+
+
+def _finding(named: Ref, verdict: Verdict, item: Object | None) -> Finding:
+    severity: Severity = "waiting" if verdict.state == "waiting" else "blocked"
+    sentence = f"{named}: {verdict}"
+    if item is not None and verdict.state != "waiting" and verdict.reason not in ("Suspended", "DependencyCycle"):
+        retry = text(item, "spec", "retryInterval") or text(item, "spec", "interval")
+        if seconds(retry) > _SLOW_RETRY:
+            sentence += f" It is tried again only every {retry}: set spec.retryInterval, or ask by flux_reconcile."
+    return Finding(named, severity, verdict.reason, sentence)
+
+
+def _slow_source(named: Ref, item: Object) -> Finding | None:
+    interval = text(item, "spec", "interval")
+    if not kinds.BY_NAME[named.kind].source or seconds(interval) <= _SLOW_SOURCE:
+        return None
+    said = (
+        f"{named}: a push is noticed only every {interval}. Lower spec.interval, or let the Git host call a Receiver."
+    )
+    return Finding(named, "slow", "SlowInterval", said)
