@@ -6,6 +6,7 @@
 from __future__ import annotations
 
 import base64
+import contextlib
 import json
 from collections.abc import Iterable, Mapping
 from typing import Any
@@ -37,7 +38,7 @@ def parse(manifests: Iterable[str | Mapping[str, Any]]) -> list[dict[str, Any]]:
     for number, manifest in enumerate(manifests, 1):
         try:
             documents = _documents(manifest)
-        except (yaml.YAMLError, ValueError) as error:
+        except yaml.YAMLError as error:
             problems.append(f"manifest {number} is no YAML: {error}")
             continue
         for document in documents:
@@ -61,7 +62,8 @@ def _documents(manifest: str | Mapping[str, Any]) -> list[Any]:
     if isinstance(manifest, Mapping):
         return [dict(manifest)]
     if manifest.lstrip().startswith("{"):
-        return [json.loads(manifest)]
+        with contextlib.suppress(ValueError):
+            return [json.loads(manifest)]
     return [document for document in yaml.load_all(manifest, Loader=_Loader) if document is not None]
 
 

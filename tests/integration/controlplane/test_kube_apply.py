@@ -6,7 +6,6 @@
 from __future__ import annotations
 
 import itertools
-from collections.abc import Iterator
 from typing import Any
 
 import pytest
@@ -31,7 +30,7 @@ def namespace(session: Session) -> str:
 
 
 @pytest.fixture
-def asked(monkeypatch: pytest.MonkeyPatch) -> Iterator[list[tuple[str, str]]]:
+def asked(monkeypatch: pytest.MonkeyPatch) -> list[tuple[str, str]]:
     """Every request that is sent."""
     sent: list[tuple[str, str]] = []
     original = ApiClient._send
@@ -41,7 +40,7 @@ def asked(monkeypatch: pytest.MonkeyPatch) -> Iterator[list[tuple[str, str]]]:
         return original(self, method, target, *more, **options)
 
     monkeypatch.setattr(ApiClient, "_send", send_and_note)
-    yield sent
+    return sent
 
 
 def run(session: Session, texts: list[str], *, check: bool = False, **options: Any) -> apply.Plan:
@@ -199,7 +198,7 @@ def test_definitions_and_namespaces_come_first(session: Session, namespace: str)
 
 
 def test_prune_removes_only_what_was_applied_and_is_still_ours(session: Session, namespace: str) -> None:
-    book = {"inventory": Ref("", "ConfigMap", namespace, "inventory"), "prune": True}
+    book: dict[str, Any] = {"inventory": Ref("", "ConfigMap", namespace, "inventory"), "prune": True}
     texts = [config_map(name, namespace, key="1") for name in ("stays", "goes", "taken")]
     run(session, texts, **book)
     listed = session.get(f"/api/v1/namespaces/{namespace}/configmaps/inventory")["data"]["objects"]

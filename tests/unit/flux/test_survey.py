@@ -1,0 +1,231 @@
+# Copyright (c) 2026 The stagecraft.gitops contributors
+# GNU General Public License v3.0+ (see COPYING or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""What follows a source, judged together; the graph; the diagnosis; plans of requests."""
+
+from __future__ import annotations
+
+from itertools import pairwise
+
+import pytest
+from ansible_collections.stagecraft.gitops.plugins.plugin_utils.flux import (
+    diagnosis,
+    graph,
+    kinds,
+    overview,
+    reconcile,
+    survey,
+)
+from ansible_collections.stagecraft.gitops.plugins.plugin_utils.flux.errors import FluxError
+from ansible_collections.stagecraft.gitops.plugins.plugin_utils.kube.objects import Ref
+from hypothesis import given
+from hypothesis import strategies as st
+
+from tests.unit.flux.objects import NEW, OLD, SOURCE, by_ref, condition, git, kustomization, named, release
+
+GOAL = survey.Goal(SOURCE, NEW)
+NOBODY = survey.Requests()
+WAITS = condition("Ready", "False", "DependencyNotReady", "dependency not ready")
+LOST = condition("Ready", "False", "ArtifactFailed", "source not found")
+FAILS = condition("Ready", "False", "BuildFailed", "why")
+
+
+def decide(goal: survey.Goal, objects: graph.Objects, **lasting: float) -> tuple[str, list[str]]:
+    found = survey.survey(goal, objects, NOBODY)
+    return survey.decide(goal, found, {named(n): s for n, s in lasting.items()}), survey.sentences(found)
+
+
+def test_all_ready_is_done() -> None:
+    assert decide(GOAL, by_ref(git(), kustomization("a"), kustomization("b", needs=("a",)))) == ("done", [])
+
+
+def test_nothing_is_said_of_members_before_the_source_has_the_commit() -> None:
+    decision, said = decide(GOAL, by_ref(git(OLD), kustomization("a", OLD, FAILS, attempted=NEW)))
+    assert decision == "wait"
+    assert [s.split(":")[0] for s in said] == ["GitRepository flux-system/repo"]
+
+
+def test_a_missing_source_is_told_with_those_that_are_there() -> None:
+    decision, said = decide(survey.Goal(named("other", "GitRepository"), NEW), by_ref(git()))
+    assert decision == "failed"
+    assert "is not in the cluster, which has flux-system/repo" in said[0]
+
+
+def test_a_cycle_fails_when_nothing_else_can_go_on() -> None:
+    a, b = kustomization("a", OLD, needs=("b",)), kustomization("b", OLD, WAITS, needs=("a",))
+    decision, said = decide(GOAL, by_ref(git(), a, b))
+    assert decision == "failed"
+    assert all("dependsOn goes in a circle" in s for s in said)
+    # a parent that is about to bring the repair
+    assert decide(GOAL, by_ref(git(), a, b, kustomization("root", OLD)))[0] == "wait"
+
+
+def test_who_waits_for_a_lost_one_is_lost() -> None:
+    objects = by_ref(
+        git(),
+        kustomization("a", OLD, WAITS, needs=("ghost",)),
+        kustomization("b", OLD, WAITS, needs=("a",)),
+        kustomization("c", OLD, WAITS, needs=("s",)),
+        kustomization("s", OLD, spec={"suspend": True}),
+    )
+    decision, said = decide(GOAL, objects)
+    assert decision == "failed"
+    text = "\n".join(said)
+    assert (
+        "flux-system/a: DependencyNotReady: it waits for Kustomization flux-system/ghost, which is not in the cluster"
+        in text
+    )
+    assert (
+        "flux-system/b: DependencyNotReady: it waits for Kustomization flux-system/a, which waits for another" in text
+    )
+    assert "flux-system/c: DependencyNotReady: it waits for Kustomization flux-system/s, which is suspended" in text
+
+
+def test_a_child_counts_when_its_parent_is_done() -> None:
+    child = kustomization("child", OLD, FAILS, attempted=NEW)
+    parent = kustomization("root", OLD, applied=(named("child"),))
+    assert decide(GOAL, by_ref(git(), parent, child))[0] == "wait"
+    assert decide(GOAL, by_ref(git(), kustomization("root", applied=(named("child"),)), child))[0] == "failed"
+
+
+def test_what_was_applied_must_be_ready_too() -> None:
+    unready = release(condition("Ready", "Unknown", "Progressing", "upgrading"))
+    root = kustomization("root", applied=(named("web", "HelmRelease"), Ref("apps", "Deployment", "n", "d")))
+    assert decide(GOAL, by_ref(git(), root, unready))[0] == "wait"
+    assert decide(survey.Goal(SOURCE, NEW, recurse=False), by_ref(git(), root, unready))[0] == "done"
+
+
+def test_a_failure_that_may_pass_has_its_grace() -> None:
+    gone = condition("Ready", "False", "ReconciliationFailed", "no matches for kind X")
+    objects = by_ref(git(), kustomization("a", OLD, gone, attempted=NEW))
+    assert decide(GOAL, objects, a=29.0)[0] == "wait"
+    assert decide(GOAL, objects, a=31.0)[0] == "failed"
+    # as long as something goes on that may heal it
+    assert decide(GOAL, {**objects, **by_ref(kustomization("b", OLD))}, a=31.0)[0] == "wait"
+
+
+def test_named_objects_are_waited_for_with_what_they_need() -> None:
+    objects = by_ref(git(), kustomization("a"), kustomization("b", needs=("a",)), kustomization("c", OLD))
+    assert survey.members(survey.Goal(SOURCE, NEW, (named("b"),)), objects) == {named("a"), named("b")}
+    assert decide(survey.Goal(SOURCE, NEW, (named("b"),)), objects)[0] == "done"
+
+
+def asked(objects: graph.Objects, tokens: survey.Requests = NOBODY, arrived: float = 0.0) -> list[Ref]:
+    return survey.requests(GOAL, survey.survey(GOAL, objects, tokens), objects, tokens, arrived)
+
+
+def test_who_would_come_to_it_by_a_timer_is_asked() -> None:
+    failed_before = kustomization("a", OLD, FAILS, attempted=OLD)
+    assert asked(by_ref(git(), failed_before)) == [named("a")]
+    assert asked(by_ref(git(), failed_before), survey.Requests({named("a"): "t"})) == []
+    untold = kustomization("a", OLD)
+    assert asked(by_ref(git(), untold)) == []
+    assert asked(by_ref(git(), untold), arrived=3.0) == [named("a")]
+    busy = kustomization("a", OLD, condition("Ready", "Unknown", "Progressing"))
+    assert asked(by_ref(git(), busy), arrived=3.0) == []
+    dependent = kustomization("b", OLD, WAITS, needs=("a",))
+    assert asked(by_ref(git(), kustomization("a"), dependent)) == [named("b")]
+    assert asked(by_ref(git(), untold, dependent)) == []
+
+
+@given(st.lists(st.tuples(st.integers(0, 6), st.integers(0, 6)), max_size=15))
+def test_cycles_are_found_and_are_ones(edges: list[tuple[int, int]]) -> None:
+    needs: dict[int, tuple[str, ...]] = {n: tuple(str(b) for a, b in edges if a == n) for n in range(7)}
+    objects = by_ref(*(kustomization(str(n), needs=needs[n]) for n in range(7)))
+    found = graph.cycles(objects)
+    for around in found:
+        assert around[0] == around[-1]
+        for one, other in pairwise(around):
+            assert other in graph.dependencies(objects[one])
+    reach = {n: {int(x) for x in needs[n]} for n in range(7)}
+    for _ in range(7):
+        reach = {n: r | {y for x in r for y in reach[x]} for n, r in reach.items()}
+    assert bool(found) == any(n in r for n, r in reach.items())
+
+
+def test_the_diagnosis_tells_roots_and_not_what_follows() -> None:
+    objects = by_ref(
+        git(spec={"interval": "1h"}),
+        kustomization("a", OLD, FAILS, attempted=NEW, spec={"retryInterval": "30m"}),
+        kustomization("b", OLD, WAITS, needs=("a",)),
+        kustomization("s", OLD, spec={"suspend": True}),
+        kustomization("fine"),
+    )
+    found = diagnosis.diagnose(objects)
+    said = {f.named.name: f.sentence for f in found}
+    assert [(f.named.name, f.severity) for f in found] == [("a", "blocked"), ("s", "blocked"), ("repo", "slow")]
+    assert "It is tried again only every 30m" in said["a"]
+    assert "Resume it" in said["s"]
+    assert "a push is noticed only every 1h" in said["repo"]
+
+
+def test_the_diagnosis_tells_deadlocks_and_missing_sources() -> None:
+    a, b = kustomization("a", OLD, WAITS, needs=("b",)), kustomization("b", OLD, WAITS, needs=("a",))
+    assert {f.reason for f in diagnosis.diagnose(by_ref(git(), a, b))} == {"DependencyCycle"}
+    (finding,) = diagnosis.diagnose(by_ref(kustomization("a", OLD, LOST)))
+    assert "GitRepository flux-system/repo: NotFound" in finding.sentence
+    refused = git(
+        "", condition("FetchFailed", "True", "AuthenticationFailed", "denied"), condition("Ready", "False", "x")
+    )
+    (finding,) = diagnosis.diagnose(by_ref(refused, kustomization("a", OLD)))
+    assert finding.named == SOURCE
+    assert diagnosis.diagnose(by_ref(git(), kustomization("a"))) == []
+
+
+@pytest.mark.parametrize(
+    ("text", "seconds"), [("1h0m0s", 3600.0), ("90s", 90.0), ("1m30s", 90.0), ("500ms", 0.5), ("", 0.0)]
+)
+def test_durations(text: str, seconds: float) -> None:
+    assert diagnosis.seconds(text) == seconds
+
+
+def test_tree_and_graph() -> None:
+    objects = by_ref(
+        git(),
+        kustomization("root", applied=(named("a"), Ref("", "ConfigMap", "n", "m"))),
+        kustomization("a", needs=("x",)),
+    )
+    shown = [(row["depth"], row["object"]) for row in overview.tree(objects)]
+    assert shown == [(0, "Kustomization flux-system/root"), (1, "Kustomization flux-system/a"), (1, "ConfigMap n/m")]
+    drawn = overview.dependency_graph(objects)
+    assert drawn["missing"] == ["Kustomization flux-system/x"]
+    assert {
+        "type": "appliedBy",
+        "from": "Kustomization flux-system/a",
+        "to": "Kustomization flux-system/root",
+    } in drawn["edges"]
+
+
+def test_names_of_inventories() -> None:
+    assert kinds.entry("_system__node_rbac.authorization.k8s.io_ClusterRole") == Ref(
+        "rbac.authorization.k8s.io", "ClusterRole", "", "system:node"
+    )
+    assert kinds.entry("shop_web__Service") == Ref("", "Service", "shop", "web")
+
+
+def test_what_cannot_be_asked_is_told_at_once() -> None:
+    objects = by_ref(git(), kustomization("a"), kustomization("s", spec={"suspend": True}))
+    steps = reconcile.plan_requests(objects, [named("a")], with_source=True, force=False, reset=False)
+    assert [[r.named for r in step] for step in steps] == [[SOURCE], [named("a")]]
+    with pytest.raises(
+        FluxError, match=r"(?s)nothing was asked.*flux-system/s is suspended.*flux-system/x is not in the cluster"
+    ):
+        reconcile.plan_requests(objects, [named("s"), named("x")], with_source=True, force=False, reset=False)
+    with pytest.raises(FluxError, match="for HelmReleases only"):
+        reconcile.plan_requests(objects, [named("a")], with_source=False, force=True, reset=False)
+
+
+def test_suspending_changes_only_what_is_otherwise_and_sources_last() -> None:
+    objects = by_ref(git(), kustomization("a"), kustomization("s", spec={"suspend": True}))
+    wanted = [SOURCE, named("a"), named("s")]
+    assert reconcile.plan_suspend(objects, wanted, suspend=True) == [named("a"), SOURCE]
+    assert reconcile.plan_suspend(objects, wanted, suspend=False) == [named("s")]
+    with pytest.raises(FluxError, match="flux-system/x is not in the cluster"):
+        reconcile.plan_suspend(objects, [named("x")], suspend=True)
+
+
+def test_names_are_read_or_refused_all_at_once() -> None:
+    assert kinds.parse("ks/apps") == named("apps")
+    assert kinds.parse("HelmRelease/n/web") == Ref(kinds.HELM, "HelmRelease", "n", "web")
+    with pytest.raises(FluxError, match=r"(?s)'apps' names no object.*'Pod/x' names no object"):
+        kinds.parse_all(["apps", "Pod/x"])
