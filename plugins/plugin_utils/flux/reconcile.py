@@ -118,7 +118,7 @@ def await_handled(
         if served is None:
             raise FluxError(f"the API server has no {named.kind}: is Flux installed?")
         scopes.append(Scope(served, named.namespace, named.name))
-    verdicts: dict[Ref, Verdict] = {}
+    told: dict[Ref, Verdict] = {}
     with Follower(session, scopes) as follower:
         while True:
             left = timeout - (time.monotonic() - start)
@@ -132,5 +132,6 @@ def await_handled(
             done = follower.picture.complete and all(v.state != "waiting" for v in verdicts.values())
             if done or left <= 0:
                 return verdicts
-            if progress is not None:
+            if progress is not None and verdicts != told:
+                told = verdicts
                 progress("; ".join(f"{n}: {v}" for n, v in verdicts.items() if v.state == "waiting"))

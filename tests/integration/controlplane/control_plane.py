@@ -360,7 +360,13 @@ def _workloads(plane: ControlPlane) -> None:
     )
     plane.spawn(
         "kwok",
-        [login, "--manage-all-nodes=true", f"--config={_STAGES}", f"--server-address={plane.address('kwok')}"],
+        [
+            login,
+            "--manage-all-nodes=true",
+            "--node-lease-duration-seconds=40",
+            f"--config={_STAGES}",
+            f"--server-address={plane.address('kwok')}",
+        ],
     )
     node = {
         "apiVersion": "v1",
