@@ -20,6 +20,7 @@ from typing import Any
 
 from ansible_collections.stagecraft.gitops.plugins.plugin_utils.artifacts.catalogue import Entry, load_catalogue
 
+from tests.benchmarks.cluster import apply_new, apply_same, push_ready
 from tests.benchmarks.hosts import (
     BenchError,
     Run,
@@ -277,4 +278,7 @@ BENCHES = {
     "ready-1": Bench(ready_1, 2),
     "push": Bench(push, 3),
     "hosts-2": Bench(hosts_2, 3),
+    "apply-new": Bench(apply_new, 5),
+    "apply-same": Bench(apply_same, 5),
+    "push-ready": Bench(push_ready, 5),
 }
