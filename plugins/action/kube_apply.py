@@ -48,12 +48,13 @@ class ActionModule(ControllerAction):
             "never_prune": {"type": "list", "elements": "str", "default": list(apply.PROTECTED)},
             **API_ACCESS_OPTIONS,
         },
-        required_one_of=[["manifests", "src"]],
     )
 
     def act(self, options: dict[str, Any], task_vars: Mapping[str, Any]) -> dict[str, Any]:
         """Plan against the live objects; apply unless in check mode."""
         start = time.monotonic()
+        if not options["manifests"] and not options["src"]:
+            raise KubeError("nothing to apply: give manifests or src")
         objects = manifests.parse([*options["manifests"], *_read(options["src"])])
         named = options["inventory"]
         if options["prune"] and not named:

@@ -16,6 +16,8 @@ description:
     in a dry run what an apply would make of it, and only what differs is applied. All objects that the server refuses are reported at once, before any is applied.
   - A conflict names the fields, the manager that owns them, and what can be done.
   - Namespaces and CustomResourceDefinitions come first; objects of a kind follow when its definition is established.
+  - Every API server of Kubernetes 1.22 and newer takes server-side apply, for custom resources too. A kind that is served by an old aggregated API server may not (415 Unsupported Media Type);
+    this is told with the object, and C(kubernetes.core.k8s) with its three-way merge on the client is the way for such an object.
   - With O(inventory) the applied objects are remembered in a ConfigMap, by name only, and with O(prune) those are removed that are no longer among the manifests.
 author:
   - The stagecraft.gitops contributors (@stagecraft)

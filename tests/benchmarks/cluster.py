@@ -26,7 +26,7 @@ from tests.integration.controlplane.git_server import GitServer
 from tests.integration.controlplane.site import Site
 
 OBJECTS = 1000
-_SECONDS = re.compile(r'"seconds": ([0-9.]+)')
+_SECONDS = re.compile(r'"?seconds"?: ([0-9.]+)')
 
 
 @contextlib.contextmanager

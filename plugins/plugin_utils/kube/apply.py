@@ -312,6 +312,11 @@ def _named(item: Any) -> str:
 
 def explained(named: str, error: KubeError) -> str:
     """Say what the server refused; a conflict with the fields, who owns them, and what to do. Pure."""
+    if getattr(error, "status", None) == 415:
+        return (
+            f"{named}: the API server that serves this kind takes no server-side apply, which only old aggregated ones "
+            "do not. Apply this object by kubernetes.core.k8s with apply: true, which merges three ways on the client."
+        )
     causes = [c for c in getattr(error, "causes", ()) if c.get("reason") == "FieldManagerConflict"]
     if not causes:
         return f"{named}: {error}"

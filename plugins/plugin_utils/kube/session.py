@@ -57,6 +57,7 @@ class Session:
         self._lock = threading.Lock()
         self._client: client.ApiClient | None = None
         self._resources: dict[str, dict[str, Resource]] = {}
+        self._preferred: dict[tuple[str, str], Resource] = {}
 
     def __enter__(self) -> Self:
         return self
@@ -132,12 +133,17 @@ class Session:
         """The resource that serves `kind` of `group` in the group's preferred version, or in any."""
         if not group:
             return self.resource("v1", kind)
+        if (group, kind) in self._preferred:
+            return self._preferred[group, kind]
         found = self.find(f"/apis/{group}") or {}
         first = (found.get("preferredVersion") or {}).get("groupVersion")
-        versions = dict.fromkeys(
-            [*([first] if first else []), *(v["groupVersion"] for v in found.get("versions") or [])]
-        )
-        return next((r for r in (self.resource(str(v), kind) for v in versions) if r is not None), None)
+        others = (version["groupVersion"] for version in found.get("versions") or [])
+        for version in dict.fromkeys([*([first] if first else []), *others]):
+            served = self.resource(str(version), kind, fresh=True)
+            if served is not None:
+                self._preferred[group, kind] = served
+                return served
+        return None
 
     def object(self, named: Ref) -> dict[str, Any] | None:
         """Read one object in its group's preferred version; None where it, or its kind, is not there."""

@@ -15,6 +15,7 @@ from tests.integration.controlplane import control_plane
 from tests.integration.controlplane.control_plane import ControlPlane, Missing
 from tests.integration.controlplane.git_server import GitServer
 from tests.integration.controlplane.site import Site
+from tests.integration.ssh.conftest import SSHD, Server, end, start
 
 _numbers = itertools.count(1)
 
@@ -51,3 +52,14 @@ def site(plane: ControlPlane, session: Session, git_server: GitServer, tmp_path:
     made = Site(plane, session, git_server, f"s{next(_numbers)}", tmp_path)
     yield made
     made.remove()
+
+
+@pytest.fixture
+def sshd(tmp_path: Path) -> Iterator[Server]:
+    if not Path(SSHD).exists():
+        pytest.skip(f"{SSHD} is missing: install the package openssh-server")
+    directory = tmp_path / "sshd"
+    directory.mkdir()
+    server = start(directory, [f"AuthorizedKeysFile {directory / 'authorized_keys'}", "PasswordAuthentication no"])
+    yield server
+    end(server.process)

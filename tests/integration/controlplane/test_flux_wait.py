@@ -8,12 +8,15 @@ from __future__ import annotations
 import time
 from concurrent.futures import ThreadPoolExecutor
 from datetime import UTC, datetime
+from pathlib import Path
 
 import yaml
 from ansible_collections.stagecraft.gitops.plugins.plugin_utils.flux.wait import Outcome
 
+from tests.integration.controlplane.control_plane import send
 from tests.integration.controlplane.git_server import git
 from tests.integration.controlplane.site import Site, pretty
+from tests.integration.ssh.conftest import Server, make_key
 
 
 def tells(outcome: Outcome, *words: str) -> None:
@@ -232,3 +235,60 @@ def test_the_api_server_may_go_away_during_a_wait(site: Site) -> None:
 def test_no_flux_object_at_all_is_told(site: Site) -> None:
     outcome = site.wait("deadbeef", seconds=3)
     tells(outcome, f"GitRepository flux-system/{site.name}", "is not in the cluster")
+
+
+def test_a_wrong_key_and_a_wrong_host_key_are_told_at_once(site: Site, sshd: Server) -> None:
+    commit = site.repository.push({"apps/a.yaml": site.config_map("a")})
+    make_key(site.directory / "stranger")
+    make_key(site.directory / "other-host")
+    known = sshd.known_hosts.read_text()
+    other = known.split()[0] + " " + (site.directory / "other-host.pub").read_text()
+
+    def follow(identity: Path, hosts: str) -> Outcome:
+        text = {"identity": identity.read_text(), "known_hosts": hosts}
+        secret = {"apiVersion": "v1", "kind": "Secret", "metadata": {"name": site.name, "namespace": "flux-system"}}
+        send(site.session, [{**secret, "stringData": text}])
+        url = f"ssh://{sshd.target().user}@127.0.0.1:{sshd.port}{site.repository.bare}"
+        site.follow(url=url, secretRef={"name": site.name})
+        return site.wait(commit)
+
+    outcome = follow(site.directory / "stranger", known)
+    tells(outcome, "GitRepository", "unable to authenticate", "The deploy key")
+    assert outcome.seconds < 10
+    tells(follow(sshd.key_file, other), "GitRepository", "known_hosts of the source's Secret")
+    outcome = follow(sshd.key_file, known)
+    assert outcome.ok, pretty(outcome)
+
+
+CHART = {
+    "chart/Chart.yaml": "apiVersion: v2\nname: app\nversion: 1.0.0\n",
+    "chart/values.yaml": "tag: '1'\n",
+}
+
+
+def test_a_release_that_was_rolled_back_is_not_ready(site: Site) -> None:
+    template = site.deployment("web", "example.com/app:TAG").replace("TAG", "{{ .Values.tag }}")
+
+    def release(tag: str) -> str:
+        spec = {
+            "interval": "1h",
+            "timeout": "12s",
+            "targetNamespace": site.name,
+            "chart": {"spec": {"chart": "./chart", "sourceRef": {"kind": "GitRepository", "name": site.name}}},
+            "values": {"tag": tag},
+            "upgrade": {"remediation": {"remediateLastFailure": True}},
+        }
+        metadata = {"name": f"{site.name}-app", "namespace": "flux-system"}
+        return yaml.safe_dump(
+            {"apiVersion": "helm.toolkit.fluxcd.io/v2", "kind": "HelmRelease", "metadata": metadata, "spec": spec}
+        )
+
+    files = {**CHART, "chart/templates/web.yaml": template.replace(f"  namespace: {site.name}\n", "")}
+    good = site.repository.push({**files, "apps/app.yaml": release("1")})
+    site.follow()
+    site.kustomization("apps")
+    outcome = site.wait(good, seconds=40)
+    assert outcome.ok, pretty(outcome)
+    assert site.ref("app", "HelmRelease") in outcome.found.verdicts
+    outcome = site.wait(site.repository.push({"apps/app.yaml": release("missing")}), seconds=60)
+    tells(outcome, "HelmRelease", "RollbackSucceeded", "what runs is not what was wanted", "flux_reconcile with reset")

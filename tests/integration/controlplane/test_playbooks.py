@@ -10,7 +10,6 @@ import os
 import shutil
 import subprocess
 import sys
-from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -23,7 +22,7 @@ from ansible_collections.stagecraft.gitops.plugins.plugin_utils.kube.session imp
 
 from tests.integration.controlplane.control_plane import ControlPlane
 from tests.integration.controlplane.site import Site, config_map, deployment
-from tests.integration.ssh.conftest import SSHD, Server, end, start
+from tests.integration.ssh.conftest import Server
 
 COLLECTION = Path(__file__).parents[3]
 
@@ -72,17 +71,6 @@ class Ansible:
 @pytest.fixture
 def ansible(plane: ControlPlane, tmp_path: Path) -> Ansible:
     return Ansible(plane, tmp_path)
-
-
-@pytest.fixture
-def sshd(tmp_path: Path) -> Iterator[Server]:
-    if not Path(SSHD).exists():
-        pytest.skip(f"{SSHD} is missing: install the package openssh-server")
-    directory = tmp_path / "sshd"
-    directory.mkdir()
-    server = start(directory, [f"AuthorizedKeysFile {directory / 'authorized_keys'}", "PasswordAuthentication no"])
-    yield server
-    end(server.process)
 
 
 def test_apply_shows_no_secret_and_is_idempotent(ansible: Ansible, site: Site) -> None:
