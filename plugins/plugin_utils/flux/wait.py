@@ -181,7 +181,9 @@ class Wait:
         if not elsewhere or verdict.state == "failed":
             self._elsewhere = None
             return found
-        if verdict.reason != readiness.OTHER and self._elsewhere is None and not self._seen_target:
+        # Only what it says after it was asked tells that the commit is not there; until then it has not looked.
+        looked = verdict.reason == readiness.OTHER and self._options.poke and source in self._tokens
+        if not looked and self._elsewhere is None and not self._seen_target:
             return found
         newer = known or descends(self._options.clone, revision.digest(at), self._goal.target)
         if newer and self._options.superseded == "accept":
