@@ -185,19 +185,22 @@ def test_half_of_the_keys_are_not_given_away(host: FakeHost) -> None:
 def test_a_lost_member_of_etcd_is_removed_by_its_name(host: FakeHost) -> None:
     listing = json.dumps({"members": [{"ID": 255, "name": "cp2"}, {"ID": 16, "name": "cp1"}]})
 
-    def kubectl(argv: Any) -> Completed:
-        if "get" in argv:
-            return Completed(0, "etcd-cp2 192.0.2.12\netcd-cp1 192.0.2.11\n", "")
-        if "list" in argv:
-            return Completed(0, listing, "")
-        return Completed(0, 'node "cp2" deleted\n' if "delete" in argv else "", "")
+    def crictl(argv: Any) -> Completed:
+        return Completed(0, "c0ffee\n" if "ps" in argv else listing if "list" in argv else "", "")
 
-    host.answers["kubectl"] = kubectl
-    host.answers["ip -o addr"] = Completed(0, "2: eth0    inet 192.0.2.11/24 brd 192.0.2.255 scope global eth0\n", "")
+    host.answers["crictl"] = crictl
+    host.answers["kubectl"] = Completed(0, 'node "cp2" deleted\n', "")
     assert node.forget_member(host, "cp2") == ["etcd member cp2", "node cp2"]
-    assert all("etcd-cp1" in call for call in host.calls if "exec" in call), "the lost host's own pod was asked"
+    assert all(call[2] == "c0ffee" for call in host.calls if "exec" in call), "another container was asked"
     removals = [call[-1] for call in host.calls if "remove" in call]
     assert removals == ["ff"]
+
+
+def test_without_a_running_etcd_no_member_is_called_lost(host: FakeHost) -> None:
+    host.answers["crictl"] = Completed(0, "", "")
+    with pytest.raises(KubeadmError, match="no etcd container runs on this host"):
+        node.forget_member(host, "cp2")
+    assert not [call for call in host.calls if "kubectl" in call]
 
 
 def test_reset_removes_what_kubeadm_left_and_the_journal_last(host: FakeHost) -> None:
