@@ -41,7 +41,8 @@ def forget_member(host: Host, name: str) -> list[str]:
     """
     removed = []
     etcd = [
-        "crictl", "exec", _etcd_container(host), "etcdctl", "--endpoints=https://127.0.0.1:2379", "--cacert=/etc/kubernetes/pki/etcd/ca.crt",
+        "crictl", "exec", _etcd_container(host),
+        "etcdctl", "--endpoints=https://127.0.0.1:2379", "--cacert=/etc/kubernetes/pki/etcd/ca.crt",
         "--cert=/etc/kubernetes/pki/etcd/healthcheck-client.crt", "--key=/etc/kubernetes/pki/etcd/healthcheck-client.key",
     ]  # fmt: skip
     listed = host.run([*etcd, "member", "list", "--write-out=json"])

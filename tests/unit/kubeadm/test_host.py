@@ -261,3 +261,57 @@ def test_a_node_that_cannot_be_emptied_is_told_with_the_way_back(host: FakeHost)
     host.answers["kubectl"] = Completed(1, "", "error when evicting pods/db: disruption budget")
     with pytest.raises(KubeadmError, match=r"(?s)disruption budget.*reset_drain: false"):
         node.drain(host, "w1", 5)
+
+
+class Killed(BaseException):
+    """The process is gone: nothing of it runs after this."""
+
+
+@pytest.mark.parametrize("moment", range(9))
+def test_a_renewal_that_is_cut_short_anywhere_leaves_a_whole_pair(
+    host: FakeHost, monkeypatch: pytest.MonkeyPatch, moment: int
+) -> None:
+    """Every write and removal of the renewal, and kubeadm's two writes, may be the last thing that happens."""
+    pki = host.path("/etc/kubernetes/pki")
+    for name in ("apiserver.crt", "apiserver.key"):
+        write_file(pki / name, f"old {name}".encode())
+    steps = 0
+
+    def step() -> None:
+        nonlocal steps
+        steps += 1
+        if steps > moment:
+            raise Killed
+
+    def counted(operation: Any) -> Any:
+        def run(*arguments: Any, **options: Any) -> Any:
+            step()
+            return operation(*arguments, **options)
+
+        return run
+
+    def kubeadm(_argv: Any) -> Completed:
+        for name in ("apiserver.key", "apiserver.crt"):
+            step()
+            (pki / name).write_text(f"new {name}")
+        return Completed(0, "", "")
+
+    host.answers["kubeadm init phase certs apiserver"] = kubeadm
+    with monkeypatch.context() as patched:
+        patched.setattr(converge, "write_file", counted(write_file))
+        patched.setattr(converge, "remove_file", counted(converge.remove_file))
+        patched.setattr(Path, "unlink", counted(Path.unlink))
+        patched.setattr(converge, "_first_certificate", lambda text: text)
+        patched.setattr(converge.ssl, "PEM_cert_to_DER_cert", lambda text: text.encode())
+        patched.setattr(converge, "_served", lambda _address, _port: b"new apiserver.crt")
+        if moment < 8:
+            with pytest.raises(Killed):
+                converge.renew_serving_certificate(host, "192.0.2.11", 6443)
+        else:
+            converge.renew_serving_certificate(host, "192.0.2.11", 6443)
+    converge.restore_serving_certificate(host)
+    found = {path.name: path.read_text().split()[0] for path in pki.iterdir()}
+    assert set(found) == {"apiserver.crt", "apiserver.key"}
+    assert len(set(found.values())) == 1, f"a pair of two halves: {found}"
+    if moment == 8:
+        assert set(found.values()) == {"new"}
