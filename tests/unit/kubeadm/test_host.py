@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import base64
 import json
+import ssl
 from pathlib import Path
 from typing import Any
 
@@ -25,6 +26,7 @@ from ansible_collections.stagecraft.gitops.plugins.module_utils.kubeadm.host imp
     Host,
     KubeadmError,
     read_json,
+    remove_file,
     write_file,
 )
 
@@ -299,10 +301,10 @@ def test_a_renewal_that_is_cut_short_anywhere_leaves_a_whole_pair(
     host.answers["kubeadm init phase certs apiserver"] = kubeadm
     with monkeypatch.context() as patched:
         patched.setattr(converge, "write_file", counted(write_file))
-        patched.setattr(converge, "remove_file", counted(converge.remove_file))
+        patched.setattr(converge, "remove_file", counted(remove_file))
         patched.setattr(Path, "unlink", counted(Path.unlink))
         patched.setattr(converge, "_first_certificate", lambda text: text)
-        patched.setattr(converge.ssl, "PEM_cert_to_DER_cert", lambda text: text.encode())
+        patched.setattr(ssl, "PEM_cert_to_DER_cert", lambda text: text.encode())
         patched.setattr(converge, "_served", lambda _address, _port: b"new apiserver.crt")
         if moment < 8:
             with pytest.raises(Killed):
