@@ -6,6 +6,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from functools import partial
 
 import pytest
 
@@ -57,7 +58,7 @@ def web(lab: Lab) -> Iterator[dict[str, tuple[str, str]]]:
     )
     # kube-proxy and the cluster's DNS learn of a new service each in its own time
     for pod, _address in found(lab).values():
-        until(f"the service is known to {pod}", 30, lambda pod=pod: inside(lab, pod, FETCH.format("web")))
+        until(f"the service is known to {pod}", 30, partial(inside, lab, pod, FETCH.format("web")))
     yield found(lab)
     lab.kubectl("delete", "namespace", NAMESPACE, "--wait=false")
 
