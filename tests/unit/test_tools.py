@@ -13,7 +13,7 @@ from pathlib import Path
 
 import pytest
 
-from tools import apt, check, dev, sandbox, scenarios
+from tools import apt, check, dev, package, sandbox, sanity, scenarios
 from tools.stages import Count, Outcome, Stage, read_report, run_stage, run_stages, summary, total
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -186,6 +186,18 @@ class TestDevelopmentSetUp:
             [ROOT / "tools" / "find-python"], env=search, capture_output=True, text=True, check=True
         )
         assert str(tmp_path) not in answer.stdout
+
+
+def test_sanity_sees_the_files_of_the_archive(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """On every supported Python: Debian 12's 3.11.2 has no filters for archives, which mypy does not know."""
+    archive = tmp_path / "stagecraft-gitops-0.1.0.tar.gz"
+    (tmp_path / "galaxy.yml").write_text("name: gitops\n")
+    subprocess.run(["tar", "-C", tmp_path, "-czf", archive, "galaxy.yml"], check=True)
+    monkeypatch.setattr(package, "build", lambda: archive)
+    monkeypatch.setattr(sanity, "WORK", tmp_path / "work")
+    target = sanity.unpack()
+    assert target.parts[-3:] == ("ansible_collections", "stagecraft", "gitops")
+    assert (target / "galaxy.yml").read_text() == "name: gitops\n"
 
 
 def test_scenarios_are_counted_as_tests(tmp_path: Path) -> None:
