@@ -19,6 +19,7 @@ FILES = {
     "dev": ["--python-version", "3.11"],
     "importer": ["--python-version", "3.11"],
     "tools": ["--python-version", "3.11"],
+    "go": ["--python-version", "3.11"],
     "collections": ["--python-version", "3.13", "--no-deps"],
 }
 
