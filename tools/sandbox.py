@@ -71,7 +71,7 @@ def main() -> int:
         stages = [Stage("hosts", "remove them", [[*HOSTS, "-e", "sandbox_state=absent", *arguments.extra]])]
     else:
         stages = up_stages(arguments.extra)
-    outcomes = run_stages(stages, environment(), run_again)
+    outcomes = run_stages(stages, environment(stages), run_again)
     print(f"\n{summary(outcomes)}", flush=True)
     if not all(outcome.ok for outcome in outcomes):
         return 1

@@ -51,7 +51,7 @@ def timed(command: Sequence[str], log: str, **extra: str) -> Run:
     with path.open("w", encoding="utf-8") as stream:
         started = time.monotonic()
         done = subprocess.run(
-            command, cwd=ROOT, env={**environment(), **extra}, stdout=stream, stderr=subprocess.STDOUT, check=False
+            command, cwd=ROOT, env={**environment([]), **extra}, stdout=stream, stderr=subprocess.STDOUT, check=False
         )
         seconds = time.monotonic() - started
     output = path.read_text(encoding="utf-8", errors="replace")

@@ -19,6 +19,7 @@ import pytest
 import yaml
 
 from tests.integration.kube.api_server import deployment, items, node
+from tests.programs import lacking
 
 if TYPE_CHECKING:
     from tests.integration.kube.api_server import ApiServer
@@ -248,7 +249,7 @@ def kubectl() -> str:
     built = sorted(cache.expanduser().glob("mirror/dl.k8s.io/release/*/bin/linux/*/kubectl"))
     program = shutil.which("kubectl") or (str(built[-1]) if built else "")
     if not program:
-        pytest.skip("no kubectl on the PATH or in the mirror")
+        lacking("no kubectl on the PATH or in the mirror: run `make mirror`")
     return program
 
 
