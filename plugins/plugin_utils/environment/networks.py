@@ -8,7 +8,7 @@ from __future__ import annotations
 import ipaddress
 from typing import TYPE_CHECKING
 
-from ansible_collections.stagecraft.gitops.plugins.plugin_utils.environment.hosts import is_dns_name
+from ansible_collections.stagecraft.gitops.plugins.plugin_utils.environment.hosts import is_dns_name, node_address
 from ansible_collections.stagecraft.gitops.plugins.plugin_utils.environment.model import Inventory, Problem
 
 if TYPE_CHECKING:
@@ -126,21 +126,20 @@ def _together(inventory: Inventory, pods: Network, services: Network) -> Iterato
 
 def _nodes(inventory: Inventory, valid: dict[str, Network]) -> Iterator[Problem]:
     for host in inventory.nodes:
-        for name in ("host_node_ip", "ansible_host"):
-            try:
-                address = ipaddress.ip_address(str(inventory.of(name, host)))
-            except ValueError:
-                continue
-            for variable, network in valid.items():
-                if address in network:
-                    yield Problem(
-                        "node-in-cluster-network",
-                        f"{name} of {host}",
-                        f"{address} lies in {variable} {network}, so pods or services would hide the node",
-                        f"Choose a {variable} that holds no address of the nodes, or correct the address",
-                        inventory.origin(name, host),
-                    )
-            break
+        name, text = node_address(inventory, host)
+        try:
+            address = ipaddress.ip_address(str(text))
+        except ValueError:
+            continue
+        for variable, network in valid.items():
+            if address in network:
+                yield Problem(
+                    "node-in-cluster-network",
+                    f"{name} of {host}" if name else f"host {host}",
+                    f"{address} lies in {variable} {network}, so pods or services would hide the node",
+                    f"Choose a {variable} that holds no address of the nodes, or correct the address",
+                    inventory.origin(name, host),
+                )
 
 
 def _overlap(one: Network, other: Network) -> bool:
