@@ -33,6 +33,7 @@ RULES: tuple[Callable[[Inventory], Iterator[Problem]], ...] = (
     variables.names,
     variables.types,
     variables.agreement,
+    networks.families,
     networks.networks,
     networks.api_server,
     settings.managed,

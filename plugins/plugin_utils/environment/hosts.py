@@ -118,6 +118,17 @@ def names(inventory: Inventory) -> Iterator[Problem]:
             )
 
 
+def is_ipv6(text: str) -> bool:
+    """Say whether `text` is an IPv6 address or network, or a list by commas with one in it."""
+    for part in text.split(","):
+        try:
+            if ipaddress.ip_interface(part.strip()).version == 6:
+                return True
+        except ValueError:
+            continue
+    return False
+
+
 def node_address(inventory: Inventory, host: str) -> tuple[str, Any]:
     """Return what the roles take for the address of `host`, and the variable that says it ("": its name does)."""
     for name in ("host_node_ip", "ansible_host"):
@@ -165,6 +176,8 @@ def addresses(inventory: Inventory) -> Iterator[Problem]:
 
 
 def _node_address(inventory: Inventory, host: str, name: str, address: str) -> Iterator[Problem]:
+    if is_ipv6(address):
+        return
     try:
         ip = ipaddress.IPv4Address(address)
         bad = "an address that other nodes cannot reach"
