@@ -373,12 +373,14 @@ def _system(facts: HostFacts, wanted: Requirements) -> list[Problem]:
             )
         )
     if facts.architecture not in wanted.architectures:
+        known = facts.architecture in _ARCHITECTURES.values()
         problems.append(
             Problem(
                 "architecture",
                 " or ".join(wanted.architectures),
                 facts.architecture or "unknown",
-                "take a machine of that architecture, or correct the inventory if it declares the wrong one",
+                "take a machine of that architecture"
+                + (f", or add {facts.architecture} to artifacts_architectures" if known else ""),
             )
         )
     if not facts.systemd:

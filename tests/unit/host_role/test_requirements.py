@@ -8,6 +8,11 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any
 
 import pytest
+from ansible_collections.stagecraft.gitops.plugins.plugin_utils.ssh.preflight import (
+    HostFacts,
+    Requirements,
+    evaluate,
+)
 
 from .role import requirements
 
@@ -41,3 +46,22 @@ def test_sizes_that_are_not_set_keep_their_default(
 ) -> None:
     wanted = requirements(inventory(host_minimum=minimum), host, tmp_path)
     assert (wanted["minimum_cpus"], wanted["minimum_memory_mb"], wanted["minimum_disk_mb"]) == expected
+
+
+@pytest.mark.parametrize(
+    ("variables", "fits"),
+    [({}, ["amd64"]), ({"artifacts_architectures": ["amd64", "arm64"]}, ["amd64", "arm64"])],
+)
+def test_only_the_architectures_that_artefacts_are_fetched_for_are_let_in(
+    variables: dict[str, object], fits: list[str], tmp_path: Path
+) -> None:
+    wanted = Requirements(
+        architectures=tuple(requirements(inventory(**variables), "worker1", tmp_path)["architectures"])
+    )
+    found = {
+        name: [str(p) for p in evaluate(HostFacts(architecture=name), wanted, "x").problems if p.code == "architecture"]
+        for name in ("amd64", "arm64", "riscv64")
+    }
+    assert [name for name, told in found.items() if not told] == fits
+    assert all("or add arm64 to artifacts_architectures" in text for text in found["arm64"])
+    assert not any("artifacts_architectures" in text for text in found["riscv64"])
