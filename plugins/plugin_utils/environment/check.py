@@ -46,6 +46,7 @@ RULES: tuple[Callable[[Inventory], Iterator[Problem]], ...] = (
     sources.artifacts,
     sources.api_access,
     identity.secrets,
+    identity.protection,
 )
 
 
