@@ -66,6 +66,13 @@ options:
         type: list
         elements: str
         default: []
+      open_ports:
+        description:
+          - What the firewall must let in, in words, for example V(6443/tcp from 192.0.2.0/24). It is named to the admin where
+            C(ufw), C(firewalld) or C(shorewall) is in charge.
+        type: list
+        elements: str
+        default: []
       supported_os:
         description: C(ID) and C(VERSION_ID) of C(/etc/os-release); V(debian 12) stands for every 12.x, V(debian) for all.
         type: list

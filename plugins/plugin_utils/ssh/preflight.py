@@ -236,13 +236,17 @@ class HostFacts:
 
 @dataclass(frozen=True, slots=True)
 class Requirements:
-    """What a host must have. Sizes in MiB, ``max_time_skew`` in seconds; ports are numbers or ranges (2379-2380)."""
+    """What a host must have. Sizes in MiB, ``max_time_skew`` in seconds; ports are numbers or ranges (2379-2380).
+
+    ``open_ports`` are words for the admin of a host whose firewall somebody else manages.
+    """
 
     minimum_cpus: int = 1
     minimum_memory_mb: int = 0
     minimum_disk_mb: int = 0
     max_time_skew: float = 2.0
     free_ports: tuple[str, ...] = ()
+    open_ports: tuple[str, ...] = ()
     supported_os: tuple[str, ...] = SUPPORTED_OS
     architectures: tuple[str, ...] = ("amd64", "arm64")
     minimum_cgroup_version: int = 1
@@ -358,7 +362,7 @@ def evaluate(facts: HostFacts, wanted: Requirements, environment: str) -> Report
                 "playbooks/reset.yml for its old environment first",
             )
         )
-    return Report(tuple(problems), tuple(_warnings(facts)))
+    return Report(tuple(problems), tuple(_warnings(facts, wanted)))
 
 
 def _system(facts: HostFacts, wanted: Requirements) -> list[Problem]:
@@ -488,7 +492,7 @@ def _occupied(facts: HostFacts, wanted: Requirements) -> list[Problem]:
     return problems
 
 
-def _warnings(facts: HostFacts) -> list[str]:
+def _warnings(facts: HostFacts, wanted: Requirements) -> list[str]:
     warnings = []
     if facts.cgroup_version == 1:
         warnings.append(
@@ -498,8 +502,9 @@ def _warnings(facts: HostFacts) -> list[str]:
     if facts.selinux == "enforcing":
         warnings.append("SELinux is enforcing: containers need container-selinux; without it set it to permissive")
     if facts.firewall_manager:
+        ports = "; ".join(wanted.open_ports) or "the cluster's ports"
         warnings.append(
-            f"{facts.firewall_manager} manages the firewall: no rules are set beside it; open the cluster's ports there"
+            f"{facts.firewall_manager} manages the firewall: no rules are set beside it; let in there: {ports}"
         )
     return warnings
 

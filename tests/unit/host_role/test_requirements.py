@@ -14,20 +14,11 @@ from ansible_collections.stagecraft.gitops.plugins.plugin_utils.ssh.preflight im
     evaluate,
 )
 
+from .inventories import cluster
 from .role import requirements
 
 if TYPE_CHECKING:
     from pathlib import Path
-
-
-def inventory(**variables: Any) -> dict[str, Any]:
-    return {
-        "vars": {"stagecraft_environment": "staging", **variables},
-        "children": {
-            "control_plane": {"hosts": {"cp1": {"ansible_host": "192.0.2.11"}}},
-            "workers": {"hosts": {"worker1": {"ansible_host": "192.0.2.21"}}},
-        },
-    }
 
 
 @pytest.mark.parametrize(
@@ -44,7 +35,7 @@ def inventory(**variables: Any) -> dict[str, Any]:
 def test_sizes_that_are_not_set_keep_their_default(
     minimum: dict[str, object], host: str, expected: tuple[int, int, int], tmp_path: Path
 ) -> None:
-    wanted = requirements(inventory(host_minimum=minimum), host, tmp_path)
+    wanted = requirements(cluster(host_minimum=minimum), host, tmp_path)
     assert (wanted["minimum_cpus"], wanted["minimum_memory_mb"], wanted["minimum_disk_mb"]) == expected
 
 
@@ -53,11 +44,9 @@ def test_sizes_that_are_not_set_keep_their_default(
     [({}, ["amd64"]), ({"artifacts_architectures": ["amd64", "arm64"]}, ["amd64", "arm64"])],
 )
 def test_only_the_architectures_that_artefacts_are_fetched_for_are_let_in(
-    variables: dict[str, object], fits: list[str], tmp_path: Path
+    variables: dict[str, Any], fits: list[str], tmp_path: Path
 ) -> None:
-    wanted = Requirements(
-        architectures=tuple(requirements(inventory(**variables), "worker1", tmp_path)["architectures"])
-    )
+    wanted = Requirements(architectures=tuple(requirements(cluster(**variables), "worker1", tmp_path)["architectures"]))
     found = {
         name: [str(p) for p in evaluate(HostFacts(architecture=name), wanted, "x").problems if p.code == "architecture"]
         for name in ("amd64", "arm64", "riscv64")
@@ -65,3 +54,32 @@ def test_only_the_architectures_that_artefacts_are_fetched_for_are_let_in(
     assert [name for name, told in found.items() if not told] == fits
     assert all("or add arm64 to artifacts_architectures" in text for text in found["arm64"])
     assert not any("artifacts_architectures" in text for text in found["riscv64"])
+
+
+def test_the_preflight_knows_what_to_open_where_another_firewall_is_in_charge(tmp_path: Path) -> None:
+    allow = [{"port": 443}, {"port": "8000-8010", "protocol": "udp", "from": "10.0.0.0/8"}]
+    planes, nodes = "192.0.2.11, 192.0.2.12, 192.0.2.13", "192.0.2.11, 192.0.2.12, 192.0.2.13, 192.0.2.21, 192.0.2.22"
+    everywhere = ["22/tcp (SSH)", f"10250/tcp (kubelet) from {nodes}"]
+    own = [
+        "443/tcp",
+        "8000-8010/udp from 10.0.0.0/8",
+        "everything from the interfaces cni0, flannel.1, kube-bridge (pods)",
+    ]
+    inventory = cluster(host_firewall_allow=allow)
+    assert requirements(inventory, "cp1", tmp_path)["open_ports"] == [
+        *everywhere,
+        "6443/tcp (API server)",
+        f"2379-2380/tcp (etcd) from {planes}",
+        f"8472/udp (flannel VXLAN) from {nodes}",
+        *own,
+    ]
+    assert requirements(inventory, "worker1", tmp_path)["open_ports"] == [
+        *everywhere,
+        f"8472/udp (flannel VXLAN) from {nodes}",
+        *own,
+    ]
+
+
+def test_ports_that_must_be_free_are_those_that_the_node_listens_on(tmp_path: Path) -> None:
+    assert requirements(cluster(), "cp1", tmp_path)["free_ports"] == ["10250", "6443", "2379-2380", "7443"]
+    assert requirements(cluster(), "worker1", tmp_path)["free_ports"] == ["10250", "7443"]

@@ -267,6 +267,15 @@ def test_what_the_admin_should_know_is_noted() -> None:
         assert word in notes
 
 
+def test_where_another_firewall_manager_is_in_charge_it_is_said_what_to_open_there() -> None:
+    facts = replace(GOOD, firewall_manager="ufw")
+    wanted = Requirements(open_ports=("22/tcp (SSH)", "2379-2380/tcp (etcd) from 192.0.2.11"))
+    assert evaluate(facts, wanted, "x").warnings == (
+        "ufw manages the firewall: no rules are set beside it; let in there: 22/tcp (SSH); "
+        "2379-2380/tcp (etcd) from 192.0.2.11",
+    )
+
+
 def test_ports_and_ranges() -> None:
     assert wanted_ports(["6443", "2379-2380", " 10 - 12 "]) == {6443, 2379, 2380, 10, 11, 12}
 
