@@ -31,21 +31,23 @@ def requirements(inventory: Mapping[str, Any], host: str, directory: Path) -> di
     return wanted
 
 
-def firewall(inventory: Mapping[str, Any], host: str, directory: Path) -> str:
-    """The rules that `host` gets for nftables; `directory` takes the inventory."""
+def firewall(inventory: Mapping[str, Any], host: str, directory: Path, **facts: Any) -> str:
+    """The rules that `host` gets for nftables; `facts` is what the preflight found, `directory` takes the inventory."""
     text = trust_as_template((ROLE / "templates" / "firewall.nft.j2").read_text())
-    return str(_templar(DataLoader(), inventory, host, directory).template(text))
+    return str(_templar(DataLoader(), inventory, host, directory, host__preflight={"facts": facts}).template(text))
 
 
 def _read(loader: DataLoader, name: str) -> Any:
     return loader.load_from_file(str(ROLE / name / "main.yml"), trusted_as_template=True)
 
 
-def _templar(loader: DataLoader, inventory: Mapping[str, Any], host: str, directory: Path) -> Templar:
+def _templar(
+    loader: DataLoader, inventory: Mapping[str, Any], host: str, directory: Path, **registered: Any
+) -> Templar:
     path = directory / "hosts.yml"
     path.write_text(yaml.safe_dump({"all": inventory}))
     hosts = InventoryManager(loader=loader, sources=[str(path)])
     manager = VariableManager(loader=loader, inventory=hosts)
     HostVars(inventory=hosts, variable_manager=manager, loader=loader)
     own = manager.get_vars(host=hosts.get_host(host))
-    return Templar(loader, variables={**_read(loader, "defaults"), **own, **_read(loader, "vars")})
+    return Templar(loader, variables={**_read(loader, "defaults"), **own, **_read(loader, "vars"), **registered})

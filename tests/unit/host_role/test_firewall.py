@@ -30,14 +30,14 @@ def openings(rules: str) -> dict[str, Any]:
     sets = {name: tuple(elements.split(", ")) for name, elements in SET.findall(rules)}
     found = {}
     for source, protocol, port in RULE.findall(rules):
-        place = f"{protocol} {port}"
+        place = f"{protocol} {port.strip('{ }')}"
         assert place not in found, "a port is let in twice"
         found[place] = sets[source.removeprefix("ip saddr @")] if "@" in source else source or EVERYBODY
     return found
 
 
 SET = re.compile(r"set (\w+) \{\s+type ipv4_addr\s+elements = \{ (.*) \}\s+\}")
-RULE = re.compile(r"^ +((?:ip|ip6) saddr \S+|)\s*(tcp|udp) dport (\S+) accept", re.MULTILINE)
+RULE = re.compile(r"^ +((?:ip|ip6) saddr \S+|)\s*(tcp|udp) dport (\{[^}]*\}|\S+) accept", re.MULTILINE)
 
 
 @pytest.mark.parametrize(
@@ -81,6 +81,30 @@ def test_ports_that_were_moved_and_ports_of_the_admin(tmp_path: Path) -> None:
         "udp 8000-8010": "ip saddr 10.0.0.0/8",
         "tcp 9100": "ip6 saddr 2001:db8::/32",
     }
+
+
+def listener(port: int, process: str, protocol: str = "tcp") -> dict[str, Any]:
+    return {"protocol": protocol, "address": "0.0.0.0", "port": port, "process": process, "pid": 1}
+
+
+@pytest.mark.parametrize(
+    ("port", "listening", "expected"),
+    [
+        # as the inventory says
+        (22, [listener(22, "sshd")], "22"),
+        (2222, [listener(2222, "sshd"), listener(22, "sshd")], "2222"),
+        (2222, [listener(2222, "systemd")], "2222"),
+        # a router forwards the inventory's port to another one of the host
+        (2201, [listener(22, "sshd"), listener(111, "rpcbind"), listener(6010, "sshd") | {"address": "::1"}], "22"),
+        (2201, [listener(2022, "sshd"), listener(2023, "sshd"), listener(2022, "sshd")], "2022, 2023"),
+        (2201, [listener(22, "systemd"), listener(2201, "x", "udp")], "22"),
+    ],
+)
+def test_ssh_is_let_in_where_sshd_listens_on_the_host_itself(
+    port: int, listening: list[dict[str, Any]], expected: str, tmp_path: Path
+) -> None:
+    found = openings(firewall(cluster(1, 0, ansible_port=port), "cp1", tmp_path, listening=listening))
+    assert [place for place, who in found.items() if who == EVERYBODY] == [f"tcp {expected}", "tcp 6443"]
 
 
 def test_a_node_is_let_in_by_the_address_that_the_others_see(tmp_path: Path) -> None:
