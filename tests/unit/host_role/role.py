@@ -24,7 +24,7 @@ ROLE = Path(__file__).parents[3] / "roles" / "host"
 def requirements(inventory: Mapping[str, Any], host: str, directory: Path) -> dict[str, Any]:
     """What the role asks of `host` before anything is changed; `directory` takes the inventory."""
     loader = DataLoader()
-    (look, *_others) = _read(loader, "tasks")
+    (look,) = _read(loader, "tasks/preflight.yml")
     wanted: dict[str, Any] = _templar(loader, inventory, host, directory).template(
         look["stagecraft.gitops.host_preflight"]["requirements"]
     )
@@ -38,7 +38,7 @@ def firewall(inventory: Mapping[str, Any], host: str, directory: Path, **facts: 
 
 
 def _read(loader: DataLoader, name: str) -> Any:
-    return loader.load_from_file(str(ROLE / name / "main.yml"), trusted_as_template=True)
+    return loader.load_from_file(str(ROLE / name), trusted_as_template=True)
 
 
 def _templar(
@@ -50,4 +50,4 @@ def _templar(
     manager = VariableManager(loader=loader, inventory=hosts)
     HostVars(inventory=hosts, variable_manager=manager, loader=loader)
     own = manager.get_vars(host=hosts.get_host(host))
-    return Templar(loader, variables={**_read(loader, "defaults"), **own, **_read(loader, "vars"), **registered})
+    return Templar(loader, variables={**_read(loader, "defaults/main.yml"), **own, **_read(loader, "vars/main.yml"), **registered})
