@@ -50,4 +50,6 @@ def _templar(
     manager = VariableManager(loader=loader, inventory=hosts)
     HostVars(inventory=hosts, variable_manager=manager, loader=loader)
     own = manager.get_vars(host=hosts.get_host(host))
-    return Templar(loader, variables={**_read(loader, "defaults/main.yml"), **own, **_read(loader, "vars/main.yml"), **registered})
+    return Templar(
+        loader, variables={**_read(loader, "defaults/main.yml"), **own, **_read(loader, "vars/main.yml"), **registered}
+    )
