@@ -5,6 +5,7 @@
 
 from __future__ import annotations
 
+from functools import partial
 from typing import TYPE_CHECKING, Any
 
 from ansible_collections.stagecraft.gitops.plugins.plugin_utils._action import ArgumentSpec, ControllerAction
@@ -18,6 +19,7 @@ from ansible_collections.stagecraft.gitops.plugins.plugin_utils.kube.access impo
 from ansible_collections.stagecraft.gitops.plugins.plugin_utils.kube.errors import KubeError
 from ansible_collections.stagecraft.gitops.plugins.plugin_utils.kube.objects import Ref
 from ansible_collections.stagecraft.gitops.plugins.plugin_utils.kube.session import Session
+from ansible_collections.stagecraft.gitops.plugins.plugin_utils.ssh._action import defaults_of
 from ansible_collections.stagecraft.gitops.plugins.plugin_utils.ssh.errors import SshError
 
 if TYPE_CHECKING:
@@ -47,7 +49,9 @@ class ActionModule(ControllerAction):
         gather = set(options["gather"])
         if "trace" in gather and named is None:
             raise FluxError("gather: trace needs `object`: KIND/NAME or KIND/NAMESPACE/NAME")
-        access = api_access(options, self.variables(API_ACCESS_VARIABLES, task_vars), task_vars)
+        access = api_access(
+            options, self.variables(API_ACCESS_VARIABLES, task_vars), task_vars, partial(defaults_of, self, task_vars)
+        )
         result: dict[str, Any] = {"changed": False}
         with Session(access) as session:
             objects = overview.load(session)

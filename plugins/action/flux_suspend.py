@@ -5,6 +5,7 @@
 
 from __future__ import annotations
 
+from functools import partial
 from typing import TYPE_CHECKING, Any
 
 from ansible_collections.stagecraft.gitops.plugins.plugin_utils._action import ArgumentSpec, ControllerAction
@@ -16,6 +17,7 @@ from ansible_collections.stagecraft.gitops.plugins.plugin_utils.kube.access impo
 )
 from ansible_collections.stagecraft.gitops.plugins.plugin_utils.kube.errors import KubeError
 from ansible_collections.stagecraft.gitops.plugins.plugin_utils.kube.session import Session
+from ansible_collections.stagecraft.gitops.plugins.plugin_utils.ssh._action import defaults_of
 from ansible_collections.stagecraft.gitops.plugins.plugin_utils.ssh.errors import SshError
 
 if TYPE_CHECKING:
@@ -41,7 +43,9 @@ class ActionModule(ControllerAction):
     def act(self, options: dict[str, Any], task_vars: Mapping[str, Any]) -> dict[str, Any]:
         """Plan against the live objects; change them unless in check mode."""
         suspend = options["state"] == "suspended"
-        access = api_access(options, self.variables(API_ACCESS_VARIABLES, task_vars), task_vars)
+        access = api_access(
+            options, self.variables(API_ACCESS_VARIABLES, task_vars), task_vars, partial(defaults_of, self, task_vars)
+        )
         with Session(access) as session:
             objects = overview.load(session)
             if options["all"]:

@@ -5,6 +5,7 @@
 
 from __future__ import annotations
 
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -18,6 +19,7 @@ from ansible_collections.stagecraft.gitops.plugins.plugin_utils.kube.access impo
 )
 from ansible_collections.stagecraft.gitops.plugins.plugin_utils.kube.errors import KubeError
 from ansible_collections.stagecraft.gitops.plugins.plugin_utils.kube.session import Session
+from ansible_collections.stagecraft.gitops.plugins.plugin_utils.ssh._action import defaults_of
 from ansible_collections.stagecraft.gitops.plugins.plugin_utils.ssh.errors import SshError
 
 if TYPE_CHECKING:
@@ -60,7 +62,9 @@ class ActionModule(ControllerAction):
             superseded=options["superseded"],
             clone=Path(options["clone"]).expanduser() if options["clone"] else None,
         )
-        access = api_access(options, self.variables(API_ACCESS_VARIABLES, task_vars), task_vars)
+        access = api_access(
+            options, self.variables(API_ACCESS_VARIABLES, task_vars), task_vars, partial(defaults_of, self, task_vars)
+        )
         try:
             with Session(access) as session:
                 outcome = wait.Wait(session, goal, how, Display().v).run()

@@ -6,6 +6,7 @@
 from __future__ import annotations
 
 import time
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -20,6 +21,7 @@ from ansible_collections.stagecraft.gitops.plugins.plugin_utils.kube.access impo
 from ansible_collections.stagecraft.gitops.plugins.plugin_utils.kube.errors import ApiError, KubeconfigError, KubeError
 from ansible_collections.stagecraft.gitops.plugins.plugin_utils.kube.objects import Object, Ref
 from ansible_collections.stagecraft.gitops.plugins.plugin_utils.kube.session import Session
+from ansible_collections.stagecraft.gitops.plugins.plugin_utils.ssh._action import defaults_of
 from ansible_collections.stagecraft.gitops.plugins.plugin_utils.ssh.errors import SshError
 
 if TYPE_CHECKING:
@@ -67,7 +69,9 @@ class ActionModule(ControllerAction):
             prune=options["prune"],
             protected=tuple(options["never_prune"]),
         )
-        access = api_access(options, self.variables(API_ACCESS_VARIABLES, task_vars), task_vars)
+        access = api_access(
+            options, self.variables(API_ACCESS_VARIABLES, task_vars), task_vars, partial(defaults_of, self, task_vars)
+        )
         try:
             with Session(access) as session:
                 applier = apply.Applier(session, wanted)

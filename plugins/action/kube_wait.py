@@ -5,6 +5,7 @@
 
 from __future__ import annotations
 
+from functools import partial
 from typing import TYPE_CHECKING, Any
 
 from ansible.utils.display import Display
@@ -18,6 +19,7 @@ from ansible_collections.stagecraft.gitops.plugins.plugin_utils.kube.access impo
 from ansible_collections.stagecraft.gitops.plugins.plugin_utils.kube.errors import KubeError
 from ansible_collections.stagecraft.gitops.plugins.plugin_utils.kube.objects import Ref
 from ansible_collections.stagecraft.gitops.plugins.plugin_utils.kube.session import Session
+from ansible_collections.stagecraft.gitops.plugins.plugin_utils.ssh._action import defaults_of
 from ansible_collections.stagecraft.gitops.plugins.plugin_utils.ssh.errors import SshError
 
 if TYPE_CHECKING:
@@ -55,7 +57,9 @@ class ActionModule(ControllerAction):
             )
             for o in options["objects"]
         ]
-        access = api_access(options, self.variables(API_ACCESS_VARIABLES, task_vars), task_vars)
+        access = api_access(
+            options, self.variables(API_ACCESS_VARIABLES, task_vars), task_vars, partial(defaults_of, self, task_vars)
+        )
         timeout = 0.0 if self.check_mode else options["timeout"]
         try:
             with Session(access) as session:

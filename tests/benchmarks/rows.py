@@ -28,7 +28,6 @@ from tests.benchmarks.hosts import (
     connections,
     control_plane,
     create,
-    recaps,
     remove,
     sandbox,
     timed,
@@ -36,6 +35,7 @@ from tests.benchmarks.hosts import (
 )
 from tests.benchmarks.report import Row, Target
 from tests.mirror.store import default_layout
+from tools.recap import recaps
 from tools.stages import ROOT
 
 HERE = Path(__file__).resolve().parent

@@ -33,6 +33,7 @@ RULES: tuple[Callable[[Inventory], Iterator[Problem]], ...] = (
     variables.names,
     variables.types,
     variables.agreement,
+    networks.families,
     networks.networks,
     networks.api_server,
     settings.managed,
@@ -45,6 +46,7 @@ RULES: tuple[Callable[[Inventory], Iterator[Problem]], ...] = (
     sources.artifacts,
     sources.api_access,
     identity.secrets,
+    identity.protection,
 )
 
 
