@@ -19,7 +19,7 @@ import yaml
 from yaml.nodes import MappingNode, Node, ScalarNode, SequenceNode
 
 try:
-    from yaml.cyaml import CParser as _Parser
+    from yaml.cyaml import CParser as _Parser  # type: ignore[attr-defined]
 except ImportError:  # PyYAML without libyaml: slower, the same result
     from yaml.composer import Composer
     from yaml.parser import Parser
@@ -41,12 +41,15 @@ _FALSE = {"n", "N", "no", "No", "NO", "false", "False", "FALSE", "off", "Off", "
 _NULL = {"", "~", "null", "Null", "NULL"}
 _INTEGER = re.compile(r"[-+]?(0b[01_]+|0o?[0-7_]+|0x[0-9a-fA-F_]+|0|[1-9][0-9_]*)\Z")
 _FLOAT = re.compile(r"[-+]?(\.[0-9]+|[0-9]+(\.[0-9]*)?)([eE][-+]?[0-9]+)?\Z")
-_SPECIAL = {
+_WORDS: dict[str, Any] = {
+    **dict.fromkeys(_NULL),
+    **dict.fromkeys(_TRUE, True),
+    **dict.fromkeys(_FALSE, False),
     **dict.fromkeys((".inf", ".Inf", ".INF", "+.inf", "+.Inf", "+.INF"), float("inf")),
     **dict.fromkeys(("-.inf", "-.Inf", "-.INF"), float("-inf")),
     **dict.fromkeys((".nan", ".NaN", ".NAN"), float("nan")),
 }
-_FIRST = frozenset("0123456789+-.~yYnNtTfFoO")
+_FIRST = frozenset("0123456789+-.")
 _TAG = "tag:yaml.org,2002:"
 _MOST_NODES = 2_000_000
 
@@ -91,22 +94,18 @@ def _integer(text: str) -> int | None:
 @lru_cache(maxsize=65536)
 def scalar(text: str) -> _Value | None:
     """Return the value of a plain scalar in a tuple of one, or None when it is text."""
-    if text and text[0] not in _FIRST:
+    if text in _WORDS:
+        return _Value((_WORDS[text],))
+    if text[0] not in _FIRST:
         return None
-    if text in _NULL:
-        return _Value((None,))
-    if text in _TRUE:
-        return _Value((True,))
-    if text in _FALSE:
-        return _Value((False,))
     if _INTEGER.match(text) and (number := _integer(text)) is not None:
         return _Value((number,))
     if _FLOAT.match(text):
         return _Value((float(text),))
-    return _Value((_SPECIAL[text],)) if text in _SPECIAL else None
+    return None
 
 
-class _Loader(_Parser):  # type: ignore[misc, valid-type]
+class _Loader(_Parser):  # type: ignore[misc]
     """libyaml's parser with our own, much cheaper, way to tell what a plain scalar is."""
 
     def resolve(self, kind: type[Node], value: Any, implicit: Any) -> Any:
@@ -128,7 +127,7 @@ class _Builder:
         self.problems: list[Problem] = []
         self.nodes = 0
 
-    def value(self, node: Node) -> Any:
+    def value(self, node: Any) -> Any:
         self.nodes += 1
         if self.nodes > _MOST_NODES:
             raise yaml.composer.ComposerError(None, None, "aliases multiply to too many values", node.start_mark)
@@ -142,7 +141,7 @@ class _Builder:
             return self.mapping(node)
         return [self.value(item) for item in node.value]
 
-    def mapping(self, node: MappingNode) -> dict[str, Any]:
+    def mapping(self, node: Any) -> dict[str, Any]:
         found: dict[str, Any] = {}
         merged: dict[str, Any] = {}
         for key_node, value_node in node.value:
@@ -168,7 +167,7 @@ class _Builder:
                 for key, item in part.items():
                     merged.setdefault(key, item)
 
-    def tagged(self, node: ScalarNode) -> Any:
+    def tagged(self, node: Any) -> Any:
         tag, text = str(node.tag), str(node.value)
         name = tag.removeprefix(_TAG)
         if name in ("str", "binary", "timestamp"):
@@ -185,7 +184,7 @@ class _Builder:
         self.problems.append(Problem(node.start_mark.line + 1, rule, message))
 
 
-def _key(node: ScalarNode) -> str:
+def _key(node: Any) -> str:
     if type(node.tag) is not _Value:
         return str(node.value)
     value = node.tag[0]
@@ -194,7 +193,7 @@ def _key(node: ScalarNode) -> str:
     return str(value).lower() if isinstance(value, bool) else str(value)
 
 
-def _nodes(text: str) -> Iterator[Node]:
+def _nodes(text: str) -> Iterator[Any]:
     loader = _Loader(text)
     try:
         while loader.check_node():
@@ -239,23 +238,29 @@ def _syntax(error: yaml.YAMLError, text: str) -> Problem:
 
 
 def line_of(data: bytes, index: int, path: Path) -> int:
-    """Return the line of the value at `path` in document `index`, or of the nearest parent that is there.
+    """Return the line of the value at `path` in document `index`, or of the nearest parent that is there."""
+    return position(data, index, path)[0]
+
+
+def position(data: bytes, index: int, path: Path) -> tuple[int, int]:
+    """Return the line of the value at `path` in document `index`, and how many steps of the path are there.
 
     A list's item is given by its number, or by its `name`, which survives patches that move it.
     """
     try:
         node = next((item for number, item in enumerate(_nodes(data.decode("utf-8-sig"))) if number == index), None)
     except (yaml.YAMLError, UnicodeDecodeError):
-        return 1
+        return 1, 0
     if node is None:
-        return 1
-    line = node.start_mark.line + 1
+        return 1, 0
+    line, depth = node.start_mark.line + 1, 0
     for step in path:
         found = _child(node, step)
         if found is None:
             break
         line, node = found
-    return int(line)
+        depth += 1
+    return int(line), depth
 
 
 def _child(node: Node, step: str | int) -> tuple[int, Node] | None:

@@ -6,7 +6,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from typing import Any, NamedTuple
 
 from ansible_collections.stagecraft.gitops.plugins.plugin_utils.flux.check.errors import BuildError
@@ -187,7 +187,9 @@ def set_namespace(resources: Iterable[Resource], namespace: str) -> None:
 
 # -- images ------------------------------------------------------------------------------------------------------------
 
-_IMAGE_VOLUMES = (_spec("spec/volumes[]/image/reference"), _spec("spec/template/spec/volumes[]/image/reference"))
+_IMAGE_VOLUMES = tuple(
+    _spec(f"{pod}/volumes[]/image/reference", create=False) for pod in ("spec", "spec/template/spec")
+)
 
 
 def split_image(reference: str) -> tuple[str, str, str]:
@@ -208,38 +210,35 @@ def set_image(resources: Iterable[Resource], image: Mapping[str, Any]) -> None:
         rf"(?:{wanted.get('name', '')})(:[a-zA-Z0-9_.{{}}-]*)?(@sha256:[a-zA-Z0-9_.{{}}-]*)?\Z",
     )
 
-    def replaced(reference: str) -> str:
-        if not pattern.match(reference):
-            return reference
-        name, tag, digest = split_image(reference)
-        name = wanted.get("newName") or name
-        new_tag, new_digest = wanted.get("newTag", ""), wanted.get("digest", "")
-        if new_tag or new_digest:
-            tag, digest = new_tag, new_digest
-        elif wanted.get("tagSuffix"):
-            tag, digest = tag + wanted["tagSuffix"], ""
-        return name + (f":{tag}" if tag else "") + (f"@{digest}" if digest else "")
-
     def leaf(holder: Any, name: str) -> None:
-        if isinstance(holder.get(name), str):
-            holder[name] = replaced(holder[name])
-
-    def walk(value: Any) -> None:
-        if isinstance(value, dict):
-            for key, item in value.items():
-                if isinstance(item, (dict, list)):
-                    walk(item)
-                    if key in ("containers", "initContainers") and isinstance(item, list):
-                        for container in item:
-                            if isinstance(container, dict):
-                                leaf(container, "image")
-        elif isinstance(value, list):
-            for item in value:
-                if isinstance(item, (dict, list)):
-                    walk(item)
+        if isinstance(holder.get(name), str) and pattern.match(holder[name]):
+            holder[name] = _new_image(holder[name], wanted)
 
     for resource in resources:
         if resource.kind != "CustomResourceDefinition":
-            walk(resource.content)
+            for container in _containers(resource.content):
+                leaf(container, "image")
             for spec in _IMAGE_VOLUMES:
-                visit(resource.content, spec._replace(create=False), leaf, str)
+                visit(resource.content, spec, leaf, str)
+
+
+def _new_image(reference: str, wanted: Mapping[str, str]) -> str:
+    name, tag, digest = split_image(reference)
+    name = wanted.get("newName") or name
+    if wanted.get("newTag") or wanted.get("digest"):
+        tag, digest = wanted.get("newTag", ""), wanted.get("digest", "")
+    elif wanted.get("tagSuffix"):
+        tag, digest = tag + wanted["tagSuffix"], ""
+    return name + (f":{tag}" if tag else "") + (f"@{digest}" if digest else "")
+
+
+def _containers(value: Any) -> Iterator[dict[str, Any]]:
+    """Return what stands in lists called containers or initContainers, wherever they are."""
+    if isinstance(value, list):
+        for item in value:
+            yield from _containers(item)
+    elif isinstance(value, dict):
+        for key, item in value.items():
+            yield from _containers(item)
+            if key in ("containers", "initContainers") and isinstance(item, list):
+                yield from (container for container in item if isinstance(container, dict))

@@ -88,7 +88,7 @@ def _pairs(arguments: Mapping[str, Any], read: Read) -> dict[str, bytes]:
     for number, literal in enumerate(arguments.get("literals") or ()):
         key, sign, value = str(literal).partition("=")
         if not sign or not key:
-            raise BuildError(f"the literal {key!r} is not KEY=VALUE", ("literals", number))
+            raise BuildError("the literal is not KEY=VALUE", ("literals", number))
         if len(value) > 1 and value[0] == value[-1] and value[0] in "'\"":
             value = value[1:-1]
         add(key, value.encode(), ("literals", number))
@@ -109,7 +109,7 @@ def variables(data: bytes, file: str) -> list[tuple[str, str]]:
             continue
         key, _, value = text.partition("=")
         if not _VARIABLE.match(key):
-            raise BuildError(f"{file}:{number}: {key!r} is no name of a variable. Write NAME=VALUE")
+            raise BuildError(f"{file}:{number}: the line does not begin with the name of a variable. Write NAME=VALUE")
         found.append((key, value))
     return found
 

@@ -308,6 +308,7 @@ class Builder:
         for number, entry in enumerate(_list(content, "patches")):
             resources = self._patch(place, ("patches", number), entry, resources)
         if content.get("namespace"):
+            self._renamed_namespaces(place, resources)
             field_specs.set_namespace(resources, str(content["namespace"]))
             resources = _without_twins(self, place, resources)
         self._affixes(content, resources)
@@ -324,6 +325,19 @@ class Builder:
             if isinstance(entry, dict):
                 field_specs.set_image(resources, entry)
         return resources
+
+    def _renamed_namespaces(self, place: Place, resources: list[Resource]) -> None:
+        """Report the Namespaces that a Flux Kustomization's targetNamespace renames."""
+        if ("namespace", 0) not in place.foreign:
+            return
+        target = str(place.content["namespace"])
+        for resource in resources:
+            if resource.gvk == ("", "v1", "Namespace") and resource.name != target:
+                message = (
+                    f"targetNamespace {target} also renames {label(resource.content)} ({resource.file}:{resource.line})."
+                    " Move the Namespace to another Kustomization, or remove targetNamespace"
+                )
+                self._fail(place, ("namespace", 0), "namespace-renamed", message)
 
     def _attempt(self, place: Place, key: str, change: Callable[[], None]) -> None:
         try:

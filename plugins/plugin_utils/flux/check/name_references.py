@@ -6,6 +6,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable
+from functools import partial
 from typing import Any
 
 from ansible_collections.stagecraft.gitops.plugins.plugin_utils.flux.check.errors import BuildError
@@ -197,7 +198,7 @@ def _update(resources: list[Resource], targets: list[Resource], spec: FieldSpec)
         if spec.selects(referrer.content):
             original = referrer.previous[0][0] if referrer.previous else referrer.kind
             if original == spec.kind:
-                _walk(referrer.content, spec.path, lambda old, node, who=referrer: _new(who, spec, targets, old, node))
+                _walk(referrer.content, spec.path, partial(_new, referrer, spec, targets))
 
 
 def _walk(value: Any, path: tuple[str, ...], new: Callable[[str, Any], Resource | None]) -> None:

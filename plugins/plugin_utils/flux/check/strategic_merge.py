@@ -11,6 +11,8 @@ from typing import Any
 from ansible_collections.stagecraft.gitops.plugins.plugin_utils.flux.check.errors import BuildError, UnsupportedError
 from ansible_collections.stagecraft.gitops.plugins.plugin_utils.flux.check.resources import Object, copied
 
+Keys = dict[tuple[str, ...], tuple[str, ...]]
+
 #: The merge keys of lists; "" is a list of plain values that are merged as a set.
 _CONTAINER: dict[str, tuple[str, ...]] = {
     "env": ("name",),
@@ -45,7 +47,7 @@ _LISTS: dict[tuple[str, str], dict[tuple[str, ...], tuple[str, ...]]] = {
     ("admissionregistration.k8s.io", "ValidatingWebhookConfiguration"): {("webhooks",): ("name",)},
     ("storage.k8s.io", "CSINode"): {("spec", "drivers"): ("name",)},
 }
-_METADATA = {("metadata", "finalizers"): ("",), ("metadata", "ownerReferences"): ("uid",)}
+_METADATA: Keys = {("metadata", "finalizers"): ("",), ("metadata", "ownerReferences"): ("uid",)}
 #: Groups of which kustomize knows every kind, so that lists without a merge key here are replaced for certain.
 KNOWN_GROUPS = frozenset({
     "", "admissionregistration.k8s.io", "apiextensions.k8s.io", "apiregistration.k8s.io", "apps", "autoscaling", "batch",
@@ -56,7 +58,6 @@ _DIRECTIVE = "$patch"
 _REFUSED = ("$setElementOrder/", "$deleteFromPrimitiveList/", "$retainKeys")
 
 _GONE = object()
-Keys = dict[tuple[str, ...], tuple[str, ...]]
 
 
 def merge_keys(group: str, kind: str) -> Keys:
