@@ -8,24 +8,20 @@ from __future__ import annotations
 import argparse
 import json
 import os
-import subprocess
 import sys
-import tarfile
-import tempfile
 from collections.abc import Iterable, Sequence
 from dataclasses import replace
-from io import BytesIO
 from pathlib import Path
 from typing import Any
 
 from ansible_collections.stagecraft.gitops.plugins.plugin_utils.flux.check.cache import default_directory
 from ansible_collections.stagecraft.gitops.plugins.plugin_utils.flux.check.check import Options, Report, check
+from ansible_collections.stagecraft.gitops.plugins.plugin_utils.flux.check.commits import pushed, top, tree_of
 from ansible_collections.stagecraft.gitops.plugins.plugin_utils.flux.check.errors import CheckError
 from ansible_collections.stagecraft.gitops.plugins.plugin_utils.flux.check.schemas import installed_versions
 
 OK, FOUND, FAILED = 0, 1, 2
 _SETTINGS = ".gitops-check.json"
-_NO_COMMIT = frozenset("0")
 
 
 def parser() -> argparse.ArgumentParser:
@@ -60,7 +56,6 @@ def parser() -> argparse.ArgumentParser:
     found.add_argument(
         "--pre-push", action="store_true", help="be Git's pre-push hook: check the commits named on standard input"
     )
-    # Git gives its hooks the remote's name and URL.
     return found
 
 
@@ -68,13 +63,13 @@ def main(arguments: Sequence[str] | None = None) -> int:
     """Run the program and return its exit status."""
     given = parser().parse_args(arguments)
     try:
-        root = given.repository or _top(Path.cwd())
+        root = given.repository or top(Path.cwd())
         if given.pre_push:
             return _pre_push(_options(given, root), given.paths, given.format, sys.stdin)
         options = _options(given, root)
         if given.commit:
             return _check_commit(options, given.commit, given.paths, given.format)
-        return _check(replace(options, paths=_paths(root, given.paths)), given.format)
+        return _check(replace(options, paths=cluster_paths(root, given.paths)), given.format)
     except CheckError as error:
         print(f"gitops-check: {error}", file=sys.stderr)
         return FAILED
@@ -108,7 +103,8 @@ def _settings(root: Path) -> dict[str, Any]:
     return found
 
 
-def _paths(root: Path, given: Sequence[str]) -> tuple[str, ...]:
+def cluster_paths(root: Path, given: Sequence[str]) -> tuple[str, ...]:
+    """Return the cluster paths to check: those given, or each directory of clusters/ but base."""
     if given:
         return tuple(given)
     clusters = root / "clusters"
@@ -158,55 +154,14 @@ def as_result(report: Report) -> dict[str, object]:
     }
 
 
-# -- Git -----------------------------------------------------------------------------------------------------------------
-
-
-def git(root: Path, *arguments: str) -> bytes:
-    """Return what a git command prints; raise CheckError when it fails."""
-    try:
-        # A hook's environment names the repository that the hook is run for.
-        answer = subprocess.run(["git", "-C", str(root), *arguments], capture_output=True, check=False)
-    except FileNotFoundError:
-        raise CheckError("wanted the program git, found none. Install it") from None
-    if answer.returncode:
-        raise CheckError(f"git {' '.join(arguments)}: {answer.stderr.decode(errors='replace').strip()}")
-    return answer.stdout
-
-
-def _top(directory: Path) -> Path:
-    try:
-        return Path(git(directory, "rev-parse", "--show-toplevel").decode().strip())
-    except CheckError:
-        return directory
-
-
 def _check_commit(options: Options, commit: str, paths: Sequence[str], style: str) -> int:
-    """Check what a commit holds, whatever the files in the work tree are."""
-    with tempfile.TemporaryDirectory(prefix="gitops-check-") as work:
-        # The directory has the repository's name, so that its results are found again.
-        tree = Path(work, options.root.resolve().name)
-        tree.mkdir()
-        with tarfile.open(fileobj=BytesIO(git(options.root, "archive", "--format=tar", commit))) as archive:
-            archive.extractall(tree, filter="data")
-        return _check(replace(options, root=tree, paths=_paths(tree, paths)), style)
-
-
-def pushed_commits(lines: Iterable[str]) -> list[tuple[str, str]]:
-    """Return (ref, commit) of each branch or tag that is pushed; deletions push nothing.
-
-    Lines are Git's: local ref, local object, remote ref, remote object.
-    """
-    found = {}
-    for line in lines:
-        parts = line.split()
-        if len(parts) == 4 and set(parts[1]) != _NO_COMMIT:
-            found[parts[1]] = parts[2]
-    return [(ref, commit) for commit, ref in found.items()]
+    with tree_of(options.root, commit) as tree:
+        return _check(replace(options, root=tree, paths=cluster_paths(tree, paths)), style)
 
 
 def _pre_push(options: Options, paths: Sequence[str], style: str, source: Iterable[str]) -> int:
     status = OK
-    for ref, commit in pushed_commits(source):
+    for ref, commit in pushed(source):
         print(f"gitops-check: {ref} at {commit[:12]}", file=sys.stderr)
         status = max(status, _check_commit(options, commit, paths, style))
     if status != OK:

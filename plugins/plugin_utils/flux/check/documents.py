@@ -105,7 +105,7 @@ def scalar(text: str) -> _Value | None:
     return None
 
 
-class _Loader(_Parser):  # type: ignore[misc]
+class _Loader(_Parser):
     """libyaml's parser with our own, much cheaper, way to tell what a plain scalar is."""
 
     def resolve(self, kind: type[Node], value: Any, implicit: Any) -> Any:
@@ -128,6 +128,7 @@ class _Builder:
         self.nodes = 0
 
     def value(self, node: Any) -> Any:
+        """Return what a node stands for."""
         self.nodes += 1
         if self.nodes > _MOST_NODES:
             raise yaml.composer.ComposerError(None, None, "aliases multiply to too many values", node.start_mark)
@@ -142,14 +143,15 @@ class _Builder:
         return [self.value(item) for item in node.value]
 
     def mapping(self, node: Any) -> dict[str, Any]:
+        """Return what a mapping stands for; of a key that is there twice the last value."""
         found: dict[str, Any] = {}
         merged: dict[str, Any] = {}
         for key_node, value_node in node.value:
             if type(key_node) is not ScalarNode:
                 self.problem(key_node, "yaml-key", "a list or mapping is used as a key. Quote the key, or write text")
                 continue
-            key = key_node.value
-            if key_node.tag is not None:
+            key, tag = key_node.value, _tag(key_node)
+            if tag is not None:
                 key = _key(key_node)
             elif key == "<<" and key_node.style is None:
                 self.merge(merged, value_node)
@@ -182,6 +184,10 @@ class _Builder:
 
     def problem(self, node: Node, rule: str, message: str) -> None:
         self.problems.append(Problem(node.start_mark.line + 1, rule, message))
+
+
+def _tag(node: Any) -> Any:
+    return node.tag
 
 
 def _key(node: Any) -> str:

@@ -103,8 +103,8 @@ def _components(by_key: Mapping[tuple[str, str, str], Node]) -> list[set[tuple[s
         on_stack.add(start)
         while work:
             key, targets = work[-1]
-            target: tuple[str, str, str] | None = next(targets, None)
-            if target is None:
+            following = next(targets, None)
+            if following is None:
                 work.pop()
                 if work:
                     low[work[-1][0]] = min(low[work[-1][0]], low[key])
@@ -116,13 +116,13 @@ def _components(by_key: Mapping[tuple[str, str, str], Node]) -> list[set[tuple[s
                         members.add(member)
                     if len(members) > 1 or key in edges[key]:
                         found.append(members)
-            elif target not in index:
-                index[target] = low[target] = len(index)
-                stack.append(target)
-                on_stack.add(target)
-                work.append((target, iter(edges[target])))
-            elif target in on_stack:
-                low[key] = min(low[key], index[target])
+            elif following not in index:
+                index[following] = low[following] = len(index)
+                stack.append(following)
+                on_stack.add(following)
+                work.append((following, iter(edges[following])))
+            elif following in on_stack:
+                low[key] = min(low[key], index[following])
     return found
 
 

@@ -331,11 +331,11 @@ class UnitCheck:
                 self._without_schema(resource, gvk, add, result)
             return
         for step, message in errors:
-            if content.get("kind") == "Secret" and step[:1] in (("data",), ("stringData",)):
-                message = "the value is not text. Quote it"  # what it is must not be told
+            hidden = content.get("kind") == "Secret" and step[:1] in (("data",), ("stringData",))
+            told = "the value is not text. Quote it" if hidden else message
             if not any(step[: len(path)] == path for path in fields):
                 where = "".join(f"[{part}]" if isinstance(part, int) else f".{part}" for part in step).lstrip(".")
-                add(step, "schema", f"{where}: {message}" if where else message)
+                add(step, "schema", f"{where}: {told}" if where else told)
 
     def _without_schema(self, resource: Resource, gvk: tuple[str, str, str], add: Any, result: UnitResult) -> None:
         group, version, kind = gvk
