@@ -431,7 +431,7 @@ def not_an_object(content: Any) -> str:
     if not has_name and not str(content.get("kind", "")).endswith(_ITEMS):
         missing.append("metadata.name")
     if missing:
-        return f"this is no Kubernetes object: {' and '.join(missing)} is missing. Add it, or leave the file out"
+        return f"this is no Kubernetes object, it lacks {', '.join(missing)}. Add what is missing, or leave the file out"
     return ""
 
 

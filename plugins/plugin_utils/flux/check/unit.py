@@ -323,7 +323,7 @@ class UnitCheck:
             )
         fields = dict(removed_apis.removed_fields(content))
         for path, instead in fields.items():
-            add(path, "removed-field", f"the field {'.'.join(path)} does not exist any more. Write {instead}")
+            add(path, "removed-field", f"the field {'.'.join(path)} does not exist in this version. Write {instead}")
         gvk = resource.gvk
         errors = self.schemas.check(gvk, content)
         if errors is None:
