@@ -3,12 +3,13 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
 """YAML as Flux and the API server read it, strictly, with the line of every value.
 
-Values are read as Go's YAML library reads them for Kubernetes (YAML 1.1): `yes` is true, 0777 is octal, a date is text.
+Values are read as kustomize reads them: 0777 is octal, `yes` is text.
 Positions are not kept while reading, since only a finding needs one: `line_of` reads the text once more.
 """
 
 from __future__ import annotations
 
+import math
 import re
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
@@ -36,15 +37,16 @@ except ImportError:  # PyYAML without libyaml: slower, the same result
 
 Path = Sequence[str | int]
 
-_TRUE = {"y", "Y", "yes", "Yes", "YES", "true", "True", "TRUE", "on", "On", "ON"}
-_FALSE = {"n", "N", "no", "No", "NO", "false", "False", "FALSE", "off", "Off", "OFF"}
-_NULL = {"", "~", "null", "Null", "NULL"}
+_OLD_BOOLEANS = {
+    **dict.fromkeys(("y", "Y", "yes", "Yes", "YES", "on", "On", "ON"), True),
+    **dict.fromkeys(("n", "N", "no", "No", "NO", "off", "Off", "OFF"), False),
+}
 _INTEGER = re.compile(r"[-+]?(0b[01_]+|0o?[0-7_]+|0x[0-9a-fA-F_]+|0|[1-9][0-9_]*)\Z")
 _FLOAT = re.compile(r"[-+]?(\.[0-9]+|[0-9]+(\.[0-9]*)?)([eE][-+]?[0-9]+)?\Z")
 _WORDS: dict[str, Any] = {
-    **dict.fromkeys(_NULL),
-    **dict.fromkeys(_TRUE, True),
-    **dict.fromkeys(_FALSE, False),
+    **dict.fromkeys(("", "~", "null", "Null", "NULL")),
+    **dict.fromkeys(("true", "True", "TRUE"), True),
+    **dict.fromkeys(("false", "False", "FALSE"), False),
     **dict.fromkeys((".inf", ".Inf", ".INF", "+.inf", "+.Inf", "+.INF"), float("inf")),
     **dict.fromkeys(("-.inf", "-.Inf", "-.INF"), float("-inf")),
     **dict.fromkeys((".nan", ".NaN", ".NAN"), float("nan")),
@@ -101,8 +103,14 @@ def scalar(text: str) -> _Value | None:
     if _INTEGER.match(text) and (number := _integer(text)) is not None:
         return _Value((number,))
     if _FLOAT.match(text):
-        return _Value((float(text),))
+        real = float(text)
+        return None if math.isinf(real) else _Value((int(real) if real.is_integer() else real,))
     return None
+
+
+def substituted_scalar(text: str) -> _Value | None:
+    """Return the same for text in which variables were replaced, which is read by an older library: `yes` is true."""
+    return _Value((_OLD_BOOLEANS[text],)) if text in _OLD_BOOLEANS else scalar(text)
 
 
 class _Loader(_Parser):

@@ -143,7 +143,7 @@ def set_pairs(resources: Iterable[Resource], specs: Iterable[FieldSpec], pairs: 
             item.update(written)
 
     written = {str(key): _text(value) for key, value in pairs.items()}
-    specs = list(specs)
+    specs = list(specs) if written else []
     for resource in resources:
         for spec in specs:
             visit(resource.content, spec, leaf, dict)

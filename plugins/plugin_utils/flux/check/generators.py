@@ -130,7 +130,7 @@ def merged(new: Resource, old: Resource) -> Resource:
     if old.namespace:
         result.metadata["namespace"] = old.namespace
     result.previous, result.prefixes, result.suffixes = list(old.previous), list(old.prefixes), list(old.suffixes)
-    result.hashed = new.hashed or old.hashed
+    result.hashed = new.hashed and old.hashed
     result.behavior = "create"
     return result
 

@@ -243,6 +243,8 @@ class Builder:
         if found != kind:
             where = "components" if found == "Component" else "resources"
             self.report(place.file, ("kind",), "kustomization-invalid", f"a {found} is included. List it under {where}")
+        if not any(value for key, value in place.content.items() if key not in ("apiVersion", "kind")):
+            self.report(place.file, (), "kustomization-invalid", "the kustomization is empty. List its resources")
         return self._accumulate(place, resources)
 
     def _component(self, place: Place, step: tuple[str, int], path: Any, resources: list[Resource]) -> list[Resource]:
@@ -431,7 +433,9 @@ def not_an_object(content: Any) -> str:
     if not has_name and not str(content.get("kind", "")).endswith(_ITEMS):
         missing.append("metadata.name")
     if missing:
-        return f"this is no Kubernetes object, it lacks {', '.join(missing)}. Add what is missing, or leave the file out"
+        return (
+            f"this is no Kubernetes object, it lacks {', '.join(missing)}. Add what is missing, or leave the file out"
+        )
     return ""
 
 
@@ -494,11 +498,19 @@ def apply_patch(
     for part in parts:
         if not isinstance(part, dict):
             raise BuildError("it is neither a mapping nor a list of operations")
+        if isinstance(target, dict) and _has_odd_pairs(part):
+            raise UnsupportedError("a patch with a target, and with labels or annotations that are not text")
         chosen = select(resources, target) if isinstance(target, dict) else [_only(resources, part)]
         for resource in chosen:
             _merge_patch(resource, part, options)
             resource.patched_by.append(source)
     return [resource for resource in resources if resource.content]
+
+
+def _has_odd_pairs(patch: Object) -> bool:
+    metadata = patch.get("metadata")
+    pairs = [metadata.get(field) for field in ("labels", "annotations")] if isinstance(metadata, dict) else []
+    return any(not isinstance(value, str) for one in pairs if isinstance(one, dict) for value in one.values())
 
 
 def _only(resources: list[Resource], patch: Object) -> Resource:

@@ -120,6 +120,8 @@ def _merge_map(target: dict[str, Any], patch: dict[str, Any], path: tuple[str, .
     if directive == "replace":
         return _added(patch, path, keys)
     for key, value in patch.items():
+        if value is None and key not in target and path[:1] == ("metadata",):
+            raise UnsupportedError(f"a patch that removes from {'.'.join(path)} what is not there")
         merged = _merge(target.get(key), value, (*path, key), keys)
         if merged is _GONE:
             target.pop(key, None)
@@ -133,6 +135,8 @@ def _added(patch: Any, path: tuple[str, ...], keys: Keys) -> Any:
     if isinstance(patch, dict):
         if _directive(patch, path) == "delete":
             return _GONE
+        if path[:1] == ("metadata",) and None in patch.values():
+            raise UnsupportedError(f"a patch that removes from {'.'.join(path)} what is not there")
         found = {key: _added(value, (*path, key), keys) for key, value in patch.items() if value is not None}
         return {key: value for key, value in found.items() if value is not _GONE}
     if isinstance(patch, list) and path in keys:

@@ -15,7 +15,7 @@ from dataclasses import dataclass
 from typing import Any
 
 import yaml
-from ansible_collections.stagecraft.gitops.plugins.plugin_utils.flux.check.documents import parse, scalar
+from ansible_collections.stagecraft.gitops.plugins.plugin_utils.flux.check.documents import parse, substituted_scalar
 
 DISABLED = "kustomize.toolkit.fluxcd.io/substitute"
 NAME = re.compile(r"[_a-zA-Z][_a-zA-Z0-9]*\Z")
@@ -81,7 +81,7 @@ def _scalar(text: str, values: Mapping[str, str], path: tuple[str | int, ...], p
         return UNKNOWN
     if replaced == text or UNKNOWN in replaced or not _is_plain(text):
         return replaced
-    known = scalar(replaced)
+    known = substituted_scalar(replaced)
     if known is not None:
         return known[0]
     if _is_plain(replaced):
