@@ -20,6 +20,7 @@ from typing import Any
 
 from ansible_collections.stagecraft.gitops.plugins.plugin_utils.artifacts.catalogue import Entry, load_catalogue
 
+from tests.benchmarks.check import check_1pct, check_1000
 from tests.benchmarks.hosts import (
     BenchError,
     Run,
@@ -277,4 +278,6 @@ BENCHES = {
     "ready-1": Bench(ready_1, 2),
     "push": Bench(push, 3),
     "hosts-2": Bench(hosts_2, 3),
+    "check-1000": Bench(check_1000, 3),
+    "check-1pct": Bench(check_1pct, 3),
 }

@@ -128,9 +128,9 @@ class TestCache:
 
 
 def test_several_processes_find_what_one_finds(tmp_path: Path) -> None:
-    root = repository(tmp_path, "schema")
+    root = repository(tmp_path, "dependency-missing")
     flux = (root / "clusters/production/applications.yaml").read_text()
-    for number in range(60):
+    for number in range(45):
         name = f"copy-{number}"
         text = flux.replace("  name: applications\n", f"  name: {name}\n").replace(
             "  prune: true", f"  prune: true\n  namePrefix: {name}-"

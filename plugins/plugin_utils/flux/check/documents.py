@@ -261,10 +261,7 @@ def position(data: bytes, index: int, path: Path) -> tuple[int, int]:
 
     A list's item is given by its number, or by its `name`, which survives patches that move it.
     """
-    try:
-        node = next((item for number, item in enumerate(_nodes(data.decode("utf-8-sig"))) if number == index), None)
-    except (yaml.YAMLError, UnicodeDecodeError):
-        return 1, 0
+    node = _node(data, index)
     if node is None:
         return 1, 0
     line, depth = node.start_mark.line + 1, 0
@@ -275,6 +272,14 @@ def position(data: bytes, index: int, path: Path) -> tuple[int, int]:
         line, node = found
         depth += 1
     return int(line), depth
+
+
+@lru_cache(maxsize=16)
+def _node(data: bytes, index: int) -> Any:
+    try:
+        return next((item for number, item in enumerate(_nodes(data.decode("utf-8-sig"))) if number == index), None)
+    except (yaml.YAMLError, UnicodeDecodeError):
+        return None
 
 
 def _child(node: Node, step: str | int) -> tuple[int, Node] | None:

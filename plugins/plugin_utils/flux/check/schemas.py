@@ -51,6 +51,8 @@ class Kubernetes(NamedTuple):
     version: str
     definitions: dict[str, Schema]
     kinds: dict[Gvk, str]
+    #: What has been compiled of the definitions so far.
+    compiled: dict[str, Validate]
 
 
 def installed_versions() -> list[str]:
@@ -90,7 +92,7 @@ def kubernetes(version: str) -> Kubernetes:
         for kind in schema.get("x-kubernetes-group-version-kind", ()):
             if len(schema["x-kubernetes-group-version-kind"]) == 1:
                 kinds[kind["group"], kind["version"], kind["kind"]] = name
-    return Kubernetes(wanted, definitions, kinds)
+    return Kubernetes(wanted, definitions, kinds, {})
 
 
 def crd_schemas(content: Object) -> dict[Gvk, Schema]:
@@ -116,7 +118,6 @@ class Schemas:
         self._kubernetes = kubernetes(version)
         self._custom = custom
         self._compiled: dict[Gvk, Validate] = {}
-        self._named: dict[str, Validate] = {}
 
     @property
     def version(self) -> str:
@@ -157,14 +158,14 @@ class Schemas:
 
     def _by_name(self, name: str) -> Validate:
         """Compile a definition once; definitions may contain themselves, so it is looked up when it is needed."""
-        if name not in self._named:
+        if name not in self._kubernetes.compiled:
 
             def later(value: Any, path: Step, errors: Errors) -> None:
-                self._named[name](value, path, errors)
+                self._kubernetes.compiled[name](value, path, errors)
 
-            self._named[name] = later
-            self._named[name] = _compile(self._kubernetes.definitions[name], self._by_name)
-        return self._named[name]
+            self._kubernetes.compiled[name] = later
+            self._kubernetes.compiled[name] = _compile(self._kubernetes.definitions[name], self._by_name)
+        return self._kubernetes.compiled[name]
 
 
 _METADATA: Schema = {"$ref": "#/$defs/io.k8s.apimachinery.pkg.apis.meta.v1.ObjectMeta"}
