@@ -211,3 +211,34 @@ def test_the_settings_of_a_repository_are_used(committed: Path) -> None:
     assert command(committed) == OK
     (committed / ".gitops-check.json").write_text('{"ignored": []}')
     assert command(committed) == FAILED
+
+
+def test_the_hook_checks_what_is_pushed(committed: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("STAGECRAFT_CACHE", str(tmp_path / "kept"))
+    git(committed, "init", "-q", "--bare", str(tmp_path / "remote.git"))
+    assert command(committed, "--install-hook") == OK
+    assert command(committed, "--install-hook") == OK
+    (committed / "applications/base/service.yaml").write_text("a: 1\n")
+    git(committed, "push", "-q", str(tmp_path / "remote.git"), "main")
+    git(committed, "commit", "-qam", "worse")
+    (committed / "applications/base/service.yaml").write_text(
+        (FIXTURES / "good/applications/base/service.yaml").read_text()
+    )
+    with pytest.raises(subprocess.CalledProcessError) as refused:
+        git(committed, "push", "-q", str(tmp_path / "remote.git"), "main")
+    assert (
+        "applications/base/service.yaml:1: error: this is no Kubernetes object"
+        in refused.value.stdout + refused.value.stderr
+    )
+    assert "the push is refused" in refused.value.stderr
+    git(committed, "push", "-q", str(tmp_path / "remote.git"), "HEAD~1:refs/heads/other")
+    git(committed, "push", "-q", str(tmp_path / "remote.git"), ":refs/heads/other")
+
+
+def test_the_hook_of_somebody_else_stays(committed: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    path = committed / ".git/hooks/pre-push"
+    path.parent.mkdir(exist_ok=True)
+    path.write_text("#!/bin/sh\nexit 0\n")
+    assert command(committed, "--install-hook") == FAILED
+    assert "found one that somebody else wrote" in capsys.readouterr().err
+    assert path.read_text() == "#!/bin/sh\nexit 0\n"

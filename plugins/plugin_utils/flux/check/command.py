@@ -14,6 +14,7 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
+from ansible_collections.stagecraft.gitops.plugins.plugin_utils.flux.check import hook
 from ansible_collections.stagecraft.gitops.plugins.plugin_utils.flux.check.cache import default_directory
 from ansible_collections.stagecraft.gitops.plugins.plugin_utils.flux.check.check import Options, Report, check
 from ansible_collections.stagecraft.gitops.plugins.plugin_utils.flux.check.commits import pushed, top, tree_of
@@ -56,6 +57,7 @@ def parser() -> argparse.ArgumentParser:
     found.add_argument(
         "--pre-push", action="store_true", help="be Git's pre-push hook: check the commits named on standard input"
     )
+    found.add_argument("--install-hook", action="store_true", help="write Git's pre-push hook into the repository")
     return found
 
 
@@ -64,6 +66,10 @@ def main(arguments: Sequence[str] | None = None) -> int:
     given = parser().parse_args(arguments)
     try:
         root = given.repository or top(Path.cwd())
+        if given.install_hook:
+            path, written = hook.install(root)
+            print(f"{path}: {'written' if written else 'is up to date'}")
+            return OK
         if given.pre_push:
             return _pre_push(_options(given, root), given.paths, given.format, sys.stdin)
         options = _options(given, root)

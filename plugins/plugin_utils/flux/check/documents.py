@@ -161,7 +161,7 @@ class _Builder:
             key, tag = key_node.value, _tag(key_node)
             if tag is not None:
                 key = _key(key_node)
-            elif key == "<<" and key_node.style is None:
+            elif key == "<<" and not key_node.style:
                 self.merge(merged, value_node)
                 continue
             if key in found:

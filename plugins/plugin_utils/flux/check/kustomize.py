@@ -375,7 +375,7 @@ class Builder:
             if not isinstance(entry, dict):
                 raise BuildError("the entry is no mapping")
             parts, file = self._patch_parts(place, step, entry)
-            source = self._where(place, step) if file is None else (file, 1)
+            source = (*self._where(place, step), str(entry.get("patch"))) if file is None else (file, 1, "")
             return apply_patch(resources, parts, entry, source)
         except BuildError as error:
             self._fail(place, step, "patch-failed", f"the patch cannot be applied: {error}", error.path)
@@ -479,7 +479,7 @@ def _without_twins(builder: Builder, place: Place, resources: list[Resource]) ->
 
 
 def apply_patch(
-    resources: list[Resource], parts: list[Any], entry: Mapping[str, Any], source: tuple[str, int]
+    resources: list[Resource], parts: list[Any], entry: Mapping[str, Any], source: tuple[str, int, str]
 ) -> list[Resource]:
     """Return the resources with a patch applied: strategic merge patches, or one list of JSON patch operations."""
     operations = [part for part in parts if isinstance(part, list)]

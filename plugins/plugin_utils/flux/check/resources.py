@@ -73,8 +73,9 @@ class Resource:
     suffixes: list[str] = field(default_factory=list)
     hashed: bool = False
     behavior: str = "create"
-    #: The files that patches of it came from, for what the object's own file does not hold.
-    patched_by: list[tuple[str, int]] = field(default_factory=list)
+    #: Where patches of it came from, for what the object's own file does not hold: file, line, and the text of those
+    #: that are written into a kustomization (empty: the patch is the file).
+    patched_by: list[tuple[str, int, str]] = field(default_factory=list)
 
     @property
     def kind(self) -> str:

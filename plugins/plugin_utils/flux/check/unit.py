@@ -123,13 +123,24 @@ class UnitCheck:
         if data is None or resource.file.rsplit("/", 1)[-1].startswith(("kustomization.y", "Kustomization")):
             return resource.file, resource.line
         line, depth = position(data, resource.index, steps)
-        for file, patch_line in reversed(resource.patched_by) if depth < len(steps) else ():
-            patch = self.tree.read(file)
-            if patch is not None and patch_line == 1:
-                there, deep = position(patch, 0, steps)
-                if deep > depth:
-                    return file, there
+        if depth < len(steps):
+            for file, patch_line, text in reversed(resource.patched_by):
+                found = self._line_in_patch(file, patch_line, text, steps, depth)
+                if found:
+                    return file, found
         return resource.file, line
+
+    def _line_in_patch(self, file: str, line: int, text: str, steps: Sequence[str | int], depth: int) -> int:
+        """Return the line of a value in a patch, or 0 when the patch did not bring it."""
+        word = str(steps[depth])
+        if text:
+            return line if word in text else 0
+        data = self.tree.read(file) or b""
+        found, deep = position(data, 0, steps)
+        if deep > depth:
+            return found
+        before, there, _ = data.partition(word.encode())
+        return before.count(b"\n") + 1 if there else 0
 
     def _at_unit(self, unit: Unit, path: Sequence[str | int], rule: str, message: str) -> Finding:
         data = self.tree.read(unit.file)
