@@ -31,5 +31,5 @@ def program() -> Path | None:
 
 def build(kustomize: Path, directory: Path) -> subprocess.CompletedProcess[bytes]:
     """Run `kustomize build` as kustomize-controller does: files from anywhere, objects in their own order."""
-    argv = [kustomize, "build", "--load-restrictor=LoadRestrictionsNone", "--reorder=none", directory]
+    argv = [str(kustomize), "build", "--load-restrictor=LoadRestrictionsNone", "--reorder=none", str(directory)]
     return subprocess.run(argv, capture_output=True, check=False)

@@ -91,7 +91,7 @@ class Chance:
         rules = [{"apiGroups": [""], "resources": ["secrets"], "resourceNames": ["credentials"], "verbs": ["get"]}]
         scale = {"apiVersion": "apps/v1", "kind": "Deployment", "name": name}
         peer = {"podSelector": {"matchLabels": {"app": name}}}
-        every = [
+        every: list[Object] = [
             {"apiVersion": "v1", "kind": "Service", "spec": {"selector": {"app": name}, "ports": [{"port": 80}]}},
             {"apiVersion": "v1", "kind": "ServiceAccount", "imagePullSecrets": [{"name": "credentials"}]},
             {"apiVersion": "v1", "kind": "Namespace"},

@@ -88,4 +88,4 @@ def test_every_rule_of_a_second_run() -> None:
 
 
 def test_the_rows_are_those_of_the_issue() -> None:
-    assert list(BENCHES) == ["noop-1", "noop-3", "ready-1", "push", "hosts-2"]
+    assert list(BENCHES) == ["noop-1", "noop-3", "ready-1", "push", "hosts-2", "check-1000", "check-1pct"]

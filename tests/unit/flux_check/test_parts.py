@@ -109,13 +109,14 @@ class TestSubstitution:
         assert substitute({"a": [text]}, VALUES) == ({"a": [value]}, [])
 
     @pytest.mark.parametrize(
-        ("text", "name"), [("${GONE}", "GONE"), ("${GONE^}", "GONE"), ("x ${NAME} ${GONE:0:1}", "GONE")]
+        ("text", "name"),
+        [("${GONE}", "GONE"), ("${GONE^}", "GONE"), ("x ${NAME} ${GONE:0:1}", "GONE"), ("${NAME:-${GONE}}", "GONE")],
     )
     def test_a_variable_without_a_value_is_reported(self, text: str, name: str) -> None:
         _, problems = substitute({"a": {"b": text}}, VALUES)
         assert [(one.path, one.name, one.message) for one in problems] == [(("a", "b"), name, "")]
 
-    @pytest.mark.parametrize("text", ["${NAME", "${}", "${-x}", "${NAME!}"])
+    @pytest.mark.parametrize("text", ["${NAME", "${}", "${-x}", "${NAME!}", "${GONE-x}"])
     def test_what_cannot_be_read_is_reported(self, text: str) -> None:
         _, problems = substitute({"a": text}, VALUES)
         assert len(problems) == 1

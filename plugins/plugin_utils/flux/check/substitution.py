@@ -24,7 +24,7 @@ UNKNOWN = "\ue000"
 
 _START = re.compile(r"\$\$|\$\{")
 _VARIABLE = re.compile(r"(#?)([\w]+)(.*)\Z", re.DOTALL)
-_DEFAULT = re.compile(r":?[-=?+]")
+_DEFAULT = re.compile(r":[-=?+]|=")
 
 
 @dataclass(frozen=True)
@@ -146,7 +146,9 @@ def _expression(inner: str, values: Mapping[str, str]) -> str:
     value = values.get(name)
     default = _DEFAULT.match(rest) if not length else None
     if default is not None:
-        return value if value else expand(rest[default.end() :], values)
+        # The default is expanded in any case: a variable without a value in it is an error also when it is not used.
+        fallback = expand(rest[default.end() :], values)
+        return value if value else fallback
     if value is None:
         raise _SubstitutionError(name, "")
     if UNKNOWN in value:
