@@ -149,6 +149,8 @@ def _expression(inner: str, values: Mapping[str, str]) -> str:
         # The default is expanded in any case: a variable without a value in it is an error also when it is not used.
         fallback = expand(rest[default.end() :], values)
         return value if value else fallback
+    if rest and rest[0] not in ":,^/#%":
+        raise _SubstitutionError(name, f"${{{inner}}} cannot be read. Correct it, or write $${{ for the text ${{")
     if value is None:
         raise _SubstitutionError(name, "")
     if UNKNOWN in value:
