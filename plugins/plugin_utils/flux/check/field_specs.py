@@ -9,7 +9,7 @@ import re
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from typing import Any, NamedTuple
 
-from ansible_collections.stagecraft.gitops.plugins.plugin_utils.flux.check.errors import BuildError
+from ansible_collections.stagecraft.gitops.plugins.plugin_utils.flux.check.errors import BuildError, UnsupportedError
 from ansible_collections.stagecraft.gitops.plugins.plugin_utils.flux.check.resources import (
     Object,
     Resource,
@@ -206,9 +206,11 @@ def split_image(reference: str) -> tuple[str, str, str]:
 def set_image(resources: Iterable[Resource], image: Mapping[str, Any]) -> None:
     """Replace an image's name, tag or digest in all pods."""
     wanted = {key: _text(value) for key, value in image.items()}
-    pattern = re.compile(
-        rf"(?:{wanted.get('name', '')})(:[a-zA-Z0-9_.{{}}-]*)?(@sha256:[a-zA-Z0-9_.{{}}-]*)?\Z",
-    )
+    try:
+        # The name is part of a regular expression in kustomize, too.
+        pattern = re.compile(rf"{wanted.get('name', '')}(:[a-zA-Z0-9_.{{}}-]*)?(@sha256:[a-zA-Z0-9_.{{}}-]*)?\Z")
+    except re.error:
+        raise UnsupportedError(f"the image name {wanted.get('name')}") from None
 
     def leaf(holder: Any, name: str) -> None:
         if isinstance(holder.get(name), str) and pattern.match(holder[name]):

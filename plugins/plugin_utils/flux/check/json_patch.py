@@ -130,8 +130,6 @@ def _remove(target: Any, path: str) -> None:
 def _replace(target: Any, path: str, value: Any) -> None:
     parent, last = _parent(target, path)
     if isinstance(parent, dict):
-        if last not in parent:
-            raise _nothing_at(path)
-        parent[last] = value
+        parent[last] = value  # kustomize's library replaces also what is not there
     else:
         parent[_index(parent, last, path)] = value

@@ -48,6 +48,8 @@ _PROGRAM = frozenset({
     "buildMetadata", "configurations", "crds", "generators", "helmChartInflationGenerator", "helmCharts", "helmGlobals",
     "imageTags", "openapi", "replacements", "sortOptions", "transformers", "validators", "vars",
 })  # fmt: skip
+#: kustomize does not tell capitals from small letters in the names of fields.
+_FIELDS = {name.lower(): name for name in _DONE | _PROGRAM}
 _NO_PREFIX = ("CustomResourceDefinition", "Namespace")
 _REMOTE = re.compile(r"(git::|gh:|ssh://|https?://|git@|github\.com[:/]|file://|oci://)", re.IGNORECASE)
 _LOCAL = "config.kubernetes.io/local-config"
@@ -125,10 +127,13 @@ class Builder:
         if len(documents) > 1 or not isinstance(content, dict):
             self.report(file, (), "kustomization-invalid", "this is not one mapping. Write one kustomization per file")
             return None
+        content = {_FIELDS.get(key.lower(), key): value for key, value in copied(content).items()}
         self._check_fields(file, content)
-        return Place(directory, file, copied(content))
+        return Place(directory, file, content)
 
     def _check_fields(self, file: str, content: Kustomization) -> None:
+        """Report fields that are not kustomize's, and empty those that have the wrong shape."""
+        wrong = []
         for key, value in content.items():
             if key not in _DONE and key not in _PROGRAM:
                 fix = _similar(key, sorted(_DONE | _PROGRAM))
@@ -137,7 +142,9 @@ class Builder:
             if wanted is not None and value is not None and not isinstance(value, wanted):
                 noun = {list: "a list", dict: "a mapping", str: "text"}[wanted]
                 self.report(file, (key,), "kustomization-invalid", f"{key} is not {noun}, as kustomize wants it")
-                content = {**content, key: None}
+                wrong.append(key)
+        for key in wrong:
+            content[key] = None
 
     # -- building ------------------------------------------------------------------------------------------------------
 
