@@ -291,6 +291,27 @@ class TestUnit:
         assert findings == []
         assert [one[2:5] for one in objects] == [["ConfigMap", "apps", "p-a-c"], ["ConfigMap", "apps", "p-b-c"]]
 
+    @pytest.mark.parametrize(
+        "kustomization",
+        [
+            "configMapGenerator: [{name: x, envs: 1}]",
+            "configMapGenerator: [{name: x, options: 1}]",
+            "resources: [a.yaml]\nimages: [{name: a}]\npatches: [{patch: 1}]",
+            "resources: [a.yaml]\npatches: [{target: {name: '('}, patch: '{a: 1}'}]",
+            "resources: [a.yaml]\nreplicas: [1]",
+            "resources: [1]",
+            "resources: {}",
+        ],
+    )
+    def test_odd_shapes_are_reported(self, root: Path, kustomization: str) -> None:
+        (root / "app" / "kustomization.yaml").write_text(kustomization)
+        assert self.run(root, {})[0]
+
+    def test_fields_are_found_whatever_their_capitals(self, root: Path) -> None:
+        (root / "app" / "kustomization.yaml").write_text("Resources: [a.yaml]\nnameprefix: p-\n")
+        findings, objects = self.run(root, {})
+        assert ([one[4] for one in objects], findings) == (["p-a"], [])
+
     def test_ignored_files_are_left_out(self, root: Path) -> None:
         (root / ".sourceignore").write_text("# none of these\nsub/\n")
         assert [one[4] for one in self.run(root, {})[1]] == ["a"]

@@ -19,11 +19,20 @@ _KEY = re.compile(r"[-._a-zA-Z0-9]+\Z")
 _VARIABLE = re.compile(r"[-._a-zA-Z][-._a-zA-Z0-9]*\Z")
 _LINE = 70
 _TO_LETTERS = str.maketrans("013ae", "ghkmt")
+_SHAPES = (
+    ("envs", list, "a list"),
+    ("files", list, "a list"),
+    ("literals", list, "a list"),
+    ("options", dict, "a mapping"),
+)
 Read = Callable[[str], bytes]
 
 
 def generate(kind: str, arguments: Mapping[str, Any], options: Mapping[str, Any], read: Read, file: str) -> Resource:
     """Return the object that an entry of configMapGenerator or secretGenerator describes."""
+    for field, shape, noun in _SHAPES:
+        if not isinstance(arguments.get(field) or shape(), shape):
+            raise BuildError(f"{field} is not {noun}", (field,))
     name = arguments.get("name")
     if not name:
         raise BuildError("the entry has no name. Give it one", ("name",))
@@ -40,7 +49,7 @@ def generate(kind: str, arguments: Mapping[str, Any], options: Mapping[str, Any]
         content.update({field: values for field, values in (("data", texts), ("binaryData", binaries)) if values})
     own = arguments.get("options") or {}
     for field in ("labels", "annotations"):
-        merged = {**(options.get(field) or {}), **(own.get(field) or {})}
+        merged = {key: value for one in (options, own) for key, value in _pairs_of(one.get(field)).items()}
         if merged:
             metadata[field] = {str(key): _text(value) for key, value in merged.items()}
     if options.get("immutable") or own.get("immutable"):
@@ -48,6 +57,12 @@ def generate(kind: str, arguments: Mapping[str, Any], options: Mapping[str, Any]
     plain = bool(options.get("disableNameSuffixHash") or own.get("disableNameSuffixHash"))
     behavior = str(arguments.get("behavior") or "create")
     return Resource(content, file, hashed=not plain, behavior=behavior)
+
+
+def _pairs_of(value: Any) -> dict[str, Any]:
+    if value is not None and not isinstance(value, dict):
+        raise BuildError("labels or annotations in the options are no mapping", ("options",))
+    return value or {}
 
 
 def _text(value: Any) -> str:

@@ -12,6 +12,7 @@ import posixpath
 import re
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
+from functools import partial
 from typing import Any
 
 from ansible_collections.stagecraft.gitops.plugins.plugin_utils.flux.check import (
@@ -332,7 +333,7 @@ class Builder:
             self._replicas(place, ("replicas", number), entry, resources)
         for entry in _list(content, "images"):
             if isinstance(entry, dict):
-                field_specs.set_image(resources, entry)
+                self._attempt(place, "images", partial(field_specs.set_image, resources, entry))
         return resources
 
     def _renamed_namespaces(self, place: Place, resources: list[Resource]) -> None:

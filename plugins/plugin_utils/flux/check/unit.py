@@ -166,6 +166,11 @@ class UnitCheck:
             return self.builder.build(place), False
         except UnsupportedError as reason:
             return self._build_by_program(unit, place, str(reason)), True
+        except (AttributeError, KeyError, TypeError, ValueError) as error:
+            # Shapes that nobody thought of: kustomize panics at some of them, and its callers recover as we do.
+            message = f"{unit.path} cannot be built: a value in it has a shape that no such field can have ({error})"
+            self.builder.report(place.file, (), "build-failed", message)
+            return [], False
 
     def _build_by_program(self, unit: Unit, place: Place, reason: str) -> list[Resource]:
         try:
