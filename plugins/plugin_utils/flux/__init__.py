@@ -1,7 +1,7 @@
 # Copyright (c) 2026 The stagecraft.gitops contributors
 # GNU General Public License v3.0+ (see COPYING or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""Flux: its objects, their readiness at a commit, their dependencies, and what blocks them.
+"""Flux: its objects, and what can be told about them with and without a cluster.
 
 Private to stagecraft.gitops: names and shapes may change in any release.
 """

@@ -92,5 +92,16 @@ def test_every_rule_of_a_second_run() -> None:
 
 
 def test_the_rows_are_those_of_the_issues() -> None:
-    rows = ["noop-1", "noop-3", "ready-1", "push", "hosts-2", "apply-new", "apply-same", "push-ready"]
+    rows = [
+        "noop-1",
+        "noop-3",
+        "ready-1",
+        "push",
+        "hosts-2",
+        "apply-new",
+        "apply-same",
+        "push-ready",
+        "check-1000",
+        "check-1pct",
+    ]
     assert list(BENCHES) == rows

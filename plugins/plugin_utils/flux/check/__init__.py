@@ -1,0 +1,7 @@
+# Copyright (c) 2026 The stagecraft.gitops contributors
+# GNU General Public License v3.0+ (see COPYING or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""The offline gate: builds every overlay of a cluster path and finds what a cluster would refuse.
+
+Nothing of it talks to a cluster or to a network. Paths are relative to the repository's root, with forward slashes.
+"""

@@ -1,0 +1,175 @@
+# Copyright (c) 2026 The stagecraft.gitops contributors
+# GNU General Public License v3.0+ (see COPYING or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""The gate as a program: for a shell, for CI, and as Git's pre-push hook."""
+
+from __future__ import annotations
+
+import argparse
+import json
+import os
+import sys
+from collections.abc import Iterable, Sequence
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+from ansible_collections.stagecraft.gitops.plugins.plugin_utils.flux.check import hook
+from ansible_collections.stagecraft.gitops.plugins.plugin_utils.flux.check.cache import default_directory
+from ansible_collections.stagecraft.gitops.plugins.plugin_utils.flux.check.check import Options, Report, check
+from ansible_collections.stagecraft.gitops.plugins.plugin_utils.flux.check.commits import pushed, top, tree_of
+from ansible_collections.stagecraft.gitops.plugins.plugin_utils.flux.check.errors import CheckError
+from ansible_collections.stagecraft.gitops.plugins.plugin_utils.flux.check.schemas import installed_versions
+
+OK, FOUND, FAILED = 0, 1, 2
+_SETTINGS = ".gitops-check.json"
+
+
+def parser() -> argparse.ArgumentParser:
+    """Return the parser of the command line."""
+    found = argparse.ArgumentParser(
+        prog="gitops-check",
+        description="Check a GitOps repository without a cluster: build every overlay, substitute, hold against schemas.",
+        epilog=f"Exit status: {OK} nothing wrong (warnings at most), {FOUND} errors found, {FAILED} the check could not be done.",
+    )
+    found.add_argument(
+        "paths", nargs="*", metavar="PATH", help="cluster paths, such as clusters/production (all of clusters/)"
+    )
+    found.add_argument(
+        "--repository", type=Path, default=None, metavar="DIR", help="the repository (that of the directory)"
+    )
+    found.add_argument("--commit", metavar="REV", help="check this commit instead of the files that are there")
+    found.add_argument(
+        "--kubernetes-version", metavar="VERSION", help="Kubernetes of the cluster (newest that is known)"
+    )
+    found.add_argument(
+        "--crds", type=Path, action="append", default=[], metavar="PATH", help="file or directory with CRDs; repeatable"
+    )
+    found.add_argument(
+        "--ignore", action="append", default=[], metavar="RULE[:GLOB]", help="leave a rule out; repeatable"
+    )
+    found.add_argument("--jobs", type=int, default=os.cpu_count() or 1, help="processes (number of processors)")
+    found.add_argument(
+        "--cache", type=Path, default=None, metavar="DIR", help=f"results of earlier checks ({default_directory()})"
+    )
+    found.add_argument("--no-cache", action="store_true", help="do not use or keep results")
+    found.add_argument("--format", choices=("text", "json"), default="text")
+    found.add_argument(
+        "--pre-push", action="store_true", help="be Git's pre-push hook: check the commits named on standard input"
+    )
+    found.add_argument("--install-hook", action="store_true", help="write Git's pre-push hook into the repository")
+    return found
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Run the program and return its exit status."""
+    given = parser().parse_args(arguments)
+    try:
+        root = given.repository or top(Path.cwd())
+        if given.install_hook:
+            path, written = hook.install(root)
+            print(f"{path}: {'written' if written else 'is up to date'}")
+            return OK
+        if given.pre_push:
+            return _pre_push(_options(given, root), given.paths, given.format, sys.stdin)
+        options = _options(given, root)
+        if given.commit:
+            return _check_commit(options, given.commit, given.paths, given.format)
+        return _check(replace(options, paths=cluster_paths(root, given.paths)), given.format)
+    except CheckError as error:
+        print(f"gitops-check: {error}", file=sys.stderr)
+        return FAILED
+
+
+def _options(given: argparse.Namespace, root: Path) -> Options:
+    stored = _settings(root)
+    return Options(
+        root=root,
+        paths=(),
+        kubernetes_version=given.kubernetes_version or stored.get("kubernetes_version") or installed_versions()[-1],
+        crds=(*given.crds, *(root / path for path in stored.get("crds", ()))),
+        ignore=(*given.ignore, *stored.get("ignore", ())),
+        cache=None if given.no_cache else given.cache or default_directory(),
+        jobs=max(given.jobs, 1),
+    )
+
+
+def _settings(root: Path) -> dict[str, Any]:
+    """Return the repository's own settings: kubernetes_version, crds and ignore, as on the command line."""
+    path = root / _SETTINGS
+    if not path.is_file():
+        return {}
+    try:
+        found = json.loads(path.read_bytes())
+    except ValueError as error:
+        raise CheckError(f"{path}: wanted JSON, found: {error}") from None
+    known = {"kubernetes_version", "crds", "ignore"}
+    if not isinstance(found, dict) or set(found) - known:
+        raise CheckError(f"{path}: wanted a mapping with {', '.join(sorted(known))}, found something else")
+    return found
+
+
+def cluster_paths(root: Path, given: Sequence[str]) -> tuple[str, ...]:
+    """Return the cluster paths to check: those given, or each directory of clusters/ but base."""
+    if given:
+        return tuple(given)
+    clusters = root / "clusters"
+    found = (
+        sorted(path.name for path in clusters.iterdir() if path.is_dir() and path.name != "base")
+        if clusters.is_dir()
+        else []
+    )
+    if not found:
+        raise CheckError(
+            f"wanted a cluster path, found none given and no directory {clusters}. Name one, such as clusters/production"
+        )
+    return tuple(f"clusters/{name}" for name in found)
+
+
+def _check(options: Options, style: str) -> int:
+    report = check(options)
+    _print(report, style)
+    return FOUND if report.errors else OK
+
+
+def _print(report: Report, style: str) -> None:
+    if style == "json":
+        print(json.dumps(as_result(report), indent=2))
+        return
+    for finding in report.findings:
+        print(finding.text())
+    warnings = len(report.findings) - len(report.errors)
+    print(
+        f"{len(report.kustomizations)} Kustomizations, {report.objects} objects:"
+        f" {len(report.errors)} errors, {warnings} warnings"
+    )
+    for text in report.not_built:
+        print(f"not built, since its source is not this repository: {text}")
+    if report.unchecked_kinds:
+        print(f"no schema for: {', '.join(report.unchecked_kinds)} (give their CRDs by --crds)")
+
+
+def as_result(report: Report) -> dict[str, object]:
+    """Return a report as plain values."""
+    return {
+        "findings": [finding._asdict() for finding in report.findings],
+        "kustomizations": report.kustomizations,
+        "objects": report.objects,
+        "not_built": report.not_built,
+        "unchecked_kinds": report.unchecked_kinds,
+    }
+
+
+def _check_commit(options: Options, commit: str, paths: Sequence[str], style: str) -> int:
+    with tree_of(options.root, commit) as tree:
+        return _check(replace(options, root=tree, paths=cluster_paths(tree, paths)), style)
+
+
+def _pre_push(options: Options, paths: Sequence[str], style: str, source: Iterable[str]) -> int:
+    status = OK
+    for ref, commit in pushed(source):
+        print(f"gitops-check: {ref} at {commit[:12]}", file=sys.stderr)
+        status = max(status, _check_commit(options, commit, paths, style))
+    if status != OK:
+        print("gitops-check: the push is refused. Correct the errors, or push with --no-verify", file=sys.stderr)
+    return status
