@@ -47,6 +47,18 @@ def kubernetes_images(version: str, role: str) -> list[dict[str, str]]:
     ]
 
 
+def flux_images(version: str, components: list[str]) -> list[dict[str, str]]:
+    """The images of those components of a Flux release, as ``host_state`` artefacts."""
+    try:
+        entries = load_catalogue().flux_images(plain(version))
+    except ArtifactError as error:
+        raise AnsibleFilterError(str(error)) from error
+    wanted = {f"flux-{component}" for component in plain(components)}
+    return [
+        {"name": entry.name, "version": entry.version, "install": "image"} for entry in entries if entry.name in wanted
+    ]
+
+
 def image_reference(name: str, version: str | None = None) -> str:
     """The full reference of an image in the catalogue, such as ``registry.k8s.io/pause:3.10.2``."""
     try:
@@ -92,6 +104,7 @@ class FilterModule:
             "artifact_available": artifact_available,
             "default_version": default_version,
             "first_subnet": first_subnet,
+            "flux_images": flux_images,
             "image_reference": image_reference,
             "kubernetes_images": kubernetes_images,
             "to_toml": to_toml,
