@@ -221,6 +221,7 @@ ROLE_PACKAGES = (
     "curl",
     "ebtables",
     "ethtool",
+    "git",
     "gnupg",
     "haproxy",
     "ipset",
