@@ -59,6 +59,11 @@ def flux_images(version: str, components: list[str]) -> list[dict[str, str]]:
     ]
 
 
+def catalogue_image(name: str) -> dict[str, str]:
+    """An image of the catalogue in its default version, as a ``host_state`` artefact."""
+    return {"name": plain(name), "version": default_version(name), "install": "image"}
+
+
 def image_reference(name: str, version: str | None = None) -> str:
     """The full reference of an image in the catalogue, such as ``registry.k8s.io/pause:3.10.2``."""
     try:
@@ -102,6 +107,7 @@ class FilterModule:
         """Name → function."""
         return {
             "artifact_available": artifact_available,
+            "catalogue_image": catalogue_image,
             "default_version": default_version,
             "first_subnet": first_subnet,
             "flux_images": flux_images,
