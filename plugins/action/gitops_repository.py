@@ -42,6 +42,7 @@ class ActionModule(ControllerAction):
                 },
             },
             "domain": {"type": "str", "required": True},
+            "following": {"type": "list", "elements": "str", "default": []},
             "sample_image": {"type": "str", "default": ""},
             "directory": {"type": "path"},
             "repository": {
@@ -70,10 +71,9 @@ class ActionModule(ControllerAction):
         environments = [_environment(item, options["domain"]) for item in options["environments"]]
         scaffold.check(environments)
         wanted_paths = scaffold.files_to_read(templates, environments)
-        variables = {"sample_image": options["sample_image"]}
 
         def plan(present: Mapping[str, bytes]) -> scaffold.Plan:
-            return scaffold.plan(_files(templates, environments, present, variables), present)
+            return scaffold.plan(_files(templates, environments, present, options), present)
 
         if options["directory"]:
             directory = Path(options["directory"]).expanduser()
@@ -141,11 +141,12 @@ def _files(
     templates: Mapping[str, str],
     environments: list[scaffold.Environment],
     present: Mapping[str, bytes],
-    variables: Mapping[str, Any],
+    options: Mapping[str, Any],
 ) -> dict[str, bytes]:
     """Render all files, but for those of a sample that is not wanted."""
-    files = scaffold.render(templates, environments, present, variables)
-    if variables["sample_image"]:
+    variables = {"sample_image": options["sample_image"]}
+    files = scaffold.render(templates, environments, present, variables, options["following"])
+    if options["sample_image"]:
         return files
     return {path: text for path, text in files.items() if "/applications/hello" not in path}
 

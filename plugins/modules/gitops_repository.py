@@ -68,6 +68,11 @@ options:
     description: The domain that environments without one get theirs from.
     type: str
     required: true
+  following:
+    description: Names of environments that get Flux's own directory right after this; those that have it are known.
+    type: list
+    elements: str
+    default: []
   sample_image:
     description: An image with busybox in it, for the sample application. Without it there is none.
     type: str

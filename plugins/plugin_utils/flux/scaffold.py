@@ -141,10 +141,12 @@ def render(
     environments: Sequence[Environment],
     present: Mapping[str, bytes],
     variables: Mapping[str, Any],
+    following: Iterable[str] = (),
 ) -> dict[str, bytes]:
     """Render all files. Templates below ``environment/`` are rendered for each environment, to ``clusters/NAME/``.
 
-    An environment's ``.env.NAME`` is generated once; then what is in the repository counts.
+    Flux's own directory is named in an environment that has it, or is about to get it (`following`). An environment's
+    ``.env.NAME`` is generated once; then what is in the repository counts.
     """
     check(environments)
     engine = jinja2.Environment(
@@ -156,6 +158,7 @@ def render(
         loader=jinja2.DictLoader(dict(templates)),
     )
     engine.filters["yaml_string"] = json.dumps
+    about = set(following)
     shared = {**variables, "environments": environments}
     files: dict[str, bytes] = {}
     problems: list[str] = []
@@ -180,7 +183,9 @@ def render(
         except FluxError as error:
             problems.append(str(error))
             values = {}
-        bootstrapped = f"clusters/{environment.name}/flux-system/kustomization.yaml" in present
+        bootstrapped = (
+            environment.name in about or f"clusters/{environment.name}/flux-system/kustomization.yaml" in present
+        )
         for template in sorted(name for name in templates if name.startswith("environment/")):
             path = f"clusters/{environment.name}/{template.removeprefix('environment/').removesuffix('.j2')}"
             put(path, template, environment=environment, values=values, bootstrapped=bootstrapped)
