@@ -135,7 +135,7 @@ class ActionModule(ControllerAction):
         work = bootstrap.Bootstrap(api, wanted, Display().display)
         public = work.prepare(chosen)
         if unknown and git_host is not None:
-            git_host.add_key(repository, public, f"flux-{wanted.environment}")
+            git_host.allow_key(repository, public, f"flux-{wanted.environment}")
         commit = base.commit
         if chosen.commit:
             done = publish(
@@ -146,9 +146,8 @@ class ActionModule(ControllerAction):
             )
             commit = done.commit
         work.follow(chosen)
-        if steps:
-            work.poke()
-        seconds = work.verify(commit or "", options["timeout"])
+        new_key = chosen.make_key or chosen.pin_hosts or unknown
+        seconds = work.verify(commit or "", options["timeout"], new_key=new_key)
         if chosen.release:
             work.release()
         return result | {"commit": commit or "", "public_key": public, "seconds": round(seconds, 3)}

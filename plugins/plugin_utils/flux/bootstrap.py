@@ -146,8 +146,12 @@ class Verdict:
     terminal: bool = False
 
 
-def judge(seen: state.Observed, wanted: Wanted, commit: str) -> Verdict:
-    """Say whether Flux runs and has applied `commit` from the repository."""
+def judge(seen: state.Observed, wanted: Wanted, commit: str, asked: str) -> Verdict:
+    """Say whether Flux runs and has applied `commit` from the repository.
+
+    `asked` is the token with which Flux was asked to look again, "" for not yet: what it says of a failure counts only
+    after it has looked.
+    """
     problems: list[str] = []
     terminal = False
     for item in wanted.components:
@@ -164,7 +168,7 @@ def judge(seen: state.Observed, wanted: Wanted, commit: str) -> Verdict:
             public = seen.key.public if seen.key else ""
             said += f". Allow this key to read {wanted.sync.url}: {public}"
         problems.append(said)
-        terminal = ready.get("reason") in _TERMINAL_SOURCE
+        terminal = ready.get("reason") in _TERMINAL_SOURCE and _looked(source, asked)
     elif not revision.endswith(commit):
         problems.append(f"GitRepository {name} has {revision or 'nothing'}, wanted commit {commit}")
     applied = str((root.get("status") or {}).get("lastAppliedRevision") or "")
@@ -172,11 +176,15 @@ def judge(seen: state.Observed, wanted: Wanted, commit: str) -> Verdict:
     if ready.get("status") == "False" and _current(root, ready) and ready.get("reason") in _TERMINAL_SYNC:
         problems.append(f"Kustomization {name}: {ready.get('reason')}: {_line(ready.get('message'))}")
         attempted = str((root.get("status") or {}).get("lastAttemptedRevision") or "")
-        terminal = terminal or attempted.endswith(commit)
+        terminal = terminal or (attempted.endswith(commit) and _looked(root, asked))
     elif not (applied.endswith(commit) and ready.get("status") == "True" and _current(root, ready)):
         reason = _line(ready.get("message")) if ready else "not looked at yet"
         problems.append(f"Kustomization {name} has applied {applied or 'nothing'}, wanted commit {commit} ({reason})")
     return Verdict(tuple(problems), terminal)
+
+
+def _looked(item: Mapping[str, Any], asked: str) -> bool:
+    return bool(asked) and (item.get("status") or {}).get("lastHandledReconcileAt") == asked
 
 
 def _deployment_problem(name: str, deployments: tuple[Object, ...]) -> list[str]:
@@ -232,12 +240,13 @@ class Bootstrap:
             self._cluster.wait_for_kind(item, _DEFINITIONS_READY)
             self._cluster.apply(item)
 
-    def poke(self) -> None:
-        """Have the repository looked at now, not at the next interval."""
+    def _ask(self) -> str:
+        """Have the repository looked at now, not at the next interval; return the token that says so."""
         now = datetime.now(UTC).isoformat()
         body = {"metadata": {"annotations": {"reconcile.fluxcd.io/requestedAt": now}}}
-        path = state.source_path(self._wanted.namespace)
-        self._api.request("PATCH", path, body=body, content_type="application/merge-patch+json")
+        for path in (state.source_path(self._wanted.namespace), state.sync_path(self._wanted.namespace)):
+            self._api.request("PATCH", path, body=body, content_type="application/merge-patch+json")
+        return now
 
     def release(self) -> None:
         """Give up our share of the objects' fields: Flux owns them now, and what it removes has to go."""
@@ -245,15 +254,23 @@ class Bootstrap:
         for item in (*self._wanted.components, *self._wanted.follow):
             self._cluster.release(item)
 
-    def verify(self, commit: str, timeout: float) -> float:
-        """Wait until Flux has applied `commit`; return the seconds. Raises FluxError naming what does not hold."""
+    def verify(self, commit: str, timeout: float, *, new_key: bool) -> float:
+        """Wait until Flux has applied `commit`; return the seconds. Raises FluxError naming what does not hold.
+
+        After a `new_key` Flux has to have read the repository with it: what it says of the time before proves nothing.
+        """
         start = time.monotonic()
         pause, strikes, told = 0.1, 0, ""
+        asked = self._ask() if new_key else ""
         while True:
-            verdict = judge(state.observe(self._api, self._wanted.namespace), self._wanted, commit)
+            seen = state.observe(self._api, self._wanted.namespace)
+            verdict = judge(seen, self._wanted, commit, asked)
+            if new_key and not verdict.problems and not _looked(seen.source or {}, asked):
+                verdict = Verdict(("Flux has not read the repository with its new key yet",))
             elapsed = time.monotonic() - start
             if not verdict.problems:
                 return elapsed
+            asked = asked or self._ask()
             strikes = strikes + 1 if verdict.terminal else 0
             text = "; ".join(verdict.problems)
             if strikes >= _PATIENCE or elapsed + pause > timeout:

@@ -245,6 +245,11 @@ class Branch:
         words = " ".join(without_password(said).split())[-600:]
         for sign, reason in _REASONS:
             if sign in said:
+                if "host key" in reason:
+                    # what ssh says there is how to trust the other key, which is no advice to give
+                    offered = re.search(r"SHA256:\S+?(?=[.\s]|$)", said)
+                    words = f"it offers {offered[0]}" if offered else "it offers a key of another kind"
+                    return GitError(f"{self._remote}: {reason}. ({words})")
                 return GitError(f"{self._remote}: {reason}. (git: {words})")
         return GitError(f"{self._remote}: git failed: {words}")
 

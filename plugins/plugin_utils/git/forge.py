@@ -49,12 +49,19 @@ class Gitea:
         wanted = _bare(public)
         return any(_bare(str(key.get("key"))) == wanted for key in self._ask("GET", repository) or [])
 
-    def add_key(self, repository: str, public: str, title: str) -> None:
-        """Let a key read a repository. Raises GitError."""
+    def allow_key(self, repository: str, public: str, title: str) -> None:
+        """Let a key read a repository, in the place of the one that had its title before. Raises GitError."""
+        for key in self._ask("GET", repository) or []:
+            if _bare(str(key.get("key"))) == _bare(public):
+                return
+            if key.get("title") == title:
+                self._ask("DELETE", repository, number=int(key["id"]))
         self._ask("POST", repository, {"title": title, "key": public, "read_only": True})
 
-    def _ask(self, method: str, repository: str, body: Mapping[str, Any] | None = None) -> Any:
-        address = f"{self.url}/api/v1/repos/{quote(repository)}/keys"
+    def _ask(
+        self, method: str, repository: str, body: Mapping[str, Any] | None = None, number: int | None = None
+    ) -> Any:
+        address = f"{self.url}/api/v1/repos/{quote(repository)}/keys" + ("" if number is None else f"/{number}")
         headers = {"Authorization": f"token {self.token}", "Accept": "application/json"}
         try:
             answer = urllib3.request(
