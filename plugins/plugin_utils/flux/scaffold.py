@@ -33,7 +33,7 @@ _ENVIRONMENT_NAME = re.compile(r"[a-z]([-a-z0-9]{0,30}[a-z0-9])?")
 _RESERVED = ("base",)
 _VARIABLE = re.compile(r"[_A-Za-z][_A-Za-z0-9]*")
 _SECRET_WORDS = re.compile(
-    r"PASS(WORD|WD|PHRASE)?(_|$)|SECRET|TOKEN|CREDENTIAL|PRIVATE|(API|ACCESS|AUTH|ENCRYPTION|SIGNING)_?KEY|(^|_)KEY$|_DSN$"
+    r"(^|_)PASS(_|$)|PASSW(OR)?D|PASSPHRASE|SECRET|TOKEN|CREDENTIAL|PRIVATE|(API|ACCESS|AUTH|ENCRYPTION|SIGNING)_?KEY|(^|_)KEY$|_DSN$"
 )
 _SECRET_VALUES = re.compile(
     r"-----BEGIN [A-Z ]*PRIVATE KEY|://[^/\s:@]+:[^/\s@]+@|^gh[pousr]_\w{20,}|^glpat-|^AKIA[0-9A-Z]{16}$|^eyJ[\w-]+\.eyJ"
@@ -179,7 +179,7 @@ def render(
         own = environment_file(environment.name)
         put(own, "env.j2", environment=environment)
         try:
-            values = parse_variables(present.get(own, files.get(own, b"")).decode(), own)
+            values = parse_variables(present.get(own, files.get(own, b"")).decode("utf-8", "replace"), own)
         except FluxError as error:
             problems.append(str(error))
             values = {}
@@ -263,6 +263,7 @@ def _digest(content: bytes) -> str:
 
 
 def _unquoted(value: str) -> str:
-    if len(value) >= 2 and value[0] == value[-1] and value[0] in "\"'":
-        return value[1:-1]
+    quoted = re.match(r"""(["'])(.*?)\1\s*(?:#.*)?$""", value)
+    if quoted:
+        return quoted[2]
     return value.partition(" #")[0].rstrip()
