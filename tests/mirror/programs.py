@@ -29,10 +29,10 @@ def find_program(name: str) -> Path:
                 parts[own if own.endswith(f"/{program}") else f"{own}/{program}"] = recipe.name
     if name not in parts:
         raise RefusedError(f"wanted a program, found the unknown name {name!r}: use one of {', '.join(parts)}")
-    program = Store(default_layout()).kept(parts[name], name.rpartition("/")[2])
-    if program is None:
+    found = Store(default_layout()).kept(parts[name], name.rpartition("/")[2])
+    if found is None:
         raise RefusedError(
             f"wanted the program {name}, found that it is not built: run `python3 -m tests.mirror build`"
             f" (with `--rebuild {parts[name].removeprefix('part/')}` where it says that all is up to date)"
         )
-    return program
+    return found

@@ -184,7 +184,14 @@ def judge(seen: state.Observed, wanted: Wanted, commit: str, asked: str) -> Verd
 
 
 def _looked(item: Mapping[str, Any], asked: str) -> bool:
-    return bool(asked) and (item.get("status") or {}).get("lastHandledReconcileAt") == asked
+    """Whether Flux has looked since it was `asked`; somebody else's later question takes the place of ours."""
+    handled = str((item.get("status") or {}).get("lastHandledReconcileAt") or "")
+    if not asked or not handled:
+        return False
+    try:
+        return datetime.fromisoformat(handled) >= datetime.fromisoformat(asked)
+    except (ValueError, TypeError):
+        return handled == asked
 
 
 def _deployment_problem(name: str, deployments: tuple[Object, ...]) -> list[str]:

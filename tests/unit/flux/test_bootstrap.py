@@ -25,6 +25,7 @@ URL = "ssh://git@git.example.com/infra/environments.git"
 FOLLOWS = state.Sync(URL, "main", "clusters/staging")
 HOSTS = "git.example.com ssh-ed25519 AAAAC3Nza"
 COMMIT = "1f0c5bd5b6d1f6a7c2f0a4f0d7f3a5ad4b2a9c11"
+ASKED, LATER = "2026-11-21T16:00:00.000001+00:00", "2026-11-21T16:00:00.000002123Z"
 WANTED = bootstrap.Wanted(
     environment="staging",
     namespace="flux-system",
@@ -204,7 +205,7 @@ def test_the_key_is_made_once_and_its_hosts_are_pinned(key: deploy_key.KeySecret
         (
             {
                 "source": source(
-                    conditions=[ready("False", "GitOperationFailed", "no route")], lastHandledReconcileAt="now"
+                    conditions=[ready("False", "GitOperationFailed", "no route")], lastHandledReconcileAt=LATER
                 )
             },
             "GitRepository flux-system/flux-system: GitOperationFailed: no route",
@@ -215,7 +216,7 @@ def test_the_key_is_made_once_and_its_hosts_are_pinned(key: deploy_key.KeySecret
                 "sync": root(
                     conditions=[ready("False", "BuildFailed", "no such file")],
                     lastAttemptedRevision=f"main@sha1:{COMMIT}",
-                    lastHandledReconcileAt="now",
+                    lastHandledReconcileAt=LATER,
                 )
             },
             "Kustomization flux-system/flux-system: BuildFailed: no such file",
@@ -230,9 +231,19 @@ def test_the_key_is_made_once_and_its_hosts_are_pinned(key: deploy_key.KeySecret
     ],
 )
 def test_what_does_not_hold_is_named(changes: dict[str, Any], said: str, terminal: bool) -> None:
-    verdict = bootstrap.judge(replace(HOLDS, **changes), WANTED, COMMIT, "now")
+    verdict = bootstrap.judge(replace(HOLDS, **changes), WANTED, COMMIT, ASKED)
     assert said in "; ".join(verdict.problems)
     assert verdict.terminal == terminal
+
+
+@pytest.mark.parametrize(
+    ("handled", "terminal"),
+    [(ASKED, True), (LATER, True), ("2026-11-21T15:59:59Z", False), ("words", False), ("", False)],
+)
+def test_a_failure_counts_after_flux_was_asked_by_us_or_later_by_others(handled: str, terminal: bool) -> None:
+    failing = source(conditions=[ready("False", "GitOperationFailed", "x")], lastHandledReconcileAt=handled)
+    assert bootstrap.judge(replace(HOLDS, source=failing), WANTED, COMMIT, ASKED).terminal == terminal
+    assert not bootstrap.judge(replace(HOLDS, source=failing), WANTED, COMMIT, "").terminal
 
 
 def test_a_key_is_ed25519_and_its_private_half_is_never_shown() -> None:
