@@ -110,6 +110,7 @@ class ActionModule(ControllerAction):
             base = branch.fetch()
             wanted = _wanted(options, release, branch, base)
             changes = _changes(wanted, branch, base)
+            before = branch.read(base, changes)
         chosen = bootstrap.plan(seen, wanted, changes)
         git_host = forge.Gitea.from_options(options["forge"]) if options["forge"] and wanted.uses_key else None
         steps = [*chosen.steps]
@@ -129,7 +130,10 @@ class ActionModule(ControllerAction):
             "public_key": public,
         }
         if self._task.diff:
-            result["diff"] = _diff(steps)
+            result["diff"] = [
+                *_diff(steps),
+                *(_file_diff(path, before.get(path), text) for path, text in changes.items()),
+            ]
         if self.check_mode:
             return result
         work = bootstrap.Bootstrap(api, wanted, Display().display)
@@ -246,6 +250,18 @@ def _message(chosen: bootstrap.Plan, wanted: bootstrap.Wanted) -> str:
     return f"chore({wanted.environment}): {verb} Flux {wanted.version}\n"
 
 
+def _file_diff(path: str, before: bytes | None, after: bytes | None) -> dict[str, str]:
+    """Before and after of a file; of a new one only its size, for Flux's own are thousands of lines."""
+    text = (after or b"").decode()
+    shown = text if before is not None else f"({len(text.splitlines())} lines)\n"
+    return {
+        "before_header": path,
+        "after_header": path,
+        "before": (before or b"").decode("utf-8", "replace"),
+        "after": shown,
+    }
+
+
 def _diff(steps: list[bootstrap.Step]) -> list[dict[str, str]]:
     return [
         {
@@ -255,4 +271,5 @@ def _diff(steps: list[bootstrap.Step]) -> list[dict[str, str]]:
             "after": f"{step.after}\n",
         }
         for step in steps
+        if step.action != "commit"
     ]
