@@ -92,20 +92,20 @@ class ActionModule(ControllerAction):
     def act(self, options: dict[str, Any], task_vars: Mapping[str, Any]) -> dict[str, Any]:
         """Observe, plan, and unless in check mode apply and verify."""
         access = api_access(options, self.variables(API_ACCESS_VARIABLES, task_vars), task_vars)
-        with connect(access) as api:
-            if options["state"] == "absent":
-                return self._absent(api, options)
-            return self._present(api, options)
-
-    def _present(self, api: ApiClient, options: dict[str, Any]) -> dict[str, Any]:
-        remote, author = _remote(options), _author(options)
-        release = manifests.read_release(Path(options["manifests"]))
         try:
-            seen = state.observe(api, options["namespace"])
+            with connect(access) as api:
+                if options["state"] == "absent":
+                    return self._absent(api, options)
+                return self._present(api, state.observe(api, options["namespace"]), options)
         except (KubeconfigError, ApiError) as error:
             if not self.check_mode or getattr(error, "status", None) is not None:
                 raise
-            seen = state.Observed()  # no cluster yet: all of it would be made
+        # no cluster yet: there is nothing to remove, and all of it would be made
+        return {"steps": []} if options["state"] == "absent" else self._present(None, state.Observed(), options)
+
+    def _present(self, api: ApiClient | None, seen: state.Observed, options: dict[str, Any]) -> dict[str, Any]:
+        remote, author = _remote(options), _author(options)
+        release = manifests.read_release(Path(options["manifests"]))
         with Branch(remote) as branch:
             base = branch.fetch()
             wanted = _wanted(options, release, branch, base)
@@ -134,7 +134,7 @@ class ActionModule(ControllerAction):
                 *_diff(steps),
                 *(_file_diff(path, before.get(path), text) for path, text in changes.items()),
             ]
-        if self.check_mode:
+        if self.check_mode or api is None:
             return result
         work = bootstrap.Bootstrap(api, wanted, Display().display)
         public = work.prepare(chosen)
