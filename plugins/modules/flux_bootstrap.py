@@ -202,7 +202,7 @@ steps:
   returned: success
   type: list
   elements: dict
-  sample: [{action: follow, target: repository, before: nothing, after: "ssh://git@git.example.com/infra/environments.git, branch main, path clusters/staging"}]
+  sample: [{action: install, target: "Flux v2.9.4, namespace flux-system", before: absent, after: installed}]
 commit:
   description: The branch's commit that Flux has applied; in check mode, the branch's commit.
   returned: when O(state=present)
