@@ -49,6 +49,10 @@ integration: dev ## real servers and processes on loopback
 molecule: dev ## the roles on sandbox hosts (SCENARIO=name for one)
 	@SCENARIO="$(SCENARIO)" $(PYTHON) -m tools.check apt mirror molecule
 
+.PHONY: compat
+compat: dev ## the collection with every supported minor version of ansible-core, without hosts
+	@$(PYTHON) -m tools.compat
+
 .PHONY: bench
 bench: dev ## our times against what one would use instead, a line a row (BENCH=row for one)
 	@$(PYTHON) -m tools.check apt mirror >&2

@@ -11,6 +11,8 @@ import subprocess
 from pathlib import Path
 
 LIST = Path(__file__).with_name("apt-packages.txt")
+# Debian's own switch: while the file is there, neither the installation nor a boot starts the machine's sshd.
+NO_SSHD = Path("/etc/ssh/sshd_not_to_be_run")
 
 
 def wanted_packages(text: str) -> list[str]:
@@ -31,6 +33,14 @@ def missing_packages(wanted: list[str]) -> list[str]:
     return [name for name in wanted if name not in installed]
 
 
+def keep_sshd_off(missing: list[str]) -> None:
+    """See to it that an SSH server which is installed for the tests alone does not let anybody in."""
+    if "openssh-server" in missing:
+        NO_SSHD.parent.mkdir(exist_ok=True)
+        NO_SSHD.touch()
+        print(f"openssh-server is only for tests here: it is not started while {NO_SSHD} is there", flush=True)
+
+
 def main() -> None:
     """Install what is missing, or say which command does it."""
     wanted = wanted_packages(LIST.read_text())
@@ -46,6 +56,7 @@ def main() -> None:
     if os.geteuid() != 0:
         raise SystemExit(f"these Debian packages are missing; run as root: {' '.join(install)}")
     print(f"installing {' '.join(missing)}", flush=True)
+    keep_sshd_off(missing)
     environment = {**os.environ, "DEBIAN_FRONTEND": "noninteractive"}
     for command in (["apt-get", "--quiet", "update"], install):
         subprocess.run(command, env=environment, check=True, stdout=subprocess.DEVNULL)

@@ -85,7 +85,7 @@ def select(names: Iterable[str]) -> list[Stage]:
     return [stage for stage in GROUPS["all"] if stage.name in wanted]
 
 
-def environment() -> dict[str, str]:
+def environment(stages: Iterable[Stage]) -> dict[str, str]:
     """Return the environment of every stage: the checkout's own tools and collections, one locale, no user settings."""
     collections = ROOT / ".dev" / "collections"
     return {
@@ -95,6 +95,7 @@ def environment() -> dict[str, str]:
         "ANSIBLE_COLLECTIONS_PATH": str(collections),
         "ANSIBLE_CONFIG": str(ROOT / "ansible.cfg"),
         "LC_ALL": "C.UTF-8",
+        **({"STAGECRAFT_TEST_PROGRAMS": "installed"} if STAGES["apt"] in stages else {}),
     }
 
 
@@ -107,7 +108,8 @@ def main() -> int:
     if unknown := [name for name in arguments.stages if name not in choices]:
         parser.error(f"wanted stages out of {', '.join(choices)}, found {', '.join(unknown)}")
     REPORTS.mkdir(parents=True, exist_ok=True)
-    outcomes = run_stages(select(arguments.stages), environment())
+    stages = select(arguments.stages)
+    outcomes = run_stages(stages, environment(stages))
     print(f"\n{summary(outcomes)}", flush=True)
     if any(outcome.stage.report for outcome in outcomes):
         print(f"\n{total(outcomes)}", flush=True)

@@ -24,7 +24,7 @@ def main() -> int:
     """Build the archive and have it imported; return the importer's exit code."""
     home = ROOT / ".dev" / "importer"
     if not (home / "bin" / "python").exists():
-        raise SystemExit("galaxy-importer's environment is missing: run `make importer-venv`")
+        raise SystemExit("galaxy-importer's environment is missing: run `make dev-importer`")
     archive = package.build()
     configuration = package.BUILD / "galaxy-importer.cfg"
     configuration.write_text(CONFIGURATION)

@@ -19,6 +19,8 @@ FILES = {
     "dev": ["--python-version", "3.11"],
     "importer": ["--python-version", "3.11"],
     "tools": ["--python-version", "3.11"],
+    "go": ["--python-version", "3.11"],
+    **{f"compat-{version}": ["--python-version", "3.13", "--no-deps"] for version in ("2.18", "2.19", "2.20", "2.21")},
     "collections": ["--python-version", "3.13", "--no-deps"],
 }
 

@@ -8,7 +8,6 @@ from __future__ import annotations
 import argparse
 import os
 import platform
-import re
 import shutil
 import sys
 from collections.abc import Mapping
@@ -17,6 +16,7 @@ from ansible_collections.stagecraft.gitops.plugins.plugin_utils.artifacts.catalo
 
 from tests.mirror.store import default_layout
 from tools.check import SET_UP, environment
+from tools.recap import recaps
 from tools.stages import ROOT, Outcome, Stage, run_stage, run_stages, summary
 
 INVENTORY = "inventories/sandbox"
@@ -24,12 +24,11 @@ SET_UP_PRODUCTION = ["ansible-playbook", "-i", INVENTORY, "playbooks/setup-produ
 FORGE = ["ansible-playbook", "-i", INVENTORY, "playbooks/sandbox-forge.yml"]
 HOSTS = ["ansible-playbook", "playbooks/sandbox.yml"]
 AGAIN = "again"
-RECAP = re.compile(r"^(\S+)\s+: ok=\d+\s+changed=(\d+)\s+unreachable=(\d+)\s+failed=(\d+)", re.MULTILINE)
 
 
 def changed_hosts(output: str) -> dict[str, int]:
     """Return how many tasks changed each host, from ansible-playbook's recap; unchanged hosts left out."""
-    return {host: int(changed) for host, changed, _unreachable, _failed in RECAP.findall(output) if int(changed)}
+    return {host: recap.changed for host, recap in recaps(output).items() if recap.changed}
 
 
 def run_again(stage: Stage, environment: Mapping[str, str]) -> Outcome:
@@ -44,7 +43,7 @@ def run_again(stage: Stage, environment: Mapping[str, str]) -> Outcome:
     lines = [line.partition("| ")[2] for line in log.read_text().splitlines()] if log.exists() else []
     recap = "\n".join(lines)
     changed = changed_hosts(recap)
-    if outcome.ok and (changed or not RECAP.search(recap)):
+    if outcome.ok and (changed or not recaps(recap)):
         found = ", ".join(f"{host} changed={count}" for host, count in changed.items()) or "no recap"
         print(f"wanted changed=0 on every host in the second run, found {found}", flush=True)
         return Outcome(stage, 1, outcome.seconds, None)
@@ -73,7 +72,7 @@ def main() -> int:
         stages = [Stage("hosts", "remove them", [[*HOSTS, "-e", "sandbox_state=absent", *arguments.extra]])]
     else:
         stages = up_stages(arguments.extra)
-    outcomes = run_stages(stages, environment(), run_again)
+    outcomes = run_stages(stages, environment(stages), run_again)
     print(f"\n{summary(outcomes)}", flush=True)
     if not all(outcome.ok for outcome in outcomes):
         return 1

@@ -5,6 +5,7 @@
 
 from __future__ import annotations
 
+from functools import partial
 from typing import TYPE_CHECKING, Any
 
 from ansible.utils.display import Display
@@ -16,6 +17,7 @@ from ansible_collections.stagecraft.gitops.plugins.plugin_utils.kube.access impo
     api_access,
 )
 from ansible_collections.stagecraft.gitops.plugins.plugin_utils.kube.errors import KubeError
+from ansible_collections.stagecraft.gitops.plugins.plugin_utils.ssh._action import defaults_of
 from ansible_collections.stagecraft.gitops.plugins.plugin_utils.ssh.errors import SshError
 
 if TYPE_CHECKING:
@@ -49,7 +51,12 @@ class ActionModule(ControllerAction):
             workloads=tuple(options["workloads"]),
         )
         try:
-            access = api_access(options, self.variables(API_ACCESS_VARIABLES, task_vars), task_vars)
+            access = api_access(
+                options,
+                self.variables(API_ACCESS_VARIABLES, task_vars),
+                task_vars,
+                partial(defaults_of, self, task_vars),
+            )
             found = cluster.wait(access, expected, 0.0 if self.check_mode else options["timeout"], Display().v)
         except self.errors as error:
             if not self.check_mode:

@@ -37,6 +37,7 @@ class ActionModule(SshAction):
                     "minimum_disk_mb": {"type": "int", "default": _DEFAULTS.minimum_disk_mb},
                     "max_time_skew": {"type": "float", "default": _DEFAULTS.max_time_skew},
                     "free_ports": {"type": "list", "elements": "str", "default": []},
+                    "open_ports": {"type": "list", "elements": "str", "default": []},
                     "supported_os": {"type": "list", "elements": "str", "default": list(_DEFAULTS.supported_os)},
                     "architectures": {"type": "list", "elements": "str", "default": list(_DEFAULTS.architectures)},
                     "minimum_cgroup_version": {"type": "int", "choices": [1, 2], "default": 1},

@@ -5,6 +5,7 @@
 
 from __future__ import annotations
 
+from functools import partial
 from typing import TYPE_CHECKING, Any
 
 import yaml
@@ -17,6 +18,7 @@ from ansible_collections.stagecraft.gitops.plugins.plugin_utils.kube.access impo
 )
 from ansible_collections.stagecraft.gitops.plugins.plugin_utils.kube.client import connect
 from ansible_collections.stagecraft.gitops.plugins.plugin_utils.kube.errors import ApiError, KubeconfigError, KubeError
+from ansible_collections.stagecraft.gitops.plugins.plugin_utils.ssh._action import defaults_of
 from ansible_collections.stagecraft.gitops.plugins.plugin_utils.ssh.errors import SshError
 
 if TYPE_CHECKING:
@@ -39,7 +41,9 @@ class ActionModule(ControllerAction):
     def act(self, options: dict[str, Any], task_vars: Mapping[str, Any]) -> dict[str, Any]:
         """Plan against the live objects; apply unless in check mode."""
         objects = apply.parse(options["manifests"])
-        access = api_access(options, self.variables(API_ACCESS_VARIABLES, task_vars), task_vars)
+        access = api_access(
+            options, self.variables(API_ACCESS_VARIABLES, task_vars), task_vars, partial(defaults_of, self, task_vars)
+        )
         try:
             with connect(access) as client:
                 applier = apply.Applier(client, options["field_manager"], force=options["force"])

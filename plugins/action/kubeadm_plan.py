@@ -5,6 +5,7 @@
 
 from __future__ import annotations
 
+import time
 from collections.abc import Mapping
 from typing import Any, ClassVar
 
@@ -51,11 +52,11 @@ class ActionModule(ControllerAction):
             for host in hosts
             if "membership" in hostvars[host].get(options["observed_in"], {})
         }
-        plan = make_plan(desired, observed)
+        plan = make_plan(desired, observed, time.time())
         if plan.problems:
             raise PlanError("nothing was changed:\n" + "\n".join(f"- {problem}" for problem in plan.problems))
-        for node in plan.unmanaged:
-            self._display.warning(f"node {node} is in the cluster and not in the inventory: it is left alone")
+        for warning in plan.warnings:
+            self._display.warning(warning)
         return {
             "changed": False,
             "primary": plan.primary,

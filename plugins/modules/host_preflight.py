@@ -66,8 +66,15 @@ options:
         type: list
         elements: str
         default: []
+      open_ports:
+        description:
+          - What the firewall must let in, in words, for example V(6443/tcp from 192.0.2.0/24). It is named to the admin where
+            C(ufw), C(firewalld) or C(shorewall) is in charge.
+        type: list
+        elements: str
+        default: []
       supported_os:
-        description: C(ID) and C(VERSION_ID) of C(/etc/os-release); V(rocky 9) stands for every 9.x, V(debian) for all.
+        description: C(ID) and C(VERSION_ID) of C(/etc/os-release); V(debian 12) stands for every 12.x, V(debian) for all.
         type: list
         elements: str
         default:
@@ -76,14 +83,6 @@ options:
           - ubuntu 22.04
           - ubuntu 24.04
           - ubuntu 26.04
-          - rhel 9
-          - rhel 10
-          - rocky 9
-          - rocky 10
-          - almalinux 9
-          - almalinux 10
-          - opensuse-leap 15.6
-          - opensuse-leap 16.0
       architectures:
         description: Architectures, in Go's words.
         type: list

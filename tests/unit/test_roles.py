@@ -82,6 +82,11 @@ class TestEveryRole:
         assert found == {}
 
 
+def test_what_protects_a_cluster_is_on_whatever_its_environment_is_called() -> None:
+    defaults = load(ROOT / "roles" / "kubeadm" / "defaults" / "main.yml")
+    assert (defaults["kubeadm_encryption_at_rest"], defaults["kubeadm_audit_log"]) == (True, True)
+
+
 def test_readmes_say_what_the_argument_specs_say() -> None:
     assert [str(path.relative_to(ROOT)) for path in outdated_readmes()] == [], "run `make docs`"
 

@@ -13,7 +13,7 @@ from pathlib import Path
 
 import pytest
 
-from tools import apt, check, dev, sandbox, scenarios
+from tools import apt, check, dev, package, sandbox, sanity, scenarios
 from tools.stages import Count, Outcome, Stage, read_report, run_stage, run_stages, summary, total
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -101,6 +101,10 @@ class TestCheck:
         assert set(names) == set(check.STAGES)
         assert [item.name for item in check.select(["unit", "apt"])] == ["apt", "unit"]
 
+    def test_a_missing_program_counts_as_failed_only_where_programs_were_installed(self) -> None:
+        assert check.environment(check.select(["unit"])).get("STAGECRAFT_TEST_PROGRAMS") is None
+        assert check.environment(check.select(["all"]))["STAGECRAFT_TEST_PROGRAMS"] == "installed"
+
     def test_an_unknown_stage_is_refused(self) -> None:
         command = [sys.executable, "-m", "tools.check", "no-such-stage"]
         answer = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, check=False)
@@ -115,7 +119,24 @@ class TestApt:
     def test_the_list_is_sensible(self) -> None:
         wanted = apt.wanted_packages(apt.LIST.read_text())
         assert len(wanted) == len(set(wanted))
-        assert "systemd-container" in wanted
+        assert {"systemd-container", "openssh-server", "openssl", "sudo"} <= set(wanted)
+
+    @pytest.mark.parametrize(("missing", "off"), [(["openssh-server", "sudo"], True), (["sudo"], False)])
+    def test_an_sshd_that_is_only_for_tests_is_off_before_it_is_installed(
+        self, missing: list[str], *, off: bool, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        switch = tmp_path / "ssh" / "sshd_not_to_be_run"
+        seen: list[tuple[str, bool]] = []
+        monkeypatch.setattr(apt, "NO_SSHD", switch)
+        monkeypatch.setattr(apt, "missing_packages", lambda _wanted: missing)
+        monkeypatch.setattr(os, "geteuid", lambda: 0)
+        monkeypatch.setattr(
+            subprocess, "run", lambda command, **_more: seen.append((" ".join(command), switch.exists()))
+        )
+        apt.main()
+        command, was_off = seen[-1]
+        assert command.endswith(" ".join(missing))
+        assert was_off is off
 
 
 class TestSandbox:
@@ -186,6 +207,18 @@ class TestDevelopmentSetUp:
             [ROOT / "tools" / "find-python"], env=search, capture_output=True, text=True, check=True
         )
         assert str(tmp_path) not in answer.stdout
+
+
+def test_sanity_sees_the_files_of_the_archive(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """On every supported Python: Debian 12's 3.11.2 has no filters for archives, which mypy does not know."""
+    archive = tmp_path / "stagecraft-gitops-0.1.0.tar.gz"
+    (tmp_path / "galaxy.yml").write_text("name: gitops\n")
+    subprocess.run(["tar", "-C", tmp_path, "-czf", archive, "galaxy.yml"], check=True)
+    monkeypatch.setattr(package, "build", lambda: archive)
+    monkeypatch.setattr(sanity, "WORK", tmp_path / "work")
+    target = sanity.unpack()
+    assert target.parts[-3:] == ("ansible_collections", "stagecraft", "gitops")
+    assert (target / "galaxy.yml").read_text() == "name: gitops\n"
 
 
 def test_scenarios_are_counted_as_tests(tmp_path: Path) -> None:

@@ -29,7 +29,8 @@ REGISTRY_HOSTS = [
         ("crates", "io"),
     )
 ]
-ONE_MACHINE = re.compile(r"(?<![\w.{}$-])/(?:work|root/\.pyenv|root/\.cache|Users/\w+)/(?!\*)")
+# Where checkouts and homes lie on any machine, and what examples and hosts have too.
+COMMON = {Path("/", name) for name in ("", "home", "home/admin", "mnt", "opt", "root", "srv", "tmp", "usr", "var")}
 LICENCE = "SPDX-License-Identifier: GPL-3.0-or-later"
 
 
@@ -59,8 +60,34 @@ def test_no_file_names_a_package_registry() -> None:
     assert lines_with(re.compile("|".join(rf"\b{re.escape(host)}\b" for host in REGISTRY_HOSTS))) == []
 
 
+def of_one_machine(checkout: Path, home: Path) -> re.Pattern[str]:
+    """Match paths below the directory that holds the checkout, and below the home of whoever works on it."""
+    places = {checkout.parent, home, home / ".cache", home / ".local", home / ".pyenv"} - COMMON
+    names = "|".join(re.escape(str(place)) for place in sorted(places))
+    return re.compile(rf"(?<![\w.{{}}$-])(?:{names})/")
+
+
 def test_no_file_names_a_directory_of_one_machine() -> None:
-    assert lines_with(ONE_MACHINE) == []
+    assert lines_with(of_one_machine(ROOT, Path.home())) == []
+
+
+@pytest.mark.parametrize(
+    ("checkout", "home", "text", "found"),
+    [
+        ("/data/code/gitops", "/root", "see {checkout}/x and {checkout}s/../notes", True),
+        ("/data/code/gitops", "/root", "{home}/.pyenv/shims", True),
+        ("/data/code/gitops", "/root", "{home}/.ssh, /data/coder/x, {{ x }}{checkout}/x", False),
+        ("/home/x/gitops", "/home/x", "cd {home}/gitops", True),
+        ("/home/x/gitops", "/home/x", "/home/y/gitops", False),
+        ("/root/gitops", "/root", "{checkout}", False),
+        ("/tmp/gitops", "/root", "{checkout}/x", False),
+    ],
+)
+def test_a_directory_of_one_machine_is_told_from_a_common_one(
+    checkout: str, home: str, text: str, *, found: bool
+) -> None:
+    text = text.replace("{checkout}", checkout).replace("{home}", home)
+    assert bool(of_one_machine(Path(checkout), Path(home)).search(text)) is found
 
 
 def test_every_python_file_says_its_licence() -> None:

@@ -7,15 +7,19 @@ from __future__ import annotations
 
 import base64
 import json
-import os
-import shutil
 import ssl
 import time
 from collections.abc import Mapping
+from pathlib import Path
 from typing import Any
 
 from ansible_collections.stagecraft.gitops.plugins.module_utils.kubeadm.api import LocalApi
-from ansible_collections.stagecraft.gitops.plugins.module_utils.kubeadm.host import Host, KubeadmError, write_file
+from ansible_collections.stagecraft.gitops.plugins.module_utils.kubeadm.host import (
+    Host,
+    KubeadmError,
+    remove_file,
+    write_file,
+)
 from ansible_collections.stagecraft.gitops.plugins.module_utils.kubeadm.initialize import (
     CONFIG_FILE,
     ensure_encryption_key,
@@ -36,33 +40,56 @@ def phase(host: Host, *words: str, timeout: float = 120.0) -> None:
 def renew_serving_certificate(host: Host, address: str, port: int, timeout: float = 150.0) -> None:
     """Issue the API server's certificate anew, with the names that the configuration asks for.
 
-    The old pair lies beside it until the new one is complete, and comes back when kubeadm fails. The API server picks
-    the new files up by itself within a minute (DynamicServingCertificate); that is waited for, so that the run ends
-    only when clients really get the new names.
+    The old pair lies beside it until the new one is complete, and comes back when kubeadm fails or the run is cut
+    short (see restore_serving_certificate). The API server picks the new files up by itself within a minute
+    (DynamicServingCertificate); that is waited for, so that the run ends only when clients really get the new names.
     """
-    pki = host.kubernetes / "pki"
-    pair = [pki / "apiserver.crt", pki / "apiserver.key"]
+    pair = _serving_pair(host)
+    for path, mode in pair.items():
+        write_file(_old(path), path.read_bytes(), mode)
     for path in pair:
-        shutil.copy2(str(path), f"{path}.old")
         path.unlink()
     try:
         phase(host, "certs", "apiserver")
     except BaseException:
-        for path in pair:
-            if os.path.exists(f"{path}.old"):
-                os.replace(f"{path}.old", str(path))
+        restore_serving_certificate(host)
         raise
-    wanted = ssl.PEM_cert_to_DER_cert(_first_certificate(pair[0].read_text(encoding="utf-8")))
+    certificate = next(iter(pair))
+    wanted = ssl.PEM_cert_to_DER_cert(_first_certificate(certificate.read_text(encoding="utf-8")))
     deadline = time.monotonic() + timeout
     while _served(address, port) != wanted:
         if time.monotonic() >= deadline:
             raise KubeadmError(
                 f"the API server at {address}:{port} still shows its old certificate {timeout:.0f} s after the new one was "
-                f"written to {pair[0]}. Restart it by moving its manifest out of /etc/kubernetes/manifests and back."
+                f"written to {certificate}. Restart it by moving its manifest out of /etc/kubernetes/manifests and back."
             )
         time.sleep(1.0)
     for path in pair:
-        os.unlink(f"{path}.old")
+        _old(path).unlink()
+
+
+def restore_serving_certificate(host: Host) -> None:
+    """Put back the pair that a renewal which was cut short has left, so that the next one begins from a whole one.
+
+    Both copies are complete before the first original goes, and stay until the new pair is served: two copies mean
+    that the originals cannot be trusted, one alone that they can.
+    """
+    pair = _serving_pair(host)
+    if all(_old(path).exists() for path in pair):
+        for path, mode in pair.items():
+            write_file(path, _old(path).read_bytes(), mode)
+    for path in pair:
+        remove_file(_old(path))
+
+
+def _serving_pair(host: Host) -> dict[Path, int]:
+    """The API server's certificate and key, each with its mode."""
+    pki = host.kubernetes / "pki"
+    return {pki / "apiserver.crt": 0o644, pki / "apiserver.key": 0o600}
+
+
+def _old(path: Path) -> Path:
+    return path.with_name(path.name + ".old")
 
 
 def _first_certificate(text: str) -> str:

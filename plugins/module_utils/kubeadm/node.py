@@ -9,7 +9,6 @@ import json
 
 from ansible_collections.stagecraft.gitops.plugins.module_utils.kubeadm.host import Host, KubeadmError
 from ansible_collections.stagecraft.gitops.plugins.module_utils.kubeadm.initialize import last_lines
-from ansible_collections.stagecraft.gitops.plugins.module_utils.kubeadm.observe import local_addresses
 
 KUBECTL = ("kubectl", "--kubeconfig", "/etc/kubernetes/admin.conf")
 
@@ -42,7 +41,7 @@ def forget_member(host: Host, name: str) -> list[str]:
     """
     removed = []
     etcd = [
-        *KUBECTL, "-n", "kube-system", "exec", _etcd_pod(host), "--",
+        "crictl", "exec", _etcd_container(host),
         "etcdctl", "--endpoints=https://127.0.0.1:2379", "--cacert=/etc/kubernetes/pki/etcd/ca.crt",
         "--cert=/etc/kubernetes/pki/etcd/healthcheck-client.crt", "--key=/etc/kubernetes/pki/etcd/healthcheck-client.key",
     ]  # fmt: skip
@@ -63,14 +62,11 @@ def forget_member(host: Host, name: str) -> list[str]:
     return removed
 
 
-def _etcd_pod(host: Host) -> str:
-    """The name of this host's own etcd pod: the pods of a lost host are still called Running."""
-    columns = 'jsonpath={range .items[*]}{.metadata.name}{" "}{.status.hostIP}{"\\n"}{end}'
-    listed = host.run([*KUBECTL, "-n", "kube-system", "get", "pods", "-l", "component=etcd", "-o", columns])
-    addresses = local_addresses(host)
-    pods = [
-        words[0] for words in map(str.split, listed.stdout.splitlines()) if len(words) == 2 and words[1] in addresses
-    ]
-    if listed.rc != 0 or not pods:
-        raise KubeadmError(f"no etcd pod runs on this host: {last_lines(listed.stderr)}")
-    return pods[0]
+def _etcd_container(host: Host) -> str:
+    """The ID of this host's own running etcd container; asked of containerd, which knows it before the API does."""
+    found = host.run(["crictl", "ps", "--quiet", "--state", "Running", "--label", "io.kubernetes.container.name=etcd"])
+    if found.rc != 0:
+        raise KubeadmError(f"cannot ask containerd for the etcd container: {last_lines(found.stderr)}")
+    if not found.stdout.split():
+        raise KubeadmError("no etcd container runs on this host: see crictl ps -a and journalctl -u kubelet")
+    return found.stdout.split()[0]

@@ -5,7 +5,6 @@
 
 from __future__ import annotations
 
-import contextlib
 import shutil
 from pathlib import Path
 
@@ -66,8 +65,7 @@ def reset(host: Host, timeout: float) -> list[str]:
     for directory in LEFTOVERS:
         empty(host.path(directory))
     for link in ("cni0", "flannel.1"):
-        with contextlib.suppress(KubeadmError):
-            host.run(["ip", "link", "delete", link])
+        host.run(["ip", "link", "delete", link])
     empty(host.path("/var/lib/cni/networks"))
     remove_file(host.state / "member.json")
     remove_file(host.state / "begun.json")

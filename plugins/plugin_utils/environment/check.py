@@ -34,6 +34,7 @@ RULES: tuple[Callable[[Inventory], Iterator[Problem]], ...] = (
     variables.names,
     variables.types,
     variables.agreement,
+    networks.families,
     networks.networks,
     networks.api_server,
     settings.managed,
@@ -47,6 +48,7 @@ RULES: tuple[Callable[[Inventory], Iterator[Problem]], ...] = (
     sources.api_access,
     repository.repository,
     identity.secrets,
+    identity.protection,
 )
 
 

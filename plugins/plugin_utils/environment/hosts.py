@@ -11,7 +11,7 @@ from collections import defaultdict
 from difflib import get_close_matches
 from typing import TYPE_CHECKING, Any
 
-from ansible_collections.stagecraft.gitops.plugins.plugin_utils.environment.model import Inventory, Problem
+from ansible_collections.stagecraft.gitops.plugins.plugin_utils.environment.model import UNKNOWN, Inventory, Problem
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -25,6 +25,7 @@ _OTHER_NAMES = {
 }  # fmt: skip
 _MOST_CONTROL_PLANES = 7
 _MOST_PORTS = 65535
+_NODE_ADDRESS = "host_node_ip: <address of the node as the other nodes reach it>"
 
 
 def is_dns_name(name: str) -> bool:
@@ -117,6 +118,26 @@ def names(inventory: Inventory) -> Iterator[Problem]:
             )
 
 
+def is_ipv6(text: str) -> bool:
+    """Say whether `text` is an IPv6 address or network, or a list by commas with one in it."""
+    for part in text.split(","):
+        try:
+            if ipaddress.ip_interface(part.strip()).version == 6:
+                return True
+        except ValueError:
+            continue
+    return False
+
+
+def node_address(inventory: Inventory, host: str) -> tuple[str, Any]:
+    """Return what the roles take for the address of `host`, and the variable that says it ("": its name does)."""
+    for name in ("host_node_ip", "ansible_host"):
+        value = inventory.hosts[host].get(name)
+        if value:
+            return name, value
+    return "", host
+
+
 def addresses(inventory: Inventory) -> Iterator[Problem]:
     """Find two entries for one machine, and addresses that no other node could reach."""
     by_login: dict[tuple[str, int], list[str]] = defaultdict(list)
@@ -125,10 +146,14 @@ def addresses(inventory: Inventory) -> Iterator[Problem]:
         address = str(inventory.of("ansible_host", host) or host).lower()
         port = _port(inventory.of("ansible_port", host))
         by_login[address, port].append(host)
-        node_address = inventory.of("host_node_ip", host)
-        if node_address:
-            by_address[str(node_address).lower()].append(host)
-            yield from _node_address(inventory, host, str(node_address))
+        if inventory.of("stagecraft_distribution") != "minikube":
+            name, node = node_address(inventory, host)
+            if node is not UNKNOWN:
+                by_address[str(node).lower()].append(host)
+                yield from _node_address(inventory, host, name, str(node))
+            own = inventory.of("kubeadm_node_address", host)
+            if own:
+                yield from _node_address(inventory, host, "kubeadm_node_address", str(own))
     for (address, port), hosts in by_login.items():
         if len(hosts) > 1 and not all(_is_local(inventory, host) for host in hosts):
             yield Problem(
@@ -138,33 +163,37 @@ def addresses(inventory: Inventory) -> Iterator[Problem]:
                 "Correct ansible_host, or remove one of the hosts",
                 inventory.origin("ansible_host", hosts[-1]),
             )
+    told = list(by_login.values())
     for address, hosts in by_address.items():
-        if len(hosts) > 1:
+        if len(hosts) > 1 and hosts not in told:
             yield Problem(
                 "node-address-twice",
                 f"hosts {', '.join(hosts)}",
-                f"they have the same host_node_ip {address}",
-                "Set host_node_ip of each host to an address of its own, or leave it out",
-                inventory.origin("host_node_ip", hosts[-1]),
+                f"they have the same address for the other nodes, {address}",
+                f"Set {_NODE_ADDRESS}",
+                inventory.origin("host_node_ip", hosts[-1]) or inventory.origin("ansible_host", hosts[-1]),
             )
 
 
-def _node_address(inventory: Inventory, host: str, address: str) -> Iterator[Problem]:
+def _node_address(inventory: Inventory, host: str, name: str, address: str) -> Iterator[Problem]:
+    if is_ipv6(address):
+        return
     try:
-        ip = ipaddress.ip_address(address)
-        bad = (
-            "an address that other nodes cannot reach" if ip.is_loopback or ip.is_unspecified or ip.is_multicast else ""
-        )
+        ip = ipaddress.IPv4Address(address)
+        bad = "an address that other nodes cannot reach"
+        if not (ip.is_loopback or ip.is_unspecified or ip.is_multicast):
+            return
     except ValueError:
-        bad = "no IP address"
-    if bad:
-        yield Problem(
-            "node-address-invalid",
-            f"host_node_ip of {host}",
-            f"{address!r} is {bad}",
-            "Set it to the host's own address in the network between the nodes, or leave it out to use ansible_host",
-            inventory.origin("host_node_ip", host),
-        )
+        bad = "no IPv4 address"
+    so = ", and the cluster would take it for the node's address" if name in ("", "ansible_host") else ""
+    fix = f"Remove it, and set {_NODE_ADDRESS}" if name == "kubeadm_node_address" else f"Set {_NODE_ADDRESS}"
+    yield Problem(
+        "node-address-invalid",
+        f"{name} of {host}" if name else f"host {host}",
+        f"{address!r} is {bad}{so}",
+        fix,
+        inventory.origin(name, host),
+    )
 
 
 def connections(inventory: Inventory) -> Iterator[Problem]:

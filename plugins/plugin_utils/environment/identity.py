@@ -64,7 +64,7 @@ def environment(inventory: Inventory) -> Iterator[Problem]:
         yield Problem(
             "environment-unusual",
             setting.name,
-            f"{name!r} is nearly {near!r}, but not it, so {near}'s defaults are not taken",
+            f"{name!r} is nearly {near!r}, but not it, so what holds for {near} alone does not hold here",
             f"If {near} is meant, write {near}",
             setting.origin,
             "warning",
@@ -178,7 +178,7 @@ def domains(inventory: Inventory) -> Iterator[Problem]:
 
 
 def secrets(inventory: Inventory) -> Iterator[Problem]:
-    """Find passwords of production that stand in the inventory for everybody to read, and switched-off protection."""
+    """Find passwords of production that stand in the inventory for everybody to read, and programs of other origin."""
     if inventory.of("stagecraft_environment") != "production":
         return
     by_name: dict[str, list[str]] = {}
@@ -193,18 +193,24 @@ def secrets(inventory: Inventory) -> Iterator[Problem]:
             "Log in by key and remove it, or encrypt it: ansible-vault encrypt_string",
             inventory.origin(name, hosts[0]),
         )
-    for name, so in _PROTECTION.items():
-        for setting in inventory.settings(name):
-            if setting.value is False:
-                found = f"it is off in production, so {so}"
-                yield Problem(
-                    "protection-off", setting.subject, found, "Remove the line to have it on", setting.origin, "warning"
-                )
     for setting in inventory.settings("artifacts_trust_built_mirror"):
         if setting.value is True:
             found = "it is on in production, so programs with other checksums than upstream's would be installed"
             fix = "Remove it, and use a mirror that was filled by download"
             yield Problem("built-mirror-in-production", setting.subject, found, fix, setting.origin)
+
+
+def protection(inventory: Inventory) -> Iterator[Problem]:
+    """Find protection that is switched off where it would be missed: everywhere but in local and staging."""
+    if inventory.of("stagecraft_environment") in ("local", "staging"):
+        return
+    for name, so in _PROTECTION.items():
+        for setting in inventory.settings(name):
+            if setting.value is False:
+                found = f"it is off, so {so}"
+                yield Problem(
+                    "protection-off", setting.subject, found, "Remove the line to have it on", setting.origin, "warning"
+                )
 
 
 def _instead(value: str, known: Sequence[str]) -> str:

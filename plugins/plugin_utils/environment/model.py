@@ -36,7 +36,10 @@ class Problem:
 
 @dataclass(frozen=True)
 class Option:
-    """One option of a role, from its argument_specs. `default` is None where it is computed or there is none."""
+    """One option of a role, from its argument_specs. `default` is None where it is computed or there is none.
+
+    `choices` are those of a list's elements where it is a list.
+    """
 
     role: str
     name: str

@@ -8,52 +8,45 @@ from __future__ import annotations
 import ipaddress
 from typing import TYPE_CHECKING
 
-from ansible_collections.stagecraft.gitops.plugins.plugin_utils.environment.hosts import is_dns_name
+from ansible_collections.stagecraft.gitops.plugins.plugin_utils.environment.hosts import (
+    is_dns_name,
+    is_ipv6,
+    node_address,
+)
 from ansible_collections.stagecraft.gitops.plugins.plugin_utils.environment.model import Inventory, Problem
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
-Network = ipaddress.IPv4Network | ipaddress.IPv6Network
-
 #: kube-apiserver and kubeadm take at most this many bits for services, and kubeadm wants at least ten addresses.
 _MOST_SERVICE_BITS = 20
 _LEAST_SERVICE_BITS = 4
 #: The controller manager cuts the pods' network into pieces of this size, one for each node.
-_NODE_PREFIX = {4: 24, 6: 64}
+_NODE_PREFIX = 24
 _RESERVED = tuple(
-    ipaddress.ip_network(n)
-    for n in (
-        "0.0.0.0/8",
-        "127.0.0.0/8",
-        "169.254.0.0/16",
-        "224.0.0.0/4",
-        "240.0.0.0/4",
-        "::1/128",
-        "fe80::/10",
-        "ff00::/8",
-    )
+    ipaddress.IPv4Network(n) for n in ("0.0.0.0/8", "127.0.0.0/8", "169.254.0.0/16", "224.0.0.0/4", "240.0.0.0/4")
 )
 _NETWORKS = ("kubeadm_pod_cidr", "kubeadm_service_cidr")
+_ADDRESSES = ("ansible_host", "host_node_ip", "kubeadm_node_address")
 _EXAMPLES = {"kubeadm_pod_cidr": "10.244.0.0/16", "kubeadm_service_cidr": "10.96.0.0/16"}
 
 
 def networks(inventory: Inventory) -> Iterator[Problem]:
     """Find networks that are none, overlap, or are of a size that Kubernetes cannot use."""
-    valid: dict[str, Network] = {}
+    valid: dict[str, ipaddress.IPv4Network] = {}
     for name in _NETWORKS:
         text = inventory.of(name)
-        if text is None:
+        if text is None or is_ipv6(str(text)):
             continue
         try:
-            valid[name] = ipaddress.ip_network(str(text))
+            valid[name] = ipaddress.IPv4Network(str(text))
         except ValueError:
             yield _invalid(inventory, name, str(text))
             continue
         if "/" not in str(text):
             del valid[name]
             yield _invalid(inventory, name, str(text))
-        elif any(_overlap(valid[name], reserved) for reserved in _RESERVED):
+        elif any(valid[name].overlaps(reserved) for reserved in _RESERVED):
             yield Problem(
                 "cidr-reserved",
                 inventory.subject(name),
@@ -70,9 +63,24 @@ def networks(inventory: Inventory) -> Iterator[Problem]:
     yield from _nodes(inventory, valid)
 
 
+def families(inventory: Inventory) -> Iterator[Problem]:
+    """Find IPv6: the firewall, the pods' network and the kubeconfig are made for IPv4 alone."""
+    places = [(s.subject, s.value, s.origin) for name in (*_NETWORKS, "cni_pod_cidr") for s in inventory.settings(name)]
+    for setting in inventory.settings("kubeadm_api_endpoint"):
+        host = str(setting.value).rpartition(":")[0].strip("[]")
+        places.append((setting.subject, host, setting.origin))
+    for host in inventory.nodes:
+        places.append((f"host {host}", host, ""))
+        places += [(f"{name} of {host}", inventory.of(name, host), inventory.origin(name, host)) for name in _ADDRESSES]
+    for subject, value, origin in places:
+        if is_ipv6(str(value)):
+            found = f"not supported yet: {'dual-stack' if ',' in str(value) else 'IPv6'} ({value})"
+            yield Problem("ipv6-unsupported", subject, found, "Use IPv4 alone", origin)
+
+
 def _invalid(inventory: Inventory, name: str, text: str) -> Problem:
     try:
-        fix = f"Write {ipaddress.ip_network(text, strict=False)}" if "/" in text else ""
+        fix = f"Write {ipaddress.IPv4Network(text, strict=False)}" if "/" in text else ""
         found = (
             f"{text!r} is an address in a network, not the network itself" if fix else f"{text!r} has no prefix length"
         )
@@ -82,21 +90,20 @@ def _invalid(inventory: Inventory, name: str, text: str) -> Problem:
     return Problem("cidr-invalid", inventory.subject(name), found, fix or example, inventory.origin(name))
 
 
-def _pods(inventory: Inventory, pods: Network) -> Iterator[Problem]:
-    piece = _NODE_PREFIX[pods.version]
-    room = 2 ** (piece - pods.prefixlen) if pods.prefixlen <= piece else 0
+def _pods(inventory: Inventory, pods: ipaddress.IPv4Network) -> Iterator[Problem]:
+    room = 2 ** (_NODE_PREFIX - pods.prefixlen) if pods.prefixlen <= _NODE_PREFIX else 0
     if room < len(inventory.nodes):
         bits = max(len(inventory.nodes) - 1, 0).bit_length()
         yield Problem(
             "pod-cidr-too-small",
             inventory.subject("kubeadm_pod_cidr"),
-            f"{pods} has room for {room} nodes (a /{piece} each), and there are {len(inventory.nodes)}",
-            f"Use a /{piece - bits} or larger, better a /16; it cannot be changed later",
+            f"{pods} has room for {room} nodes (a /{_NODE_PREFIX} each), and there are {len(inventory.nodes)}",
+            f"Use a /{_NODE_PREFIX - bits} or larger, better a /16; it cannot be changed later",
             inventory.origin("kubeadm_pod_cidr"),
         )
 
 
-def _services(inventory: Inventory, services: Network) -> Iterator[Problem]:
+def _services(inventory: Inventory, services: ipaddress.IPv4Network) -> Iterator[Problem]:
     bits = services.max_prefixlen - services.prefixlen
     origin = inventory.origin("kubeadm_service_cidr")
     subject = inventory.subject("kubeadm_service_cidr")
@@ -112,39 +119,31 @@ def _services(inventory: Inventory, services: Network) -> Iterator[Problem]:
         yield Problem("service-cidr-too-small", subject, found, f"Use a /{largest} or larger, better a /16", origin)
 
 
-def _together(inventory: Inventory, pods: Network, services: Network) -> Iterator[Problem]:
+def _together(inventory: Inventory, pods: ipaddress.IPv4Network, services: ipaddress.IPv4Network) -> Iterator[Problem]:
     origin = inventory.origin("kubeadm_service_cidr") or inventory.origin("kubeadm_pod_cidr")
     subject = "kubeadm_pod_cidr and kubeadm_service_cidr"
-    if pods.version != services.version:
-        found = f"{pods} is IPv{pods.version} and {services} is IPv{services.version}"
-        yield Problem("cidr-families-differ", subject, found, "Use the same family for both", origin)
-    elif _overlap(pods, services):
+    if pods.overlaps(services):
         found = f"{pods} and {services} overlap, so an address could mean a pod or a service"
         fix = "Choose networks that have no address in common, for example 10.244.0.0/16 and 10.96.0.0/16"
         yield Problem("cidr-overlap", subject, found, fix, origin)
 
 
-def _nodes(inventory: Inventory, valid: dict[str, Network]) -> Iterator[Problem]:
+def _nodes(inventory: Inventory, valid: dict[str, ipaddress.IPv4Network]) -> Iterator[Problem]:
     for host in inventory.nodes:
-        for name in ("host_node_ip", "ansible_host"):
-            try:
-                address = ipaddress.ip_address(str(inventory.of(name, host)))
-            except ValueError:
-                continue
-            for variable, network in valid.items():
-                if address in network:
-                    yield Problem(
-                        "node-in-cluster-network",
-                        f"{name} of {host}",
-                        f"{address} lies in {variable} {network}, so pods or services would hide the node",
-                        f"Choose a {variable} that holds no address of the nodes, or correct the address",
-                        inventory.origin(name, host),
-                    )
-            break
-
-
-def _overlap(one: Network, other: Network) -> bool:
-    return one.version == other.version and one.overlaps(other)
+        name, text = node_address(inventory, host)
+        try:
+            address = ipaddress.IPv4Address(str(text))
+        except ValueError:
+            continue
+        for variable, network in valid.items():
+            if address in network:
+                yield Problem(
+                    "node-in-cluster-network",
+                    f"{name} of {host}" if name else f"host {host}",
+                    f"{address} lies in {variable} {network}, so pods or services would hide the node",
+                    f"Choose a {variable} that holds no address of the nodes, or correct the address",
+                    inventory.origin(name, host),
+                )
 
 
 def api_server(inventory: Inventory) -> Iterator[Problem]:

@@ -5,6 +5,7 @@
 
 from __future__ import annotations
 
+import ipaddress
 import re
 from typing import TYPE_CHECKING, Any
 
@@ -54,6 +55,7 @@ _OWN_LABELS = (
     "topology.kubernetes.io/zone",
 )
 _OWN_DOMAINS = ("kubelet.kubernetes.io", "node.kubernetes.io")
+_MOST_PORTS = 65535
 _EFFECTS = ("NoSchedule", "PreferNoSchedule", "NoExecute")
 
 
@@ -117,20 +119,36 @@ def _label_problem(key: str, value: Any) -> str:
 
 
 def firewall(inventory: Inventory) -> Iterator[Problem]:
-    """Find firewall openings that name no port."""
+    """Find firewall openings that would open nothing, or more than is meant."""
     for setting in inventory.settings("host_firewall_allow"):
         for rule in setting.value if isinstance(setting.value, list) else ():
-            port = str(rule.get("port", "")) if isinstance(rule, dict) else ""
-            ends = [int(part) for part in port.split("-")] if re.fullmatch(r"\d{1,5}(-\d{1,5})?", port) else []
-            protocol = str(rule.get("protocol", "tcp")) if isinstance(rule, dict) else ""
-            if (
-                not ends
-                or not all(0 < end <= 65535 for end in ends)
-                or ends != sorted(ends)
-                or protocol not in ("tcp", "udp")
-            ):
-                fix = "Write {port: 443, protocol: tcp, from: 0.0.0.0/0}; port may be a range, 8000-8010"
-                yield Problem("firewall-invalid", setting.subject, f"{rule!r} opens no port", fix, setting.origin)
+            wrong = _opening_problem(rule)
+            if wrong:
+                fix = "Write {port: 443, protocol: tcp, from: 10.0.0.0/8}; port may be a range, 8000-8010, and without "
+                fix += "from everybody is let in"
+                yield Problem("firewall-invalid", setting.subject, f"{rule!r} {wrong}", fix, setting.origin)
+
+
+def _opening_problem(rule: Any) -> str:
+    if not isinstance(rule, dict):
+        return "is no mapping"
+    unknown = [str(key) for key in rule if key not in ("port", "protocol", "from")]
+    if unknown:
+        return f"has a key that nothing reads, {', '.join(unknown)}"
+    port = str(rule.get("port", ""))
+    ends = [int(part) for part in port.split("-")] if re.fullmatch(r"\d{1,5}(-\d{1,5})?", port) else []
+    if not ends or not all(0 < end <= _MOST_PORTS for end in ends) or ends != sorted(ends):
+        return f"has no valid port (1 to {_MOST_PORTS})"
+    if rule.get("protocol", "tcp") not in ("tcp", "udp"):
+        return "has a protocol that is neither tcp nor udp"
+    return "" if _is_source(rule.get("from", "0.0.0.0/0")) else "lets in from what is neither a network nor an address"
+
+
+def _is_source(text: Any) -> bool:
+    try:
+        return isinstance(text, str) and bool(ipaddress.ip_network(text))
+    except ValueError:
+        return False
 
 
 def minimum(inventory: Inventory) -> Iterator[Problem]:

@@ -122,14 +122,20 @@ def types(inventory: Inventory) -> Iterator[Problem]:
             wrong = _type_problem(option, setting)
             if wrong is not None:
                 yield wrong
-            elif option.choices and str(setting.value) not in option.choices:
-                near = get_close_matches(str(setting.value), option.choices, n=1, cutoff=0.5)
-                fix = f"Use one of {', '.join(option.choices)}" + (f"; did you mean {near[0]}" if near else "")
-                rule = "api-access-invalid" if name == "stagecraft_api_access" else "choice-invalid"
-                yield Problem(rule, setting.subject, f"{setting.value!r} is no value it can have", fix, setting.origin)
+            elif option.choices:
+                yield from _choices(option, setting)
             elif name.endswith("_port") and option.type == "int" and not 0 < int(setting.value) <= 65535:
                 found = f"{setting.value} is no port"
                 yield Problem("port-invalid", setting.subject, found, "Use a number from 1 to 65535", setting.origin)
+
+
+def _choices(option: Option, setting: Setting) -> Iterator[Problem]:
+    rule = "api-access-invalid" if option.name == "stagecraft_api_access" else "choice-invalid"
+    for value in setting.value if isinstance(setting.value, list) else [setting.value]:
+        if str(value) not in option.choices:
+            near = get_close_matches(str(value), option.choices, n=1, cutoff=0.5)
+            fix = f"Use one of {', '.join(option.choices)}" + (f"; did you mean {near[0]}" if near else "")
+            yield Problem(rule, setting.subject, f"{value!r} is no value it can have", fix, setting.origin)
 
 
 def _type_problem(option: Option, setting: Setting) -> Problem | None:

@@ -13,7 +13,7 @@ from ansible_collections.stagecraft.gitops.plugins.plugin_utils.kube.errors impo
 from ansible_collections.stagecraft.gitops.plugins.plugin_utils.ssh.target import target_from_vars
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
+    from collections.abc import Callable, Mapping
 
 API_ACCESS_OPTIONS: dict[str, dict[str, Any]] = {
     "kubeconfig": {"type": "path"},
@@ -25,11 +25,17 @@ API_ACCESS_OPTIONS: dict[str, dict[str, Any]] = {
 API_ACCESS_VARIABLES = ("stagecraft_api_access", "stagecraft_environment", "kubeconfig_name", "kubeconfig_path")
 
 
-def api_access(options: Mapping[str, Any], variables: Mapping[str, Any], task_vars: Mapping[str, Any]) -> ApiAccess:
+def api_access(
+    options: Mapping[str, Any],
+    variables: Mapping[str, Any],
+    task_vars: Mapping[str, Any],
+    ssh_defaults: Callable[[], Mapping[str, Any]],
+) -> ApiAccess:
     """Return how to reach the API server: the options, completed from `variables` (API_ACCESS_VARIABLES, templated).
 
-    `task_vars` are asked for groups and host variables only. Raises KubeError when a variable makes no sense, and
-    SshError when those of the SSH host do not.
+    `task_vars` are asked for groups and host variables only; `ssh_defaults` for what the variables of the SSH host leave
+    open, as for `target_from_vars`. Raises KubeError when a variable makes no sense, and SshError when those of the SSH
+    host do not.
     """
     way = options["api_access"] or variables.get("stagecraft_api_access") or "direct"
     if way not in ("direct", "ssh"):
@@ -41,7 +47,8 @@ def api_access(options: Mapping[str, Any], variables: Mapping[str, Any], task_va
     host = options["ssh_host"] or _first_control_plane(task_vars)
     if host not in task_vars["hostvars"]:
         raise KubeError(f"ssh_host is {host!r}, which is not a host of this inventory.")
-    return ApiAccess(kubeconfig, context, "ssh", target_from_vars(task_vars["hostvars"][host]))
+    target = target_from_vars(task_vars["hostvars"][host], defaults=ssh_defaults())
+    return ApiAccess(kubeconfig, context, "ssh", target)
 
 
 def _first_control_plane(task_vars: Mapping[str, Any]) -> str:

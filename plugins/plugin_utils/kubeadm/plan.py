@@ -10,6 +10,7 @@ check mode and the real run.
 from __future__ import annotations
 
 import dataclasses
+import time
 from collections.abc import Mapping, Sequence
 from typing import Any
 
@@ -17,6 +18,9 @@ CLEAN = "clean"
 INITIALIZE = "initialize"
 JOIN = "join"
 CONVERGE = "converge"
+
+CERTIFICATE_WARNING = 60 * 86400.0
+"""Seconds before the end of a certificate from which on it is told."""
 
 
 @dataclasses.dataclass(frozen=True)
@@ -57,6 +61,7 @@ class Plan:
     newcomers node names of the control planes that join: whatever a lost host of that name left must go first
     unmanaged nodes of the cluster that the inventory does not name
     problems  reasons to change nothing at all, each with its remedy
+    warnings  what the admin should know though it stops nothing
     """
 
     primary: str | None
@@ -64,14 +69,17 @@ class Plan:
     newcomers: tuple[str, ...]
     unmanaged: tuple[str, ...]
     problems: tuple[str, ...]
+    warnings: tuple[str, ...] = ()
 
     @property
     def empty(self) -> bool:
         return not self.steps
 
 
-def make_plan(desired: Desired, observed: Mapping[str, Mapping[str, Any]]) -> Plan:
+def make_plan(desired: Desired, observed: Mapping[str, Mapping[str, Any]], now: float = 0.0) -> Plan:
     """The plan for the hosts in ``observed`` (inventory name → what ``kubeadm_info`` returned there).
+
+    ``now`` in seconds since 1970 decides whose certificate ends soon.
 
     Hosts that were not reached in this run are missing from ``observed``: nothing is planned for them, and nothing is
     assumed of them.
@@ -99,7 +107,35 @@ def make_plan(desired: Desired, observed: Mapping[str, Mapping[str, Any]]) -> Pl
         newcomers=tuple(newcomers),
         unmanaged=tuple(sorted(set(nodes) - known)),
         problems=(),
+        warnings=(
+            *_unmanaged_nodes(sorted(set(nodes) - known)),
+            *_hosts_left_out(desired, observed),
+            *_ending_certificates(observed, now),
+        ),
     )
+
+
+def _unmanaged_nodes(names: Sequence[str]) -> list[str]:
+    return [f"node {name} is in the cluster and not in the inventory: it is left alone" for name in names]
+
+
+def _hosts_left_out(desired: Desired, observed: Mapping[str, Mapping[str, Any]]) -> list[str]:
+    left_out = [host for host in desired.hosts if host not in observed]
+    return [f"not looked at in this run (--limit): {', '.join(left_out)}"] if left_out else []
+
+
+def _ending_certificates(observed: Mapping[str, Mapping[str, Any]], now: float) -> list[str]:
+    """Certificates of kubeadm hold for a year; an upgrade of the cluster renews them, nothing else does."""
+    found = []
+    for host, seen in observed.items():
+        ends = (seen.get("certificate") or {}).get("not_after")
+        if ends is not None and ends - now < CERTIFICATE_WARNING:
+            day = time.strftime("%Y-%m-%d", time.gmtime(ends))
+            found.append(
+                f"{host}: the API server's certificate ends on {day}. Renew all of kubeadm's: kubeadm certs renew all, then restart "
+                "the control plane's static pods, one host after the other (docs/operator.md, certificates)"
+            )
+    return found
 
 
 def _problems(desired: Desired, host: str, seen: Mapping[str, Any]) -> list[str]:

@@ -32,6 +32,30 @@ _SSH_OPTIONS = {
 }
 
 
+def defaults_of(action: ActionBase, task_vars: Mapping[str, Any]) -> dict[str, Any]:
+    """Collect what keywords, the command line and ansible.cfg say of every host, by the names in `VARIABLES`."""
+    defaults: dict[str, Any] = {}
+    connection_loader.get("ssh", class_only=True)
+    for ours, option in _SSH_OPTIONS.items():
+        value = constants.config.get_config_value(option, plugin_type="connection", plugin_name="ssh")
+        if value not in {None, ""}:
+            defaults[ours] = plain(value)
+    if action._task.remote_user:
+        defaults["user"] = plain(action._task.remote_user)
+    # The context repeats a password in the variables of the task's own host, which is for that host alone.
+    password, own = action._play_context.password, _own_variables(action, task_vars)
+    if password and not any(own.get(name) for name in VARIABLES["password"]):
+        defaults["password"] = plain(password)
+    return defaults
+
+
+def _own_variables(action: ActionBase, task_vars: Mapping[str, Any]) -> Mapping[str, Any]:
+    """Return the variables of the host that the task is for, delegated or not."""
+    delegated: Mapping[str, Any] = task_vars.get("ansible_delegated_vars") or {}
+    own: Mapping[str, Any] = delegated.get(action._task.delegate_to, task_vars)
+    return own
+
+
 def target_of(action: ActionBase, task_vars: Mapping[str, Any], *, become: bool | None = None) -> SshTarget:
     """Build the SSH target of an action's host from all that Ansible knows of it.
 
@@ -39,23 +63,15 @@ def target_of(action: ActionBase, task_vars: Mapping[str, Any], *, become: bool 
     ``become`` overrides the task's own. TargetError when the host cannot be reached by SSH.
     """
     delegate = action._task.delegate_to
-    if delegate:
-        task_vars = task_vars.get("ansible_delegated_vars", {}).get(delegate, task_vars)
+    task_vars = _own_variables(action, task_vars)
     names = [name for group in VARIABLES.values() for name in group]
     # Connections made over the play's own transport say "smart" or "local" only where somebody wrote it down.
     variables = {
         name: plain(action._templar.template(task_vars[name])) for name in names if task_vars.get(name) is not None
     }
     context = action._play_context
-    defaults: dict[str, Any] = {"host": delegate or task_vars.get("inventory_hostname")}
-    connection_loader.get("ssh", class_only=True)
-    for ours, option in _SSH_OPTIONS.items():
-        value = constants.config.get_config_value(option, plugin_type="connection", plugin_name="ssh")
-        if value not in {None, ""}:
-            defaults[ours] = plain(value)
+    defaults = {"host": delegate or task_vars.get("inventory_hostname"), **defaults_of(action, task_vars)}
     for ours, value in (
-        ("user", action._task.remote_user or context.remote_user),
-        ("password", context.password),
         ("become_user", action._task.become_user),
         ("become_method", action._task.become_method),
         ("become_password", context.become_pass),

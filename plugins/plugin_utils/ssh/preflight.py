@@ -24,14 +24,6 @@ SUPPORTED_OS = (
     "ubuntu 22.04",
     "ubuntu 24.04",
     "ubuntu 26.04",
-    "rhel 9",
-    "rhel 10",
-    "rocky 9",
-    "rocky 10",
-    "almalinux 9",
-    "almalinux 10",
-    "opensuse-leap 15.6",
-    "opensuse-leap 16.0",
 )
 _FAMILIES = {
     "debian": "Debian",
@@ -244,13 +236,17 @@ class HostFacts:
 
 @dataclass(frozen=True, slots=True)
 class Requirements:
-    """What a host must have. Sizes in MiB, ``max_time_skew`` in seconds; ports are numbers or ranges (2379-2380)."""
+    """What a host must have. Sizes in MiB, ``max_time_skew`` in seconds; ports are numbers or ranges (2379-2380).
+
+    ``open_ports`` are words for the admin of a host whose firewall somebody else manages.
+    """
 
     minimum_cpus: int = 1
     minimum_memory_mb: int = 0
     minimum_disk_mb: int = 0
     max_time_skew: float = 2.0
     free_ports: tuple[str, ...] = ()
+    open_ports: tuple[str, ...] = ()
     supported_os: tuple[str, ...] = SUPPORTED_OS
     architectures: tuple[str, ...] = ("amd64", "arm64")
     minimum_cgroup_version: int = 1
@@ -366,7 +362,7 @@ def evaluate(facts: HostFacts, wanted: Requirements, environment: str) -> Report
                 "playbooks/reset.yml for its old environment first",
             )
         )
-    return Report(tuple(problems), tuple(_warnings(facts)))
+    return Report(tuple(problems), tuple(_warnings(facts, wanted)))
 
 
 def _system(facts: HostFacts, wanted: Requirements) -> list[Problem]:
@@ -377,16 +373,18 @@ def _system(facts: HostFacts, wanted: Requirements) -> list[Problem]:
                 "os",
                 f"one of {', '.join(wanted.supported_os)}",
                 facts.os_name or f"{facts.os_id} {facts.os_version}".strip() or "no /etc/os-release",
-                "install a supported system, or add it to supported_os at your own risk",
+                "install one of these on the host",
             )
         )
     if facts.architecture not in wanted.architectures:
+        known = facts.architecture in _ARCHITECTURES.values()
         problems.append(
             Problem(
                 "architecture",
                 " or ".join(wanted.architectures),
                 facts.architecture or "unknown",
-                "take a machine of that architecture, or correct the inventory if it declares the wrong one",
+                "take a machine of that architecture"
+                + (f", or add {facts.architecture} to artifacts_architectures" if known else ""),
             )
         )
     if not facts.systemd:
@@ -494,7 +492,7 @@ def _occupied(facts: HostFacts, wanted: Requirements) -> list[Problem]:
     return problems
 
 
-def _warnings(facts: HostFacts) -> list[str]:
+def _warnings(facts: HostFacts, wanted: Requirements) -> list[str]:
     warnings = []
     if facts.cgroup_version == 1:
         warnings.append(
@@ -504,8 +502,9 @@ def _warnings(facts: HostFacts) -> list[str]:
     if facts.selinux == "enforcing":
         warnings.append("SELinux is enforcing: containers need container-selinux; without it set it to permissive")
     if facts.firewall_manager:
+        ports = "; ".join(wanted.open_ports) or "the cluster's ports"
         warnings.append(
-            f"{facts.firewall_manager} manages the firewall: no rules are set beside it; open the cluster's ports there"
+            f"{facts.firewall_manager} manages the firewall: no rules are set beside it; let in there: {ports}"
         )
     return warnings
 

@@ -27,6 +27,8 @@ from ansible_collections.stagecraft.gitops.plugins.plugin_utils.artifacts.lock i
 from ansible_collections.stagecraft.gitops.plugins.plugin_utils.artifacts.oci_archive import check_archive
 from ansible_collections.stagecraft.gitops.plugins.plugin_utils.artifacts.source import Source
 
+from tests.programs import lacking
+
 if TYPE_CHECKING:
     from collections.abc import Iterator
     from pathlib import Path
@@ -58,7 +60,7 @@ def _program(directory: Path) -> str:
     )
     packages = list(directory.glob("*.deb"))
     if got.returncode or not packages:
-        pytest.skip(f"apt-get has no package docker-registry here: {got.stderr.strip()}")
+        lacking(f"apt-get has no package docker-registry here: {got.stderr.strip()}")
     subprocess.run(["dpkg-deb", "--extract", packages[0], directory], check=True)
     return str(directory / "usr" / "bin" / "docker-registry")
 

@@ -6,6 +6,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from functools import partial
 
 import pytest
 
@@ -55,6 +56,9 @@ def web(lab: Lab) -> Iterator[dict[str, tuple[str, str]]]:
         90,
         lambda: len(found(lab)) == len(lab.nodes) and not not_running(lab, "-n", NAMESPACE),
     )
+    # kube-proxy and the cluster's DNS learn of a new service each in its own time
+    for pod, _address in found(lab).values():
+        until(f"the service is known to {pod}", 30, partial(inside, lab, pod, FETCH.format("web")))
     yield found(lab)
     lab.kubectl("delete", "namespace", NAMESPACE, "--wait=false")
 

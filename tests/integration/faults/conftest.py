@@ -7,25 +7,20 @@ from __future__ import annotations
 
 import os
 import random
-from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import pytest
 
-from tests.integration.cluster.lab import Lab
+from tests.integration.cluster.conftest import lab
+
+if TYPE_CHECKING:
+    from tests.integration.cluster.lab import Lab
 
 if "STAGECRAFT_TEST_SANDBOX" not in os.environ:
     collect_ignore_glob = ["test_*.py"]
 
 
-@pytest.fixture(scope="session")
-def lab() -> Lab:
-    """The sandbox that Molecule names."""
-    return Lab(
-        sandbox=os.environ["STAGECRAFT_TEST_SANDBOX"],
-        state=Path(os.environ["STAGECRAFT_TEST_STATE"]),
-        kubeconfig=Path(os.environ["STAGECRAFT_TEST_KUBECONFIG"]),
-    )
+__all__ = ["bare", "chance", "lab"]
 
 
 @pytest.fixture(scope="session")

@@ -55,10 +55,11 @@ def test_power_cut_in_an_initialization(lab: Lab, chance: random.Random) -> None
 
 
 def test_power_cut_in_a_join(lab: Lab, chance: random.Random) -> None:
-    """The cluster that is there goes on meanwhile."""
+    """The cluster that is there goes on meanwhile. What only a single node needs is taken away."""
     lab.power("present", listed=[*lab.specification(), {"name": "w1", "groups": ["workers"], "memory_mb": 2048}])
     before = lab.pids("cp1")
     cut(lab, "w1", chance.uniform(0.1, 0.8))
     assert lab.pids("cp1") == before
     finish(lab)
     assert lab.pids("cp1") == before
+    assert "pod-masquerade" not in lab.ssh("cp1", "systemctl list-units --all --no-legend 'stagecraft-*'")

@@ -10,6 +10,7 @@ import pytest
 
 from tests.integration.kube.api_server import ApiServer
 from tests.integration.ssh.conftest import SSHD, end, start
+from tests.programs import lacking
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -32,7 +33,7 @@ def api(tmp_path: Path) -> Iterator[ApiServer]:
 def sshd(tmp_path: Path) -> Iterator[Server]:
     """A real sshd on loopback that lets us in by key."""
     if not Path(SSHD).exists():
-        pytest.skip(f"{SSHD} is missing: install the package openssh-server")
+        lacking(f"{SSHD} is missing: install the package openssh-server")
     directory = tmp_path / "sshd"
     directory.mkdir()
     server = start(directory, [f"AuthorizedKeysFile {directory / 'authorized_keys'}", "PasswordAuthentication no"])

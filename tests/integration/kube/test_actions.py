@@ -5,6 +5,7 @@
 
 from __future__ import annotations
 
+import getpass
 import json
 import os
 import shutil
@@ -18,6 +19,7 @@ import pytest
 import yaml
 
 from tests.integration.kube.api_server import deployment, items, node
+from tests.programs import lacking
 
 if TYPE_CHECKING:
     from tests.integration.kube.api_server import ApiServer
@@ -39,15 +41,15 @@ class Play:
         *arguments: str,
         variables: dict[str, Any] | None = None,
         gate: dict[str, Any] | None = None,
+        cp1: dict[str, Any] | None = None,
     ) -> dict[str, Any]:
         """Run `tasks` on the host cp1; `gate` are the variables of a second host. Returns exit code and recap."""
+        local = {"ansible_host": "127.0.0.1", "ansible_connection": "local"}
         inventory = {
             "all": {
                 "vars": {"ansible_python_interpreter": sys.executable, **(variables or {})},
                 "hosts": {"gate": gate or {}},
-                "children": {
-                    "control_plane": {"hosts": {"cp1": {"ansible_host": "127.0.0.1", "ansible_connection": "local"}}}
-                },
+                "children": {"control_plane": {"hosts": {"cp1": {**local, **(cp1 or {})}}}},
             }
         }
         (self.directory / "hosts.yml").write_text(yaml.safe_dump(inventory))
@@ -58,6 +60,7 @@ class Play:
             "ANSIBLE_COLLECTIONS_PATH": str(COLLECTION / ".dev" / "collections"),
             "ANSIBLE_STDOUT_CALLBACK": "ansible.builtin.default",
             "ANSIBLE_CALLBACK_RESULT_FORMAT": "json",
+            "ANSIBLE_CONFIG": str(self.directory / "ansible.cfg"),
             "ANSIBLE_LOCAL_TEMP": str(self.directory / "tmp"),
             "ANSIBLE_NOCOLOR": "1",
             "HOME": str(self.directory),
@@ -174,6 +177,34 @@ def test_health_through_ssh_by_the_hosts_own_variables(api: ApiServer, play: Pla
     assert "no API server answers at kubernetes" in play.result()["msg"]
 
 
+@pytest.mark.parametrize("said_by", ["command line", "ansible.cfg"])
+def test_health_through_ssh_without_a_variable_of_the_hosts(
+    api: ApiServer, play: Play, sshd: Server, said_by: str
+) -> None:
+    options = {"kubeconfig": str(api.kubeconfig(server=f"https://kubernetes:{api.port}")), "context": "admin"}
+    tasks = health(nodes=["cp1"], ssh_host="gate", timeout=0, api_access="ssh", **options)
+    gate = {"ansible_host": "127.0.0.1", "ansible_port": sshd.port}
+    common = f"-o UserKnownHostsFile={sshd.known_hosts} -o StrictHostKeyChecking=yes"
+    # What is meant for the task's own host is not for the one that is gone through.
+    own = {"ansible_user": "somebody-else", "ansible_password": "not-for-the-gate"}
+
+    def run(user: str) -> int:
+        arguments = ["--user", user, "--private-key", str(sshd.key_file), "--ssh-common-args", common]
+        if said_by == "ansible.cfg":
+            (play.directory / "ansible.cfg").write_text(
+                f"[defaults]\nremote_user = {user}\nprivate_key_file = {sshd.key_file}\n"
+                f"[ssh_connection]\nssh_common_args = {common}\n"
+            )
+            arguments = []
+        code: int = play.run(tasks, *arguments, gate=gate, cp1=own)["code"]
+        return code
+
+    assert run(getpass.getuser()) == 0, play.output
+    assert play.result()["healthy"] is True
+    assert run("nobody-here") != 0
+    assert "nobody-here@127.0.0.1" in play.result()["msg"]
+
+
 ROLE = [{"name": "Role", "ansible.builtin.include_role": {"name": "stagecraft.gitops.kubeconfig"}}]
 
 
@@ -218,7 +249,7 @@ def kubectl() -> str:
     built = sorted(cache.expanduser().glob("mirror/dl.k8s.io/release/*/bin/linux/*/kubectl"))
     program = shutil.which("kubectl") or (str(built[-1]) if built else "")
     if not program:
-        pytest.skip("no kubectl on the PATH or in the mirror")
+        lacking("no kubectl on the PATH or in the mirror: run `make mirror`")
     return program
 
 

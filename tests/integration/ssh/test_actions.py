@@ -17,6 +17,8 @@ from ansible_collections.stagecraft.gitops.plugins.plugin_utils.ssh.connection i
 from ansible_collections.stagecraft.gitops.plugins.plugin_utils.ssh.errors import AuthenticationError
 from ansible_collections.stagecraft.gitops.plugins.plugin_utils.ssh.host_keys import scan_host_key
 
+from tests.programs import lacking
+
 if TYPE_CHECKING:
     from collections.abc import Callable
 
@@ -170,7 +172,7 @@ def test_a_first_login_by_password_becomes_one_by_key_and_passwords_are_refused(
 ) -> None:
     with connect(bare_host.target(key_file=None, password="first-login")) as first:
         if user != "root" and run(first, "command -v sudo", check_status=False).status:
-            pytest.skip("sudo is missing: install the package sudo")
+            lacking("sudo is missing: install the package sudo")
         options = {"user": user, "login_user": "root", "login_password": "first-login"}
         checked = play(bare_host, "bootstrap_user", options, "--check", "--diff")
         steps = [change["step"] for change in checked["changes"]]

@@ -1,7 +1,7 @@
 # Copyright (c) 2026 The stagecraft.gitops contributors
 # GNU General Public License v3.0+ (see COPYING or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""Logging in to a real sshd: whom we trust, what is said when we do not, jump hosts and tunnels."""
+"""Logging in to a real sshd: whom we trust, what is said when we do not, jump hosts and channels."""
 
 from __future__ import annotations
 
@@ -28,7 +28,6 @@ from ansible_collections.stagecraft.gitops.plugins.plugin_utils.ssh.errors impor
     UnreachableError,
 )
 from ansible_collections.stagecraft.gitops.plugins.plugin_utils.ssh.host_keys import scan_host_key
-from ansible_collections.stagecraft.gitops.plugins.plugin_utils.ssh.tunnel import forward
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -173,37 +172,6 @@ def test_a_channel_is_a_socket_to_a_port_of_the_host(server: Server, echo_port: 
             open_channel(client, "127.0.0.1", 1)
     with pytest.raises(UnreachableError, match="is closed"):
         open_channel(client, "127.0.0.1", echo_port)
-
-
-def test_a_forwarded_port_carries_many_connections_and_ends_with_its_block(server: Server, echo_port: int) -> None:
-    data = b"some text " * 200_000
-    with connect(server.target()) as client:
-        with forward(client, "127.0.0.1", echo_port) as made:
-            assert made.address == "127.0.0.1"
-            sockets = [socket.create_connection((made.address, made.port), timeout=20) for _ in range(3)]
-            for number, near in enumerate(sockets):
-                near.sendall(b"%d" % number)
-
-            def send() -> None:
-                sockets[0].sendall(data)
-                sockets[0].shutdown(socket.SHUT_WR)
-
-            sender = threading.Thread(target=send)
-            sender.start()
-            got = b""
-            while block := sockets[0].recv(65536):
-                got += block
-            sender.join()
-            assert got == b"0" + data.upper()
-            for near in sockets:
-                near.close()
-        with pytest.raises(OSError, match="refused"):
-            socket.create_connection((made.address, made.port), timeout=2)
-        with forward(client, "127.0.0.1", 1) as closed:
-            near = socket.create_connection((closed.address, closed.port), timeout=10)
-            assert near.recv(1) == b""
-            near.close()
-        assert "nothing accepts connections" in str(closed.errors[0])
 
 
 def test_a_host_that_forbids_forwarding_is_named(sshd_program: str, tmp_path: Path, start_server: object) -> None:

@@ -21,6 +21,8 @@ from ansible_collections.stagecraft.gitops.plugins.plugin_utils.ssh.errors impor
 )
 from ansible_collections.stagecraft.gitops.plugins.plugin_utils.ssh.transfer import Push, push_file, push_files
 
+from tests.programs import lacking
+
 if TYPE_CHECKING:
     import paramiko
 
@@ -231,7 +233,7 @@ def test_a_user_with_sudo_writes_where_only_root_may(bare_host: Server, tmp_path
     local, digest = blob(tmp_path / "a", 2 * MIB)
     with _password_login(bare_host) as client:
         if run(client, "command -v sudo", check_status=False).status:
-            pytest.skip("sudo is missing: install the package sudo")
+            lacking("sudo is missing: install the package sudo")
         run(client, "useradd -m admin && echo admin:secret1 | chpasswd && install -d -m 700 /root/only")
         run(client, "echo 'admin ALL=(ALL) ALL' >/etc/sudoers.d/admin")
     target = bare_host.target(user="admin", key_file=None, password="secret1", become=True, become_password="secret1")

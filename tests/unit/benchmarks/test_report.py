@@ -9,9 +9,10 @@ import re
 
 import pytest
 
-from tests.benchmarks.hosts import Recap, Run, recaps
+from tests.benchmarks.hosts import Run
 from tests.benchmarks.report import Row, Target, load_report
 from tests.benchmarks.rows import BENCHES, broken_rules
+from tools.recap import recaps
 
 LINE = re.compile(r"^(\S+) ours=(\S+) other=(\S+) \((.+)\) ratio=(\S+) target=(\S+) (ok|short)$")
 RECAP = """
@@ -71,7 +72,10 @@ def test_load_is_warned_of_above_one() -> None:
 
 
 def test_the_recap_counts_skipped_tasks_too() -> None:
-    assert recaps(RECAP) == {"cp1": Recap(20, 0), "w1": Recap(21, 1)}
+    assert {host: (recap.tasks, recap.changed) for host, recap in recaps(RECAP).items()} == {
+        "cp1": (20, 0),
+        "w1": (21, 1),
+    }
 
 
 def test_every_rule_of_a_second_run() -> None:

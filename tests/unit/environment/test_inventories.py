@@ -57,6 +57,14 @@ def test_every_variable_of_the_play_is_known() -> None:
     assert {name for name in read if not name.startswith("stagecraft_sandbox_")} <= set(PLAY_OPTIONS)
 
 
+def test_the_inventory_with_every_list_has_every_list() -> None:
+    from ansible_collections.stagecraft.gitops.plugins.plugin_utils.environment import knowledge
+
+    lists = {name for name, option in knowledge.role_options().items() if option.type == "list"}
+    text = (FIXTURES / "valid" / "every-list" / "hosts.yml").read_text()
+    assert lists == set(re.findall(r"^    ([a-z_]+): \[", text, re.MULTILINE))
+
+
 def test_renamed_variables_lead_to_ones_that_exist() -> None:
     from ansible_collections.stagecraft.gitops.plugins.plugin_utils.environment import knowledge, variables
 

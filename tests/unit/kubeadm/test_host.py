@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import base64
 import json
+import ssl
 from pathlib import Path
 from typing import Any
 
@@ -25,6 +26,7 @@ from ansible_collections.stagecraft.gitops.plugins.module_utils.kubeadm.host imp
     Host,
     KubeadmError,
     read_json,
+    remove_file,
     write_file,
 )
 
@@ -185,19 +187,22 @@ def test_half_of_the_keys_are_not_given_away(host: FakeHost) -> None:
 def test_a_lost_member_of_etcd_is_removed_by_its_name(host: FakeHost) -> None:
     listing = json.dumps({"members": [{"ID": 255, "name": "cp2"}, {"ID": 16, "name": "cp1"}]})
 
-    def kubectl(argv: Any) -> Completed:
-        if "get" in argv:
-            return Completed(0, "etcd-cp2 192.0.2.12\netcd-cp1 192.0.2.11\n", "")
-        if "list" in argv:
-            return Completed(0, listing, "")
-        return Completed(0, 'node "cp2" deleted\n' if "delete" in argv else "", "")
+    def crictl(argv: Any) -> Completed:
+        return Completed(0, "c0ffee\n" if "ps" in argv else listing if "list" in argv else "", "")
 
-    host.answers["kubectl"] = kubectl
-    host.answers["ip -o addr"] = Completed(0, "2: eth0    inet 192.0.2.11/24 brd 192.0.2.255 scope global eth0\n", "")
+    host.answers["crictl"] = crictl
+    host.answers["kubectl"] = Completed(0, 'node "cp2" deleted\n', "")
     assert node.forget_member(host, "cp2") == ["etcd member cp2", "node cp2"]
-    assert all("etcd-cp1" in call for call in host.calls if "exec" in call), "the lost host's own pod was asked"
+    assert all(call[2] == "c0ffee" for call in host.calls if "exec" in call), "another container was asked"
     removals = [call[-1] for call in host.calls if "remove" in call]
     assert removals == ["ff"]
+
+
+def test_without_a_running_etcd_no_member_is_called_lost(host: FakeHost) -> None:
+    host.answers["crictl"] = Completed(0, "", "")
+    with pytest.raises(KubeadmError, match="no etcd container runs on this host"):
+        node.forget_member(host, "cp2")
+    assert not [call for call in host.calls if "kubectl" in call]
 
 
 def test_reset_removes_what_kubeadm_left_and_the_journal_last(host: FakeHost) -> None:
@@ -258,3 +263,57 @@ def test_a_node_that_cannot_be_emptied_is_told_with_the_way_back(host: FakeHost)
     host.answers["kubectl"] = Completed(1, "", "error when evicting pods/db: disruption budget")
     with pytest.raises(KubeadmError, match=r"(?s)disruption budget.*reset_drain: false"):
         node.drain(host, "w1", 5)
+
+
+class Killed(BaseException):
+    """The process is gone: nothing of it runs after this."""
+
+
+@pytest.mark.parametrize("moment", range(9))
+def test_a_renewal_that_is_cut_short_anywhere_leaves_a_whole_pair(
+    host: FakeHost, monkeypatch: pytest.MonkeyPatch, moment: int
+) -> None:
+    """Every write and removal of the renewal, and kubeadm's two writes, may be the last thing that happens."""
+    pki = host.path("/etc/kubernetes/pki")
+    for name in ("apiserver.crt", "apiserver.key"):
+        write_file(pki / name, f"old {name}".encode())
+    steps = 0
+
+    def step() -> None:
+        nonlocal steps
+        steps += 1
+        if steps > moment:
+            raise Killed
+
+    def counted(operation: Any) -> Any:
+        def run(*arguments: Any, **options: Any) -> Any:
+            step()
+            return operation(*arguments, **options)
+
+        return run
+
+    def kubeadm(_argv: Any) -> Completed:
+        for name in ("apiserver.key", "apiserver.crt"):
+            step()
+            (pki / name).write_text(f"new {name}")
+        return Completed(0, "", "")
+
+    host.answers["kubeadm init phase certs apiserver"] = kubeadm
+    with monkeypatch.context() as patched:
+        patched.setattr(converge, "write_file", counted(write_file))
+        patched.setattr(converge, "remove_file", counted(remove_file))
+        patched.setattr(Path, "unlink", counted(Path.unlink))
+        patched.setattr(converge, "_first_certificate", lambda text: text)
+        patched.setattr(ssl, "PEM_cert_to_DER_cert", lambda text: text.encode())
+        patched.setattr(converge, "_served", lambda _address, _port: b"new apiserver.crt")
+        if moment < 8:
+            with pytest.raises(Killed):
+                converge.renew_serving_certificate(host, "192.0.2.11", 6443)
+        else:
+            converge.renew_serving_certificate(host, "192.0.2.11", 6443)
+    converge.restore_serving_certificate(host)
+    found = {path.name: path.read_text().split()[0] for path in pki.iterdir()}
+    assert set(found) == {"apiserver.crt", "apiserver.key"}
+    assert len(set(found.values())) == 1, f"a pair of two halves: {found}"
+    if moment == 8:
+        assert set(found.values()) == {"new"}

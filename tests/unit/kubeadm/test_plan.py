@@ -192,3 +192,17 @@ def after(plan: Plan, observed: dict[str, dict[str, Any]]) -> dict[str, tuple[st
         for name, seen in observed.items()
     }
     return dict(make_plan(desired(("a", "b", "c"), ("w1", "w2")), done).steps)
+
+
+def test_warnings_name_who_was_left_out_and_whose_certificate_ends() -> None:
+    now = 1_800_000_000.0
+    seen = member(nodes=("a", "b", "c", "old"), certificate={"sans": [], "not_after": now + 59 * 86400})
+    whole = member(nodes=("a", "b", "c", "old"), certificate={"sans": [], "not_after": now + 61 * 86400})
+    warnings = make_plan(desired(("a", "b", "c")), {"a": seen, "b": whole}, now).warnings
+    assert [text.split(":")[0] for text in warnings] == [
+        "node old is in the cluster and not in the inventory",
+        "not looked at in this run (--limit)",
+        "a",
+    ]
+    assert "certificate ends on 2027-03-15" in warnings[2]
+    assert warnings[1].endswith(": c")

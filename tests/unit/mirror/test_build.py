@@ -170,12 +170,14 @@ def test_progress_says_when_a_step_ends_and_now_and_then_what_runs() -> None:
 
 
 INTERRUPTED = """
-import sys
+import signal, sys
 from pathlib import Path
 from tests.mirror.build import Plan, Progress, carry_out
 from tests.mirror.recipes import PlainFile
 from tests.mirror.run import Runner
 from tests.mirror.store import Layout, Store
+# A shell starts what runs in the background with SIGINT ignored, and Python leaves it at that.
+signal.signal(signal.SIGINT, signal.default_int_handler)
 store, runner = Store(Layout(Path(sys.argv[1]))), Runner()
 recipe = PlainFile("slow", "example.com/slow", "part/slow", "slow")
 

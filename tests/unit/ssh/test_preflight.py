@@ -185,8 +185,11 @@ def test_each_thing_that_speaks_against_a_host(
 @pytest.mark.parametrize(
     ("changes", "wanted"),
     [
-        ({"os_id": "rocky", "os_version": "9.6"}, {}),
+        ({"os_id": "debian", "os_version": "13"}, {}),
+        ({"os_id": "ubuntu", "os_version": "22.04"}, {}),
         ({"os_id": "ubuntu", "os_version": "24.04"}, {}),
+        ({"os_id": "ubuntu", "os_version": "26.04"}, {}),
+        ({"os_id": "rocky", "os_version": "9.6"}, {"supported_os": ("rocky 9",)}),
         ({"os_id": "debian", "os_version": ""}, {"supported_os": ("debian",)}),
         ({"time_skew": 1.9}, {}),
         ({"kernel_modules": {"overlay": "builtin", "br_netfilter": "unknown"}}, {}),
@@ -200,6 +203,29 @@ def test_each_thing_that_speaks_against_a_host(
 )
 def test_what_is_no_problem(changes: dict[str, object], wanted: dict[str, object]) -> None:
     assert codes(replace(GOOD, **changes), Requirements(**wanted)) == []  # type: ignore[arg-type]
+
+
+@pytest.mark.parametrize(
+    ("name", "os_id", "version"),
+    [
+        ("Debian GNU/Linux 11 (bullseye)", "debian", "11"),
+        ("Ubuntu 20.04.6 LTS", "ubuntu", "20.04"),
+        ("Ubuntu 23.10", "ubuntu", "23.10"),
+        ("Red Hat Enterprise Linux 9.6 (Plow)", "rhel", "9.6"),
+        ("Rocky Linux 10.0 (Red Quartz)", "rocky", "10.0"),
+        ("AlmaLinux 9.6 (Sage Margay)", "almalinux", "9.6"),
+        ("openSUSE Leap 15.6", "opensuse-leap", "15.6"),
+    ],
+)
+def test_a_system_that_the_roles_do_not_know_is_refused_with_the_names_of_those_they_do(
+    name: str, os_id: str, version: str
+) -> None:
+    facts = replace(GOOD, os_id=os_id, os_version=version, os_name=name)
+    (problem,) = evaluate(facts, Requirements(), "x").problems
+    assert str(problem) == (
+        "os: wanted one of debian 12, debian 13, ubuntu 22.04, ubuntu 24.04, ubuntu 26.04, "
+        f"found {name}. Install one of these on the host."
+    )
 
 
 def test_all_problems_come_at_once_each_with_its_fix() -> None:
@@ -239,6 +265,15 @@ def test_what_the_admin_should_know_is_noted() -> None:
     notes = " ".join(evaluate(facts, Requirements(), "x").warnings)
     for word in ("failCgroupV1", "SELinux", "firewalld"):
         assert word in notes
+
+
+def test_where_another_firewall_manager_is_in_charge_it_is_said_what_to_open_there() -> None:
+    facts = replace(GOOD, firewall_manager="ufw")
+    wanted = Requirements(open_ports=("22/tcp (SSH)", "2379-2380/tcp (etcd) from 192.0.2.11"))
+    assert evaluate(facts, wanted, "x").warnings == (
+        "ufw manages the firewall: no rules are set beside it; let in there: 22/tcp (SSH); "
+        "2379-2380/tcp (etcd) from 192.0.2.11",
+    )
 
 
 def test_ports_and_ranges() -> None:

@@ -22,6 +22,8 @@ from ansible_collections.stagecraft.gitops.plugins.plugin_utils.ssh.transfer imp
 from hypothesis import given
 from hypothesis import strategies as st
 
+from tests.programs import lacking
+
 MIB = 1024 * 1024
 DIGEST = "a" * 64
 OTHER = "b" * 64
@@ -150,7 +152,7 @@ def test_the_probe_gives_the_same_answer_with_whatever_can_hash(tmp_path: Path, 
     for name in [*programs, "cut", "wc", "tr", "dirname", "df", "sed", "stat", "cat"]:
         found = next((path for base in ("/usr/bin", "/bin") if (path := Path(base, name)).exists()), None)
         if found is None:
-            pytest.skip(f"{name} is not on this machine")
+            lacking(f"{name} is not on this machine")
         (tools / name).symlink_to(found)
     data = tmp_path / "it's data"
     data.write_bytes(b"content")
