@@ -5,6 +5,7 @@
 
 from __future__ import annotations
 
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -28,6 +29,7 @@ from ansible_collections.stagecraft.gitops.plugins.plugin_utils.kube.access impo
 )
 from ansible_collections.stagecraft.gitops.plugins.plugin_utils.kube.client import connect
 from ansible_collections.stagecraft.gitops.plugins.plugin_utils.kube.errors import ApiError, KubeconfigError, KubeError
+from ansible_collections.stagecraft.gitops.plugins.plugin_utils.ssh._action import defaults_of
 from ansible_collections.stagecraft.gitops.plugins.plugin_utils.ssh.errors import SshError
 
 if TYPE_CHECKING:
@@ -91,7 +93,9 @@ class ActionModule(ControllerAction):
 
     def act(self, options: dict[str, Any], task_vars: Mapping[str, Any]) -> dict[str, Any]:
         """Observe, plan, and unless in check mode apply and verify."""
-        access = api_access(options, self.variables(API_ACCESS_VARIABLES, task_vars), task_vars)
+        access = api_access(
+            options, self.variables(API_ACCESS_VARIABLES, task_vars), task_vars, partial(defaults_of, self, task_vars)
+        )
         try:
             with connect(access) as api:
                 if options["state"] == "absent":
