@@ -27,7 +27,7 @@ from tools.stages import ROOT
 
 def wanted() -> list[Entry]:
     """Return what the sandbox's cluster can ask for, with either network, on this machine's architecture."""
-    options = {"network_policy": "kube-router", "etcd_tools": "present", "checks": "present"}
+    options = {"network_policy": "kube-router", "etcd_tools": "present", "checks": "present", "gitops": "flux"}
     return load_catalogue().environment("kubeadm", None, (platform.machine(),), {"cni": "flannel", **options})
 
 

@@ -21,6 +21,7 @@ from tools.stages import ROOT, Outcome, Stage, run_stage, run_stages, summary
 
 INVENTORY = "inventories/sandbox"
 SET_UP_PRODUCTION = ["ansible-playbook", "-i", INVENTORY, "playbooks/setup-production.yml"]
+FORGE = ["ansible-playbook", "-i", INVENTORY, "playbooks/sandbox-forge.yml"]
 HOSTS = ["ansible-playbook", "playbooks/sandbox.yml"]
 AGAIN = "again"
 
@@ -55,7 +56,8 @@ def up_stages(extra: list[str]) -> list[Stage]:
         *SET_UP[:1],
         Stage(SET_UP[1].name, SET_UP[1].purpose, SET_UP[1].commands, required=True),
         Stage("hosts", "throw-away hosts with systemd and sshd", [[*HOSTS, *extra]], required=True),
-        Stage("set-up", "from bare hosts to a cluster", [SET_UP_PRODUCTION], required=True),
+        Stage("forge", "a Git server on the host of that name", [FORGE], required=True),
+        Stage("set-up", "from bare hosts to a cluster that follows its repository", [SET_UP_PRODUCTION], required=True),
         Stage(AGAIN, "the same command once more, nothing to do", [SET_UP_PRODUCTION]),
     ]
 

@@ -47,6 +47,23 @@ def kubernetes_images(version: str, role: str) -> list[dict[str, str]]:
     ]
 
 
+def flux_images(version: str, components: list[str]) -> list[dict[str, str]]:
+    """The images of those components of a Flux release, as ``host_state`` artefacts."""
+    try:
+        entries = load_catalogue().flux_images(plain(version))
+    except ArtifactError as error:
+        raise AnsibleFilterError(str(error)) from error
+    wanted = {f"flux-{component}" for component in plain(components)}
+    return [
+        {"name": entry.name, "version": entry.version, "install": "image"} for entry in entries if entry.name in wanted
+    ]
+
+
+def catalogue_image(name: str) -> dict[str, str]:
+    """An image of the catalogue in its default version, as a ``host_state`` artefact."""
+    return {"name": plain(name), "version": default_version(name), "install": "image"}
+
+
 def image_reference(name: str, version: str | None = None) -> str:
     """The full reference of an image in the catalogue, such as ``registry.k8s.io/pause:3.10.2``."""
     try:
@@ -90,8 +107,10 @@ class FilterModule:
         """Name → function."""
         return {
             "artifact_available": artifact_available,
+            "catalogue_image": catalogue_image,
             "default_version": default_version,
             "first_subnet": first_subnet,
+            "flux_images": flux_images,
             "image_reference": image_reference,
             "kubernetes_images": kubernetes_images,
             "to_toml": to_toml,

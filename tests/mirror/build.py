@@ -13,7 +13,7 @@ from concurrent.futures import FIRST_COMPLETED, Future, ThreadPoolExecutor, wait
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, TextIO
 
-from tests.mirror import debian
+from tests.mirror import debian, flux_manifests, modules
 from tests.mirror.errors import BuildError
 from tests.mirror.images import image_config, image_tree
 from tests.mirror.keys import MODULE_SETS
@@ -25,11 +25,14 @@ from tests.mirror.recipes import (
     Archive,
     DebianPackages,
     DebianTree,
+    FluxManifests,
     GoPrograms,
     Image,
+    ModuleFiles,
     PauseProgram,
     PlainFile,
     Recipe,
+    TreeArchive,
     is_part,
     needs,
 )
@@ -158,6 +161,13 @@ class Builder:
                 debian.download(recipe, output, scratch=scratch, runner=self.runner, log=log)
             case DebianTree():
                 debian.unpack_tree(self._parts(recipe)[recipe.packages], output)
+            case ModuleFiles():
+                tree = self.go.module_directory(recipe.module, MODULE_SETS / recipe.module_set, log)
+                modules.copy_files(tree, recipe.paths, output)
+            case FluxManifests():
+                flux_manifests.build(
+                    recipe, self._parts(recipe), output, scratch=scratch, go=self.go, runner=self.runner, log=log
+                )
             case _:
                 raise TypeError(f"{recipe.name} is not a part")
 
@@ -173,6 +183,10 @@ class Builder:
                 archive = output / "archive"
                 tree: dict[str, Entry] = {name: FileEntry(parts[recipe.part] / name, 0o755) for name in recipe.members}
                 write_tar_gz(archive, tree, prefix=recipe.prefix)
+                return {recipe.path: archive}
+            case TreeArchive():
+                archive = output / "archive"
+                write_tar_gz(archive, modules.entries([parts[name] for name in recipe.parts]), prefix=recipe.prefix)
                 return {recipe.path: archive}
             case Image():
                 content = image_tree(recipe, parts, self.runner, log)

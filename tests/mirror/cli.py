@@ -2,7 +2,7 @@
 # GNU General Public License v3.0+ (see COPYING or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
 
-"""The command line: ``build``, ``status``, ``key``."""
+"""The command line: ``build``, ``status``, ``key``, ``program``."""
 
 from __future__ import annotations
 
@@ -18,6 +18,7 @@ from tests.mirror.build import Builder, Plan, Progress, carry_out, plan
 from tests.mirror.errors import BuildError, RefusedError
 from tests.mirror.gobuild import GoBuilder
 from tests.mirror.keys import overall_key, step_keys
+from tests.mirror.programs import find_program
 from tests.mirror.recipes import DebianPackages, GoPrograms, PauseProgram, Recipe, is_part, needs, recipes
 from tests.mirror.run import Runner
 from tests.mirror.store import LOCK_FILE, Store, default_layout
@@ -38,6 +39,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
     try:
         if options.verb == "build":
             return _build(options.only, options.rebuild, options.jobs)
+        if options.verb == "program":
+            return _program(options.names)
         return _status() if options.verb == "status" else _key()
     except RefusedError as refusal:
         print(f"mirror: {refusal}", file=sys.stderr)
@@ -67,6 +70,8 @@ def _parser() -> argparse.ArgumentParser:
     )
     verbs.add_parser("status", help="what the mirror holds and what is missing; status 1 when something is")
     verbs.add_parser("key", help="one digest of all inputs, for a cache of the mirror directory")
+    program = verbs.add_parser("program", help="where programs are that images are made from, for tests that run them")
+    program.add_argument("names", nargs="+", metavar="NAME", help="e.g. flux-2.9.4/source-controller, etcd-3.6.8/etcd")
     return parser
 
 
@@ -181,6 +186,12 @@ def _status() -> int:
         size = sum(file.size for file in stamp.files.values()) / 1e6 if stamp else 0.0
         print(f"  {recipe.name:48} {state:12} {size:8.1f} MB")
     return 0 if complete else 1
+
+
+def _program(names: Sequence[str]) -> int:
+    for name in names:
+        print(find_program(name))
+    return 0
 
 
 def _key() -> int:

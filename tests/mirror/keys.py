@@ -16,11 +16,14 @@ from tests.mirror.recipes import (
     Archive,
     DebianPackages,
     DebianTree,
+    FluxManifests,
     GoPrograms,
     Image,
+    ModuleFiles,
     PauseProgram,
     PlainFile,
     Recipe,
+    TreeArchive,
     needs,
 )
 
@@ -36,8 +39,11 @@ SOURCES: Mapping[type, tuple[str, ...]] = {
     DebianPackages: ("debian.py",),
     DebianTree: ("debian.py",),
     AptRepository: ("debian.py",),
+    ModuleFiles: ("modules.py",),
+    FluxManifests: ("modules.py", "flux_manifests.py"),
     PlainFile: (),
     Archive: ("oci.py",),
+    TreeArchive: ("oci.py", "modules.py"),
     Image: ("oci.py", "images.py"),
 }
 """The builder's own source files that decide the bytes of each kind. Editing others rebuilds nothing."""
@@ -53,7 +59,7 @@ def step_keys(recipes: Sequence[Recipe], go_version: str, *, here: Path = HERE) 
 
     for recipe in recipes:
         inputs = [repr(recipe), *(f"{path} {digest(here / path)}" for path in SOURCES[type(recipe)])]
-        if isinstance(recipe, GoPrograms | PauseProgram):
+        if isinstance(recipe, GoPrograms | PauseProgram | ModuleFiles | FluxManifests):
             module_set = here / "go" / recipe.module_set
             inputs += [f"{name} {digest(module_set / name)}" for name in ("go.mod", "go.sum")]
         if isinstance(recipe, GoPrograms):

@@ -88,6 +88,35 @@ class DebianTree:
 
 
 @dataclass(frozen=True)
+class ModuleFiles:
+    """Part: the files and directories ``paths`` of ``module``, as the version that ``module_set`` requires has them."""
+
+    name: str
+    module_set: str
+    module: str
+    paths: tuple[str, ...]
+    needs: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True)
+class FluxManifests:
+    """Part: Flux's install manifests, a file for each component, ``rbac.yaml`` and ``policies.yaml``.
+
+    They are built as upstream builds its release asset: from ``manifests/`` of the flux2 module (``version``, whose
+    checksum must be ``h1``) and the ``config/`` directories of the components' modules in ``module_set``.
+    ``components`` maps a component to its module; ``kubectl`` is the (part, member) that has kustomize built in.
+    """
+
+    name: str
+    module_set: str
+    version: str
+    h1: str
+    components: tuple[tuple[str, str], ...]
+    kubectl: tuple[str, str]
+    needs: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True)
 class PlainFile:
     """Artefact: one file of a part."""
 
@@ -106,6 +135,17 @@ class Archive:
     path: str
     part: str
     members: tuple[str, ...]
+    prefix: str
+    needs: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True)
+class TreeArchive:
+    """Artefact: a ``.tar.gz`` of whole parts; their programs are executable, their other files are not."""
+
+    name: str
+    path: str
+    parts: tuple[str, ...]
     prefix: str
     needs: tuple[str, ...] = ()
 
@@ -143,13 +183,13 @@ class AptRepository:
     needs: tuple[str, ...] = ()
 
 
-Recipe = GoPrograms | PauseProgram | DebianPackages | DebianTree | PlainFile | Archive | Image | AptRepository
-PARTS = (GoPrograms, PauseProgram, DebianPackages, DebianTree)
+Part = GoPrograms | PauseProgram | DebianPackages | DebianTree | ModuleFiles | FluxManifests
+Recipe = Part | PlainFile | Archive | TreeArchive | Image | AptRepository
 
 
 def is_part(recipe: Recipe) -> bool:
     """Whether the recipe makes a part, not an artefact."""
-    return isinstance(recipe, PARTS)
+    return isinstance(recipe, Part)
 
 
 def needs(recipe: Recipe) -> tuple[str, ...]:
@@ -157,6 +197,10 @@ def needs(recipe: Recipe) -> tuple[str, ...]:
     named: list[str] = list(recipe.needs)
     if isinstance(recipe, PlainFile | Archive | AptRepository):
         named.append(recipe.part)
+    elif isinstance(recipe, TreeArchive):
+        named.extend(recipe.parts)
+    elif isinstance(recipe, FluxManifests):
+        named.append(recipe.kubectl[0])
     elif isinstance(recipe, DebianTree):
         named.append(recipe.packages)
     elif isinstance(recipe, Image):
@@ -177,6 +221,7 @@ ROLE_PACKAGES = (
     "curl",
     "ebtables",
     "ethtool",
+    "git",
     "gnupg",
     "haproxy",
     "ipset",
@@ -539,6 +584,117 @@ def _busybox() -> tuple[Recipe, ...]:
     )
 
 
+# -------------------- Flux, and what its tests need
+
+
+@dataclass(frozen=True)
+class FluxRelease:
+    """A Flux version and the versions of its controllers; ``h1`` is the checksum of the flux2 module."""
+
+    version: str
+    h1: str
+    controllers: tuple[tuple[str, str], ...]
+
+
+FLUX = FluxRelease(
+    "2.9.4",
+    h1="h1:/o9IdC9YZVFEsnuJawjEn5tpU8gpnxGftsG85Ubw+bI=",
+    controllers=(
+        ("source-controller", "1.9.4"),
+        ("kustomize-controller", "1.9.4"),
+        ("helm-controller", "1.6.3"),
+        ("notification-controller", "1.9.3"),
+    ),
+)
+FLUX_USER = "65534:65534"
+
+
+def _flux(release: FluxRelease, kubernetes: KubernetesRelease) -> tuple[Recipe, ...]:
+    """Return the controllers as images, and the manifests that install them."""
+    base, manifests = f"flux-{release.version}", f"part/flux-{release.version}/manifests"
+    modules = tuple((name, f"github.com/fluxcd/{name}") for name, _ in release.controllers)
+    programs = tuple(
+        GoPrograms(
+            f"part/{base}/{name}",
+            base,
+            ((name, module),),
+            # no controller names its version; these flags are what the manifests call it with
+            probes=(Probe(name, ("--help",), ("--watch-all-namespaces", "--enable-leader-election")),),
+        )
+        for name, module in modules
+    )
+    images = tuple(
+        Image(
+            f"{base}/{name}",
+            (f"ghcr.io/fluxcd/{name}:v{version}",),
+            programs=((f"usr/local/bin/{name}", (f"part/{base}/{name}", name)),),
+            certificates=True,
+            entrypoint=(name,),
+            user=FLUX_USER,
+        )
+        for name, version in release.controllers
+    )
+    return (
+        *programs,
+        *images,
+        FluxManifests(
+            manifests,
+            base,
+            release.version,
+            release.h1,
+            modules,
+            (_kubernetes_part(kubernetes, "kubectl"), "kubectl"),
+        ),
+        Archive(
+            f"{base}/manifests",
+            f"github.com/fluxcd/flux2/releases/download/v{release.version}/manifests.tar.gz",
+            manifests,
+            (*(f"{name}.yaml" for name, _ in modules), "policies.yaml", "rbac.yaml"),
+            "",
+        ),
+    )
+
+
+def _kwok(version: str) -> tuple[Recipe, ...]:
+    part = f"part/kwok-{version}"
+    return (
+        GoPrograms(
+            part,
+            f"kwok-{version}",
+            (("kwok", "sigs.k8s.io/kwok/cmd/kwok"),),
+            probes=(Probe("kwok", ("--version",), (version,)),),
+        ),
+        PlainFile(
+            f"kwok-{version}",
+            f"github.com/kubernetes-sigs/kwok/releases/download/v{version}/kwok-linux-{ARCHITECTURE}",
+            part,
+            "kwok",
+        ),
+    )
+
+
+def _gitea(version: str) -> tuple[Recipe, ...]:
+    program, files = f"part/gitea-{version}/program", f"part/gitea-{version}/files"
+    return (
+        GoPrograms(
+            program,
+            f"gitea-{version}",
+            (("gitea", "code.gitea.io/gitea"),),
+            variables=(("main.Version", version),),
+            tags=("sqlite", "sqlite_unlock_notify", "sqlite_omit_load_extension", "netgo", "osusergo"),
+            static_cgo=True,
+            probes=(Probe("gitea", ("--version",), (version,)),),
+        ),
+        ModuleFiles(files, f"gitea-{version}", "code.gitea.io/gitea", ("LICENSE", "options", "public", "templates")),
+        TreeArchive(
+            f"gitea-{version}/archive",
+            f"test/gitea-{version}-linux-{ARCHITECTURE}.tar.gz",
+            (program, files),
+            f"gitea-{version}/",
+        ),
+    )
+
+
 def recipes() -> tuple[Recipe, ...]:
     """All recipes in the order of building."""
     newest, older = KUBERNETES
@@ -555,6 +711,9 @@ def recipes() -> tuple[Recipe, ...]:
         *_coredns(newest.coredns),
         *_flannel("0.28.4"),
         *_crictl("1.36.0"),
+        *_flux(FLUX, newest),
+        *_kwok("0.8.0"),
+        *_gitea("1.26.0"),
         *_kubernetes_programs(older),
         *_kubernetes_artefacts(older),
         *_pause(older),

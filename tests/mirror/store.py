@@ -142,6 +142,11 @@ class Store:
             if other != target:
                 shutil.rmtree(other, ignore_errors=True)
 
+    def kept(self, name: str, member: str) -> Path | None:
+        """Return a file of the part ``name`` in whichever version is there, the newest one first; None without any."""
+        found = [path for path in (self.layout.work / "parts" / _flat(name)).glob(f"*/{member}") if path.is_file()]
+        return max(found, key=lambda path: path.stat().st_mtime_ns, default=None)
+
     # -- artefacts: files of the mirror
 
     def _stamp_file(self, name: str) -> Path:

@@ -148,6 +148,7 @@ class Catalogue:
     _kubernetes_images: tuple[str, ...] = field(repr=False)
     _minors: Mapping[str, Mapping[str, str]] = field(repr=False)
     _sets: Mapping[str, _SetSpec] = field(repr=False)
+    _flux: Mapping[str, Mapping[str, str]] = field(repr=False)
 
     def names(self) -> tuple[str, ...]:
         """All artefacts, files first, then images."""
@@ -204,6 +205,11 @@ class Catalogue:
         minor = self._minor(release)
         entries = [self.resolve(name, release, arch) for name in self._kubernetes_images]
         return entries + [self.resolve(name, minor[name], arch) for name in minor if name in self._images]
+
+    def flux_images(self, version: str, arch: str = "amd64") -> list[Entry]:
+        """List the images of a Flux release. Raises UnknownArtifact with the releases that there are."""
+        release = self._version("flux-manifests", version)
+        return [self.resolve(name, tag, arch) for name, tag in self._flux[release].items()]
 
     def environment(
         self,
@@ -270,7 +276,7 @@ class Catalogue:
         if name in overrides:
             return [self.resolve(name, overrides[name], arch)]
         if distribution == "k3s":
-            return [self.resolve(name, kubernetes_version, arch)]
+            return [self.resolve(name, kubernetes_version if name in self._sets["k3s"].always else None, arch)]
         return [self.resolve(name, self.default_version(name, release), arch)]
 
     def _version(self, name: str, version: str) -> str:
@@ -399,7 +405,15 @@ class _Reader:
             )
         core = tuple(data["kubernetes"]["images"])
         sets = {str(name): self._set_spec(str(name), spec, known) for name, spec in data["sets"].items()}
-        return Catalogue(tuple(data["architectures"]), sources, default, files, images, core, minors, sets)
+        flux = {str(v): {str(k): str(tag) for k, tag in of.items()} for v, of in data.get("flux", {}).items()}
+        for release, parts in flux.items():
+            for name, version in parts.items():
+                found = name in images and version in images[name].versions
+                self._expect(found, f"Flux {release}: image {name} {version} is not in the catalogue")
+        if "flux-manifests" in files:
+            for release in files["flux-manifests"].versions:
+                self._expect(release in flux, f"flux-manifests {release}: its images are not under flux")
+        return Catalogue(tuple(data["architectures"]), sources, default, files, images, core, minors, sets, flux)
 
     def _file_spec(self, name: str, spec: Mapping[str, Any]) -> _FileSpec:
         versions: dict[str, dict[str, str | None]] = {}

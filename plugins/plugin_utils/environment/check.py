@@ -11,6 +11,7 @@ from ansible_collections.stagecraft.gitops.plugins.plugin_utils.environment impo
     hosts,
     identity,
     networks,
+    repository,
     settings,
     sources,
     variables,
@@ -45,6 +46,7 @@ RULES: tuple[Callable[[Inventory], Iterator[Problem]], ...] = (
     settings.pod_network,
     sources.artifacts,
     sources.api_access,
+    repository.repository,
     identity.secrets,
     identity.protection,
 )

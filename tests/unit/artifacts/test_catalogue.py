@@ -45,7 +45,8 @@ def test_every_artefact_has_all_that_is_needed_to_check_it() -> None:
 
 
 def test_mirror_paths_and_hashes_are_unique() -> None:
-    assert len({entry.path for entry in EVERY}) == len(EVERY)
+    by_architecture = [entry for entry in EVERY if entry.name != "flux-manifests"]  # YAML: one file for all of them
+    assert len({entry.path for entry in by_architecture}) == len(by_architecture)
     hashes = [entry.sha256 for entry in EVERY if entry.sha256]
     assert len(set(hashes)) == len(hashes), "a hash that stands twice was copied into the wrong line"
 
@@ -82,6 +83,29 @@ def test_urls_are_upstreams(name: str, version: str, arch: str, url: str) -> Non
     entry = CATALOGUE.resolve(name, version, arch)
     assert entry.url == url
     assert entry.path == url.removeprefix("https://")
+
+
+def test_a_flux_release_is_its_manifests_and_four_images() -> None:
+    assert [entry.reference for entry in CATALOGUE.flux_images("v2.9.4")] == [
+        "ghcr.io/fluxcd/source-controller:v1.9.4",
+        "ghcr.io/fluxcd/kustomize-controller:v1.9.4",
+        "ghcr.io/fluxcd/helm-controller:v1.6.3",
+        "ghcr.io/fluxcd/notification-controller:v1.9.3",
+    ]
+    with pytest.raises(UnknownArtifact, match=r"flux-manifests: version '2.0.0' is not in the catalogue; it has 2.9.4"):
+        CATALOGUE.flux_images("2.0.0")
+
+
+@pytest.mark.parametrize(
+    ("distribution", "release"), [("kubeadm", "1.36.3"), ("k3s", "v1.36.2+k3s1"), ("minikube", "1.36.3")]
+)
+def test_flux_is_part_of_an_environment_only_where_it_is_asked_for(distribution: str, release: str) -> None:
+    plain = {entry.name for entry in CATALOGUE.environment(distribution, release)}
+    flux = {entry.name for entry in CATALOGUE.environment(distribution, release, options={"gitops": "flux"})}
+    assert flux - plain == {
+        "flux-manifests",
+        *(entry.name for entry in CATALOGUE.flux_images(CATALOGUE.default_version("flux-manifests"))),
+    }
 
 
 def test_k3s_is_checked_by_the_exact_file_name() -> None:

@@ -11,18 +11,23 @@ import re
 from tests.mirror.keys import HERE, step_keys
 from tests.mirror.oci import mirror_path
 from tests.mirror.recipes import (
+    FLUX,
     KUBERNETES,
     Archive,
+    FluxManifests,
     GoPrograms,
     Image,
+    ModuleFiles,
     PauseProgram,
     PlainFile,
+    TreeArchive,
     is_part,
     needs,
     recipes,
 )
 
 ALL = recipes()
+FLUX_SETS = {recipe.module_set for recipe in ALL if isinstance(recipe, FluxManifests)}
 
 
 def test_names_are_unique_and_parts_come_first() -> None:
@@ -36,7 +41,7 @@ def test_names_are_unique_and_parts_come_first() -> None:
 
 
 def test_no_two_artefacts_write_the_same_file() -> None:
-    paths = [recipe.path for recipe in ALL if isinstance(recipe, PlainFile | Archive)]
+    paths = [recipe.path for recipe in ALL if isinstance(recipe, PlainFile | Archive | TreeArchive)]
     paths += [mirror_path(name, "amd64") for recipe in ALL if isinstance(recipe, Image) for name in recipe.references]
     assert len(paths) == len(set(paths))
 
@@ -48,7 +53,7 @@ def test_each_part_is_used() -> None:
 
 def test_module_sets_hold_the_versions_that_the_recipes_name() -> None:
     for recipe in ALL:
-        if not isinstance(recipe, GoPrograms | PauseProgram):
+        if not isinstance(recipe, GoPrograms | PauseProgram | ModuleFiles) or recipe.module_set in FLUX_SETS:
             continue
         text = (HERE / "go" / recipe.module_set / "go.mod").read_text()
         _, _, version = recipe.module_set.rpartition("-")
@@ -60,6 +65,20 @@ def test_module_sets_hold_the_versions_that_the_recipes_name() -> None:
         assert re.search(rf"^\s*\S+ v{re.escape(version)}( |$)", text, re.MULTILINE), recipe.name
     used = {recipe.module_set for recipe in ALL if isinstance(recipe, GoPrograms | PauseProgram)}
     assert {path.name for path in (HERE / "go").iterdir()} == used
+
+
+def test_the_set_of_flux_holds_the_controllers_of_the_release() -> None:
+    for module_set in FLUX_SETS:
+        text = (HERE / "go" / module_set / "go.mod").read_text()
+        for name, version in FLUX.controllers:
+            assert re.search(rf"^\s*github.com/fluxcd/{name} v{re.escape(version)}( |$)", text, re.MULTILINE), name
+
+
+def test_flux_images_carry_the_release_as_its_manifests_call_it() -> None:
+    references = {name for recipe in ALL if isinstance(recipe, Image) for name in recipe.references}
+    assert {f"ghcr.io/fluxcd/{name}:v{version}" for name, version in FLUX.controllers} <= references
+    manifests = next(recipe for recipe in ALL if isinstance(recipe, FluxManifests))
+    assert [name for name, _ in manifests.components] == [name for name, _ in FLUX.controllers]
 
 
 def test_programs_are_tools_of_their_module_set() -> None:

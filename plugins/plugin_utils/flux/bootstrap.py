@@ -1,0 +1,322 @@
+# Copyright (c) 2026 The stagecraft.gitops contributors
+# GNU General Public License v3.0+ (see COPYING or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""Make a cluster follow a repository: what is left to do, doing it, and whether it holds.
+
+Each step can be the last one of a run that is killed: the next run plans what is left. Flux manages itself from the
+repository once it follows it, so the cluster is written to directly only until then.
+"""
+
+from __future__ import annotations
+
+import time
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from typing import TYPE_CHECKING, Any
+
+from ansible_collections.stagecraft.gitops.plugins.plugin_utils.flux import deploy_key, state
+from ansible_collections.stagecraft.gitops.plugins.plugin_utils.flux.cluster import Cluster, migrate
+from ansible_collections.stagecraft.gitops.plugins.plugin_utils.flux.errors import FluxError
+from ansible_collections.stagecraft.gitops.plugins.plugin_utils.kube.errors import ApiError
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Mapping
+
+    from ansible_collections.stagecraft.gitops.plugins.plugin_utils.kube.client import ApiClient
+
+Object = dict[str, Any]
+
+_DEFINITIONS_READY = 60.0
+_LONGEST_PAUSE = 2.0
+#: Reasons with which a source or a Kustomization does not get better by waiting.
+_TERMINAL_SOURCE = ("GitOperationFailed", "URLInvalid", "InvalidSTSConfiguration", "AuthenticationFailed")
+_TERMINAL_SYNC = ("BuildFailed", "ReconciliationFailed", "PruneFailed", "HealthCheckFailed", "InvalidCELExpression")
+_KEY_REFUSED = ("unable to authenticate", "permission denied", "authentication required", "handshake failed")
+_PATIENCE = 3
+
+
+@dataclass(frozen=True)
+class Wanted:
+    """A bootstrapped environment. `components` are the installation's objects; `known_hosts` is "" where no key is used."""
+
+    environment: str
+    namespace: str
+    version: str
+    sync: state.Sync
+    known_hosts: str
+    components: tuple[Object, ...]
+    follow: tuple[Object, ...]
+    takeover: bool = False
+
+    @property
+    def uses_key(self) -> bool:
+        """Whether the repository is read over SSH."""
+        return self.sync.url.startswith("ssh://")
+
+
+@dataclass(frozen=True)
+class Step:
+    """Something that is to be done: to what, and what it is before and after, fit for an admin's eyes."""
+
+    action: str
+    target: str
+    before: str
+    after: str
+
+
+@dataclass(frozen=True)
+class Plan:
+    """What is left to do; the flags choose the steps that `apply` carries out, in their order."""
+
+    state: state.State
+    steps: tuple[Step, ...]
+    migrate: bool = False
+    install: bool = False
+    make_key: bool = False
+    pin_hosts: bool = False
+    commit: bool = False
+    follow: bool = False
+    release: bool = False
+
+
+def plan(seen: state.Observed, wanted: Wanted, changes: Mapping[str, bytes | None]) -> Plan:
+    """Compare what was observed with what is wanted; `changes` is what the repository lacks. Raises FluxError."""
+    kind = state.classify(seen, wanted.sync)
+    problems = state.refusals(seen, kind, wanted.sync, takeover=wanted.takeover)
+    if problems:
+        raise FluxError("Flux was left as it is:\n" + "\n".join(f"- {problem}" for problem in problems))
+    running = {item["metadata"]["name"] for item in seen.deployments}
+    lacking = [
+        item["metadata"]["name"]
+        for item in wanted.components
+        if item["kind"] == "Deployment" and item["metadata"]["name"] not in running
+    ]
+    applied = ((seen.sync or {}).get("status") or {}).get("lastAppliedRevision")
+    install = bool(lacking) or seen.crd is None or not applied or kind in ("plain", "helm")
+    migrate = seen.crd is not None and seen.version != wanted.version
+    make_key = wanted.uses_key and (seen.key is None or not seen.key.complete)
+    pin = (
+        wanted.uses_key
+        and not make_key
+        and seen.key is not None
+        and not deploy_key.same_hosts(seen.key.known_hosts, wanted.known_hosts)
+    )
+    follow = seen.follows != wanted.sync or not applied
+    release = bool(seen.crd) and state.ours(seen.crd or {})
+    steps: list[Step] = []
+    if install:
+        what = f"Flux {wanted.version}, namespace {wanted.namespace}"
+        steps.append(Step("install", what, kind if kind != "bootstrapped" else "incomplete", "installed"))
+    elif migrate and changes:
+        steps.append(Step("upgrade", "Flux", seen.version or "unknown", wanted.version))
+    if make_key:
+        steps.append(Step("create", f"deploy key, Secret {wanted.namespace}/{wanted.namespace}", "absent", "ed25519"))
+    if pin:
+        steps.append(
+            Step("update", f"known_hosts, Secret {wanted.namespace}/{wanted.namespace}", "other keys", "pinned")
+        )
+    if changes:
+        steps += [
+            Step("commit", path, "in the repository", "absent" if text is None else "written")
+            for path, text in sorted(changes.items())
+        ]
+    if follow:
+        before = str(seen.follows) if seen.follows else "nothing"
+        steps.append(Step("follow", "repository", before, str(wanted.sync)))
+    if release and not install:
+        steps.append(Step("hand over", "Flux", "owned by stagecraft.gitops", "managed from the repository"))
+    return Plan(
+        kind,
+        tuple(steps),
+        migrate=migrate and (bool(changes) or install),
+        install=install,
+        make_key=make_key,
+        pin_hosts=pin,
+        commit=bool(changes),
+        follow=follow,
+        release=release or install,
+    )
+
+
+@dataclass(frozen=True)
+class Verdict:
+    """What does not hold yet, a sentence each; `terminal` says that waiting does not help."""
+
+    problems: tuple[str, ...] = ()
+    terminal: bool = False
+
+
+def judge(seen: state.Observed, wanted: Wanted, commit: str, asked: str) -> Verdict:
+    """Say whether Flux runs and has applied `commit` from the repository.
+
+    `asked` is the token with which Flux was asked to look again, "" for not yet: what it says of a failure counts only
+    after it has looked.
+    """
+    problems: list[str] = []
+    terminal = False
+    for item in wanted.components:
+        if item["kind"] == "Deployment":
+            name = item["metadata"]["name"]
+            problems += _deployment_problem(name, seen.deployments)
+    source, root = seen.source or {}, seen.sync or {}
+    ready = _condition(source, "Ready")
+    revision = str(((source.get("status") or {}).get("artifact") or {}).get("revision") or "")
+    name = f"{wanted.namespace}/{wanted.namespace}"
+    if ready.get("status") == "False" and _current(source, ready):
+        said = f"GitRepository {name}: {ready.get('reason')}: {_line(ready.get('message'))}"
+        if any(sign in said.lower() for sign in _KEY_REFUSED):
+            public = seen.key.public if seen.key else ""
+            said += f". Allow this key to read {wanted.sync.url}: {public}"
+        problems.append(said)
+        terminal = ready.get("reason") in _TERMINAL_SOURCE and _looked(source, asked)
+    elif not revision.endswith(commit):
+        problems.append(f"GitRepository {name} has {revision or 'nothing'}, wanted commit {commit}")
+    applied = str((root.get("status") or {}).get("lastAppliedRevision") or "")
+    ready = _condition(root, "Ready")
+    if ready.get("status") == "False" and _current(root, ready) and ready.get("reason") in _TERMINAL_SYNC:
+        problems.append(f"Kustomization {name}: {ready.get('reason')}: {_line(ready.get('message'))}")
+        attempted = str((root.get("status") or {}).get("lastAttemptedRevision") or "")
+        terminal = terminal or (attempted.endswith(commit) and _looked(root, asked))
+    elif not (applied.endswith(commit) and ready.get("status") == "True" and _current(root, ready)):
+        reason = _line(ready.get("message")) if ready else "not looked at yet"
+        problems.append(f"Kustomization {name} has applied {applied or 'nothing'}, wanted commit {commit} ({reason})")
+    return Verdict(tuple(problems), terminal)
+
+
+def _looked(item: Mapping[str, Any], asked: str) -> bool:
+    """Whether Flux has looked since it was `asked`; somebody else's later question takes the place of ours."""
+    handled = str((item.get("status") or {}).get("lastHandledReconcileAt") or "")
+    if not asked or not handled:
+        return False
+    try:
+        return datetime.fromisoformat(handled) >= datetime.fromisoformat(asked)
+    except (ValueError, TypeError):
+        return handled == asked
+
+
+def _deployment_problem(name: str, deployments: tuple[Object, ...]) -> list[str]:
+    found = next((item for item in deployments if item["metadata"]["name"] == name), None)
+    if found is None:
+        return [f"Deployment {name} is not there"]
+    available: Mapping[str, Any] = next(
+        (c for c in (found.get("status") or {}).get("conditions") or [] if c.get("type") == "Available"), {}
+    )
+    if available.get("status") == "True":
+        return []
+    return [f"Deployment {name} is not available: {_line(available.get('message')) or 'no word of it yet'}"]
+
+
+def _condition(item: Mapping[str, Any], kind: str) -> Mapping[str, Any]:
+    conditions = (item.get("status") or {}).get("conditions") or []
+    return next((entry for entry in conditions if entry.get("type") == kind), {})
+
+
+def _current(item: Mapping[str, Any], condition: Mapping[str, Any]) -> bool:
+    return bool(condition.get("observedGeneration") == (item.get("metadata") or {}).get("generation"))
+
+
+def _line(text: Any) -> str:
+    return " ".join(str(text or "").split())[:600]
+
+
+class Bootstrap:
+    """Carries out a plan against one API server. `tell` is told what is being done."""
+
+    def __init__(self, api: ApiClient, wanted: Wanted, tell: Callable[[str], None]) -> None:
+        self._cluster = Cluster(api)
+        self._api = api
+        self._wanted = wanted
+        self._tell = tell
+
+    def prepare(self, chosen: Plan) -> str:
+        """Do what comes before the repository is written to; return the public half of the deploy key, if any."""
+        if chosen.migrate:
+            migrate(self._cluster, self._wanted.components, self._tell)
+        if chosen.install:
+            self._tell(f"installing Flux {self._wanted.version}")
+            for item in self._wanted.components:
+                self._cluster.apply(item)
+        return self._key(chosen)
+
+    def follow(self, chosen: Plan) -> None:
+        """Make the cluster follow the repository, which has all it needs by now."""
+        if not chosen.follow:
+            return
+        self._tell(f"following {self._wanted.sync}")
+        for item in self._wanted.follow:
+            self._cluster.wait_for_kind(item, _DEFINITIONS_READY)
+            self._cluster.apply(item)
+
+    def _ask(self) -> str:
+        """Have the repository looked at now, not at the next interval; return the token that says so."""
+        now = datetime.now(UTC).isoformat()
+        body = {"metadata": {"annotations": {"reconcile.fluxcd.io/requestedAt": now}}}
+        for path in (state.source_path(self._wanted.namespace), state.sync_path(self._wanted.namespace)):
+            self._api.request("PATCH", path, body=body, content_type="application/merge-patch+json")
+        return now
+
+    def release(self) -> None:
+        """Give up our share of the objects' fields: Flux owns them now, and what it removes has to go."""
+        self._tell("handing Flux over to its own repository")
+        for item in (*self._wanted.components, *self._wanted.follow):
+            self._cluster.release(item)
+
+    def verify(self, commit: str, timeout: float, *, new_key: bool) -> float:
+        """Wait until Flux has applied `commit`; return the seconds. Raises FluxError naming what does not hold.
+
+        After a `new_key` Flux has to have read the repository with it: what it says of the time before proves nothing.
+        """
+        start = time.monotonic()
+        pause, strikes, told = 0.1, 0, ""
+        asked = self._ask() if new_key else ""
+        while True:
+            seen = state.observe(self._api, self._wanted.namespace)
+            verdict = judge(seen, self._wanted, commit, asked)
+            if new_key and not verdict.problems and not _looked(seen.source or {}, asked):
+                verdict = Verdict(("Flux has not read the repository with its new key yet",))
+            elapsed = time.monotonic() - start
+            if not verdict.problems:
+                return elapsed
+            asked = asked or self._ask()
+            strikes = strikes + 1 if verdict.terminal else 0
+            text = "; ".join(verdict.problems)
+            if strikes >= _PATIENCE or elapsed + pause > timeout:
+                listed = "\n".join(f"- {problem}" for problem in verdict.problems)
+                raise FluxError(f"Flux does not follow the repository after {elapsed:.0f} s:\n{listed}")
+            if text != told:
+                told = text
+                self._tell(text)
+            time.sleep(pause)
+            pause = min(pause * 1.5, _LONGEST_PAUSE)
+
+    def _key(self, chosen: Plan) -> str:
+        """Make the Secret where it is missing; one that somebody else made in the same moment is taken as it is."""
+        namespace = self._wanted.namespace
+        path = f"/api/v1/namespaces/{namespace}/secrets"
+        if chosen.make_key:
+            self._tell("making a deploy key")
+            key = deploy_key.generate(f"flux-{self._wanted.environment}")
+            item = deploy_key.secret(namespace, namespace, key, self._wanted.known_hosts)
+            try:
+                self._api.request("POST", path, body=item, query={"fieldManager": state.FIELD_MANAGER})
+            except ApiError as error:
+                if error.status != 409:
+                    raise
+                self._adopt(path, item)
+        elif chosen.pin_hosts:
+            body = {"stringData": {"known_hosts": self._wanted.known_hosts}}
+            self._api.request("PATCH", f"{path}/{namespace}", body=body, content_type="application/merge-patch+json")
+        if not self._wanted.uses_key:
+            return ""
+        found = deploy_key.read(self._api.get(f"{path}/{namespace}"))
+        return found.public if found else ""
+
+    def _adopt(self, path: str, item: Object) -> None:
+        """Replace a Secret without a whole key by ours, whatever else it held: old credentials must not stay."""
+        name = item["metadata"]["name"]
+        found = self._api.get(f"{path}/{name}")
+        seen = deploy_key.read(found)
+        if seen is not None and seen.complete:
+            return
+        item["metadata"]["resourceVersion"] = found["metadata"]["resourceVersion"]
+        self._api.request("PUT", f"{path}/{name}", body=item, query={"fieldManager": state.FIELD_MANAGER})

@@ -1,0 +1,269 @@
+# Copyright (c) 2026 The stagecraft.gitops contributors
+# GNU General Public License v3.0+ (see COPYING or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""The files of a repository that Flux follows: rendered from templates, and brought into a repository that people edit.
+
+A file that nobody changed since it was generated is kept up to date; one that somebody changed or removed is theirs.
+Which is which is told by the digests of what was generated, kept beside the files.
+"""
+
+from __future__ import annotations
+
+import difflib
+import hashlib
+import json
+import re
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Any, Literal
+
+from ansible_collections.stagecraft.gitops.plugins.plugin_utils._libraries import missing
+from ansible_collections.stagecraft.gitops.plugins.plugin_utils.flux.errors import FluxError
+
+try:
+    import jinja2
+except ImportError as error:
+    jinja2 = missing("jinja2", error)
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable, Mapping, Sequence
+
+RECORD = ".stagecraft/scaffold.json"
+_SCHEMA = 1
+_ENVIRONMENT_NAME = re.compile(r"[a-z]([-a-z0-9]{0,30}[a-z0-9])?")
+_RESERVED = ("base",)
+_VARIABLE = re.compile(r"[_A-Za-z][_A-Za-z0-9]*")
+_SECRET_WORDS = re.compile(
+    r"(^|_)PASS(_|$)|PASSW(OR)?D|PASSPHRASE|SECRET|TOKEN|CREDENTIAL|PRIVATE|(API|ACCESS|AUTH|ENCRYPTION|SIGNING)_?KEY|(^|_)KEY$|_DSN$"
+)
+_SECRET_VALUES = re.compile(
+    r"-----BEGIN [A-Z ]*PRIVATE KEY|://[^/\s:@]+:[^/\s@]+@|^gh[pousr]_\w{20,}|^glpat-|^AKIA[0-9A-Z]{16}$|^eyJ[\w-]+\.eyJ"
+)
+
+Action = Literal["create", "update", "keep"]
+
+
+@dataclass(frozen=True)
+class Environment:
+    """One environment, as the templates see it. `settings` are passed through to them."""
+
+    name: str
+    domain: str
+    replicas: int = 1
+    requests: Mapping[str, str] = field(default_factory=lambda: {"cpu": "10m", "memory": "16Mi"})
+    limits: Mapping[str, str] = field(default_factory=lambda: {"memory": "32Mi"})
+    settings: Mapping[str, Any] = field(default_factory=dict)
+
+
+@dataclass(frozen=True)
+class File:
+    """What becomes of one file. `reason` says why a file that differs is kept as it is."""
+
+    path: str
+    action: Action
+    before: bytes | None
+    after: bytes
+    reason: str = ""
+
+    def diff(self) -> str:
+        """Return the difference between what is there and what is generated, as a unified diff."""
+        before = (self.before or b"").decode("utf-8", "replace").splitlines(keepends=True)
+        after = self.after.decode("utf-8", "replace").splitlines(keepends=True)
+        name = f"{self.path} (kept: {self.reason})" if self.action == "keep" else self.path
+        return "".join(difflib.unified_diff(before, after, name, name))
+
+
+@dataclass(frozen=True)
+class Plan:
+    """Files that differ from what is generated, and the changes to make: path → content."""
+
+    files: tuple[File, ...]
+    changes: Mapping[str, bytes]
+
+
+def check(environments: Sequence[Environment]) -> None:
+    """Refuse what cannot be rendered. Raises FluxError with all problems."""
+    problems: list[str] = []
+    names = [environment.name for environment in environments]
+    for environment in environments:
+        name = environment.name
+        if not _ENVIRONMENT_NAME.fullmatch(name):
+            problems.append(f"environment {name!r}: wanted lower-case letters, digits and dashes")
+        elif name in _RESERVED:
+            problems.append(
+                f"environment {name!r}: clusters/{name} holds what all environments share; choose another name"
+            )
+        elif names.count(name) > 1 and f"environment {name!r} stands twice" not in problems:
+            problems.append(f"environment {name!r} stands twice")
+        if environment.replicas < 1:
+            problems.append(f"environment {name!r}: replicas is {environment.replicas}, wanted at least 1")
+        if not environment.domain:
+            problems.append(f"environment {name!r}: it has no domain")
+    if not names:
+        problems.append("there is no environment")
+    if problems:
+        raise FluxError("the repository was left as it is:\n" + "\n".join(f"- {problem}" for problem in problems))
+
+
+def environment_file(name: str) -> str:
+    """Return the path of an environment's variables."""
+    return f".env.{name}"
+
+
+def parse_variables(text: str, path: str) -> dict[str, str]:
+    """Read ``NAME=value`` lines. Raises FluxError naming every line that is none, and every secret, never its value."""
+    found: dict[str, str] = {}
+    problems: list[str] = []
+    for number, raw in enumerate(text.splitlines(), 1):
+        line = raw.strip()
+        if not line or line.startswith("#"):
+            continue
+        name, equals, value = line.removeprefix("export ").partition("=")
+        name, value = name.strip(), _unquoted(value.strip())
+        where = f"{path}:{number}"
+        if not equals or not _VARIABLE.fullmatch(name):
+            problems.append(f"{where}: wanted NAME=value, the name of letters, digits and underscores")
+        elif name in found:
+            problems.append(f"{where}: {name} stands twice")
+        elif _SECRET_WORDS.search(name.upper()) or _SECRET_VALUES.search(value):
+            problems.append(
+                f"{where}: {name} looks like a secret, and this file is read by all who read the repository. Put it into a"
+                " SealedSecret, or into OpenBao behind an ExternalSecret, and take it out of this file and of Git's history"
+            )
+        else:
+            found[name] = value
+    if problems:
+        raise FluxError("\n".join(problems))
+    return found
+
+
+def render(
+    templates: Mapping[str, str],
+    environments: Sequence[Environment],
+    present: Mapping[str, bytes],
+    variables: Mapping[str, Any],
+    following: Iterable[str] = (),
+) -> dict[str, bytes]:
+    """Render all files. Templates below ``environment/`` are rendered for each environment, to ``clusters/NAME/``.
+
+    Flux's own directory is named in an environment that has it, or is about to get it (`following`). An environment's
+    ``.env.NAME`` is generated once; then what is in the repository counts.
+    """
+    check(environments)
+    engine = jinja2.Environment(
+        undefined=jinja2.StrictUndefined,
+        trim_blocks=True,
+        lstrip_blocks=True,
+        keep_trailing_newline=True,
+        autoescape=False,
+        loader=jinja2.DictLoader(dict(templates)),
+    )
+    engine.filters["yaml_string"] = json.dumps
+    about = set(following)
+    shared = {**variables, "environments": environments}
+    files: dict[str, bytes] = {}
+    problems: list[str] = []
+
+    def put(path: str, template: str, **more: Any) -> None:
+        try:
+            files[path] = engine.get_template(template).render(**shared, **more).encode()
+        except jinja2.TemplateError as error:
+            problems.append(f"template {template}: {error}")
+
+    for template in sorted(templates):
+        top, _, rest = template.removesuffix(".j2").partition("/")
+        if top == "root":
+            put(rest, template)
+        elif top == "base":
+            put(f"clusters/base/{rest}", template)
+    for environment in environments:
+        own = environment_file(environment.name)
+        put(own, "env.j2", environment=environment)
+        try:
+            values = parse_variables(present.get(own, files.get(own, b"")).decode("utf-8", "replace"), own)
+        except FluxError as error:
+            problems.append(str(error))
+            values = {}
+        bootstrapped = (
+            environment.name in about or f"clusters/{environment.name}/flux-system/kustomization.yaml" in present
+        )
+        for template in sorted(name for name in templates if name.startswith("environment/")):
+            path = f"clusters/{environment.name}/{template.removeprefix('environment/').removesuffix('.j2')}"
+            put(path, template, environment=environment, values=values, bootstrapped=bootstrapped)
+    if problems:
+        raise FluxError("the repository was left as it is:\n" + "\n".join(problems))
+    return files
+
+
+def files_to_read(templates: Iterable[str], environments: Iterable[Environment]) -> list[str]:
+    """Return the paths that `render` and `plan` look at."""
+    names = [template.removesuffix(".j2").partition("/") for template in templates]
+    paths = [RECORD]
+    paths += [rest for top, _, rest in names if top == "root"]
+    paths += [f"clusters/base/{rest}" for top, _, rest in names if top == "base"]
+    for environment in environments:
+        home = f"clusters/{environment.name}"
+        paths += [environment_file(environment.name), f"{home}/flux-system/kustomization.yaml"]
+        paths += [f"{home}/{rest}" for top, _, rest in names if top == "environment"]
+    return paths
+
+
+def plan(wanted: Mapping[str, bytes], present: Mapping[str, bytes]) -> Plan:
+    """Compare what is generated with what the repository has. Raises FluxError for a record that cannot be read."""
+    record = _read_record(present.get(RECORD))
+    files: list[File] = []
+    changes: dict[str, bytes] = {}
+    known = dict(record)
+    for path, after in sorted(wanted.items()):
+        before = present.get(path)
+        if before == after:
+            known[path] = _digest(after)
+            continue
+        reason = _why_kept(path, before, record)
+        if reason:
+            files.append(File(path, "keep", before, after, reason))
+            continue
+        files.append(File(path, "create" if before is None else "update", before, after))
+        changes[path] = after
+        known[path] = _digest(after)
+    if changes or known != record:
+        text = json.dumps({"schema": _SCHEMA, "files": dict(sorted(known.items()))}, indent=1) + "\n"
+        if present.get(RECORD) != text.encode():
+            changes[RECORD] = text.encode()
+    return Plan(tuple(files), changes)
+
+
+def _why_kept(path: str, before: bytes | None, record: Mapping[str, str]) -> str:
+    """Say why a file that differs is left alone, "" where it is not."""
+    if path.startswith(".env."):
+        return "" if before is None and path not in record else "yours to edit"
+    if before is None:
+        return "you removed it" if path in record else ""
+    if path not in record:
+        return "not generated here"
+    return "" if _digest(before) == record[path] else "you changed it"
+
+
+def _read_record(text: bytes | None) -> dict[str, str]:
+    if text is None:
+        return {}
+    try:
+        data = json.loads(text)
+        if data["schema"] != _SCHEMA:
+            raise ValueError(f"its schema is {data['schema']!r}, wanted {_SCHEMA}")
+        return {str(path): str(digest) for path, digest in data["files"].items()}
+    except (ValueError, KeyError, TypeError, AttributeError) as error:
+        raise FluxError(
+            f"{RECORD} cannot be read ({error}), so nobody knows which files were generated. Restore it from Git's history;"
+            " removed, every file that differs counts as yours."
+        ) from error
+
+
+def _digest(content: bytes) -> str:
+    return hashlib.sha256(content).hexdigest()
+
+
+def _unquoted(value: str) -> str:
+    quoted = re.match(r"""(["'])(.*?)\1\s*(?:#.*)?$""", value)
+    if quoted:
+        return quoted[2]
+    return value.partition(" #")[0].rstrip()

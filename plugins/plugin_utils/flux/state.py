@@ -1,0 +1,177 @@
+# Copyright (c) 2026 The stagecraft.gitops contributors
+# GNU General Public License v3.0+ (see COPYING or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""What a cluster says of its Flux: who installed it, what it follows, and whether we may touch it."""
+
+from __future__ import annotations
+
+import re
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any, Literal
+
+from ansible_collections.stagecraft.gitops.plugins.plugin_utils.flux.deploy_key import KeySecret, read
+from ansible_collections.stagecraft.gitops.plugins.plugin_utils.kube.errors import ApiError
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+
+    from ansible_collections.stagecraft.gitops.plugins.plugin_utils.kube.client import ApiClient
+
+Object = dict[str, Any]
+State = Literal["absent", "unfinished", "plain", "bootstrapped", "foreign", "helm", "flux-operator"]
+
+FIELD_MANAGER = "stagecraft.gitops"
+OLDEST_KUBERNETES = (1, 33)
+CRDS = "/apis/apiextensions.k8s.io/v1/customresourcedefinitions"
+_SOURCE_CRD = "gitrepositories.source.toolkit.fluxcd.io"
+_MANAGED_BY = "app.kubernetes.io/managed-by"
+
+
+@dataclass(frozen=True)
+class Sync:
+    """What an environment's Flux follows. `path` has no leading "./"."""
+
+    url: str
+    branch: str
+    path: str
+
+    def __str__(self) -> str:
+        """`ADDRESS, branch NAME, path PATH`."""
+        return f"{self.url}, branch {self.branch}, path {self.path}"
+
+
+@dataclass(frozen=True)
+class Observed:
+    """Everything that the plan asks about; objects are as the API server returned them, None where there are none."""
+
+    kubernetes: str = ""
+    crd: Object | None = None
+    deployments: tuple[Object, ...] = ()
+    source: Object | None = None
+    sync: Object | None = None
+    key: KeySecret | None = None
+    operator: bool = False
+    namespace_phase: str = ""
+
+    @property
+    def version(self) -> str:
+        """The Flux release that the definitions are of, "" for none."""
+        return str(_labels(self.crd).get("app.kubernetes.io/version") or "")
+
+    @property
+    def follows(self) -> Sync | None:
+        """What the root Kustomization follows."""
+        if self.source is None or self.sync is None:
+            return None
+        spec = self.source.get("spec") or {}
+        path = str((self.sync.get("spec") or {}).get("path") or "")
+        return Sync(str(spec.get("url") or ""), str((spec.get("ref") or {}).get("branch") or ""), clean_path(path))
+
+
+def clean_path(path: str) -> str:
+    """Return a path inside of the repository without "./" and slashes around it."""
+    return re.sub(r"/+", "/", path.strip()).removeprefix("./").strip("/")
+
+
+def observe(api: ApiClient, namespace: str) -> Observed:
+    """Read all of it in a handful of requests. Raises ApiError."""
+
+    def get(path: str) -> Object | None:
+        try:
+            found: Object = api.get(path)
+        except ApiError as error:
+            if error.status == 404:
+                return None
+            raise
+        return found
+
+    home = get(f"/api/v1/namespaces/{namespace}")
+    crd = get(f"{CRDS}/{_SOURCE_CRD}")
+    selector = {"labelSelector": "app.kubernetes.io/part-of=flux"}
+    listed = api.items(f"/apis/apps/v1/namespaces/{namespace}/deployments", **selector) if home else []
+    instances = get("/apis/fluxcd.controlplane.io/v1/fluxinstances")
+    return Observed(
+        kubernetes=str(api.get("/version").get("gitVersion") or ""),
+        crd=crd,
+        deployments=tuple(listed),
+        source=get(source_path(namespace)) if crd else None,
+        sync=get(sync_path(namespace)) if crd else None,
+        key=read(get(f"/api/v1/namespaces/{namespace}/secrets/{namespace}")) if home else None,
+        operator=bool(instances and instances.get("items")),
+        namespace_phase=str(((home or {}).get("status") or {}).get("phase") or ""),
+    )
+
+
+def source_path(namespace: str) -> str:
+    """Path of the root GitRepository."""
+    return f"/apis/source.toolkit.fluxcd.io/v1/namespaces/{namespace}/gitrepositories/{namespace}"
+
+
+def sync_path(namespace: str) -> str:
+    """Path of the root Kustomization."""
+    return f"/apis/kustomize.toolkit.fluxcd.io/v1/namespaces/{namespace}/kustomizations/{namespace}"
+
+
+def classify(seen: Observed, wanted: Sync) -> State:
+    """Tell whose Flux this is."""
+    manager = str(_labels(seen.crd).get(_MANAGED_BY) or "")
+    if seen.operator or manager == "flux-operator":
+        return "flux-operator"
+    if manager == "Helm":
+        return "helm"
+    if seen.follows is not None:
+        same = seen.follows.path == wanted.path and seen.follows.url == wanted.url
+        return "bootstrapped" if same else "foreign"
+    if seen.crd is None and not seen.deployments:
+        return "absent"
+    return "unfinished" if seen.crd is None or ours(seen.crd) else "plain"
+
+
+def ours(item: Mapping[str, Any]) -> bool:
+    """Whether we applied an object and still own fields of it."""
+    fields = (item.get("metadata") or {}).get("managedFields") or []
+    return any(entry.get("manager") == FIELD_MANAGER for entry in fields)
+
+
+def refusals(seen: Observed, state: State, wanted: Sync, *, takeover: bool) -> list[str]:
+    """Return why this cluster's Flux must not be touched, each a whole sentence; empty when it may be."""
+    found: list[str] = []
+    numbers = re.match(r"v?(\d+)\.(\d+)", seen.kubernetes)
+    if numbers and (int(numbers[1]), int(numbers[2])) < OLDEST_KUBERNETES:
+        oldest = ".".join(map(str, OLDEST_KUBERNETES))
+        found.append(f"Flux wants Kubernetes {oldest} or newer, the cluster runs {seen.kubernetes}. Upgrade it first.")
+    if seen.namespace_phase == "Terminating":
+        found.append(
+            "Flux's namespace is being deleted. Wait until it is gone, or finish the removal (flux_state: absent)."
+        )
+    if state == "foreign" and seen.follows is not None:
+        if seen.follows.path != wanted.path:
+            found.append(
+                f"this cluster is another environment's: it follows {seen.follows}; wanted {wanted}. Check the inventory"
+                " and the kubeconfig's context. To move the cluster on purpose, remove Flux first (flux_state: absent)."
+            )
+        elif not takeover:
+            found.append(
+                f"somebody bootstrapped Flux here from another repository: it follows {seen.follows}; wanted {wanted}."
+                " Set flux_takeover: true to make it follow the new one."
+            )
+    if state == "helm":
+        found.append(
+            "Flux was installed by Helm here, and the release would undo what we change. Uninstall it (`helm uninstall`,"
+            " keeping the definitions), then run this again with flux_takeover: true."
+        )
+    if state == "flux-operator":
+        found.append(
+            "Flux is managed by Flux Operator here, which would undo what we change. Describe it in its FluxInstance, or"
+            " remove the operator first."
+        )
+    if state == "plain" and not takeover:
+        found.append(
+            f"Flux {seen.version or 'of an unknown version'} is installed here and follows no repository that we know."
+            " Set flux_takeover: true to take it over as it is."
+        )
+    return found
+
+
+def _labels(item: Mapping[str, Any] | None) -> Mapping[str, Any]:
+    return ((item or {}).get("metadata") or {}).get("labels") or {}

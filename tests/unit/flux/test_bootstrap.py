@@ -1,0 +1,268 @@
+# Copyright (c) 2026 The stagecraft.gitops contributors
+# GNU General Public License v3.0+ (see COPYING or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""Whose Flux it is, what is left to do, and whether it holds: decided on plain data."""
+
+from __future__ import annotations
+
+import base64
+from dataclasses import replace
+from typing import Any
+
+import pytest
+from ansible_collections.stagecraft.gitops.plugins.plugin_utils.flux import (
+    bootstrap,
+    deploy_key,
+    manifests,
+    state,
+    sync,
+)
+from ansible_collections.stagecraft.gitops.plugins.plugin_utils.flux.errors import FluxError
+
+from tests.unit.flux.release import RELEASE
+
+URL = "ssh://git@git.example.com/infra/environments.git"
+FOLLOWS = state.Sync(URL, "main", "clusters/staging")
+HOSTS = "git.example.com ssh-ed25519 AAAAC3Nza"
+COMMIT = "1f0c5bd5b6d1f6a7c2f0a4f0d7f3a5ad4b2a9c11"
+ASKED, LATER = "2026-11-21T16:00:00.000001+00:00", "2026-11-21T16:00:00.000002123Z"
+WANTED = bootstrap.Wanted(
+    environment="staging",
+    namespace="flux-system",
+    version="v2.9.4",
+    sync=FOLLOWS,
+    known_hosts=HOSTS,
+    components=tuple(manifests.build(RELEASE, manifests.Installation(version="v2.9.4"))),
+    follow=tuple(sync.objects("flux-system", FOLLOWS, sync.Intervals(), secret=True)),
+)
+
+
+def crd(version: str = "v2.9.4", manager: str = "kustomize-controller", **labels: str) -> dict[str, Any]:
+    return {
+        "metadata": {
+            "labels": {"app.kubernetes.io/version": version, **labels},
+            "managedFields": [{"manager": manager}],
+        }
+    }
+
+
+def deployment(name: str, available: str = "True", message: str = "") -> dict[str, Any]:
+    condition = {"type": "Available", "status": available, "message": message}
+    return {"metadata": {"name": name}, "status": {"conditions": [condition]}}
+
+
+def ready(status: str = "True", reason: str = "Succeeded", message: str = "", generation: int = 1) -> dict[str, Any]:
+    return {
+        "type": "Ready",
+        "status": status,
+        "reason": reason,
+        "message": message,
+        "observedGeneration": generation,
+    }
+
+
+def source(revision: str = f"main@sha1:{COMMIT}", **changes: Any) -> dict[str, Any]:
+    return {
+        "metadata": {"generation": 1},
+        "spec": {"url": URL, "ref": {"branch": "main"}},
+        "status": {"artifact": {"revision": revision}, "conditions": [ready()], **changes},
+    }
+
+
+def root(path: str = "./clusters/staging", applied: str = f"main@sha1:{COMMIT}", **changes: Any) -> dict[str, Any]:
+    return {
+        "metadata": {"generation": 1},
+        "spec": {"path": path},
+        "status": {"lastAppliedRevision": applied, "conditions": [ready()], **changes},
+    }
+
+
+OTHER = {**source(), "spec": {"url": "ssh://git@other/x/y.git"}}
+HOLDS = state.Observed(
+    kubernetes="v1.36.3",
+    crd=crd(),
+    deployments=tuple(deployment(name) for name in manifests.COMPONENTS),
+    source=source(),
+    sync=root(),
+    key=deploy_key.KeySecret("ssh-ed25519 AAAA flux-staging", HOSTS + "\n", complete=True),
+    namespace_phase="Active",
+)
+FIVE_STATES: list[tuple[state.State, state.Observed]] = [
+    ("absent", state.Observed(kubernetes="v1.36.3")),
+    ("unfinished", state.Observed(crd=crd(manager="stagecraft.gitops"))),
+    ("unfinished", state.Observed(deployments=(deployment("source-controller"),))),
+    ("plain", state.Observed(crd=crd(manager="flux"), deployments=(deployment("source-controller"),))),
+    ("bootstrapped", HOLDS),
+    ("foreign", replace(HOLDS, sync=root("./clusters/production"))),
+    ("foreign", replace(HOLDS, source={**source(), "spec": {"url": "ssh://git@other/x/y.git"}})),
+    ("helm", state.Observed(crd=crd(**{"app.kubernetes.io/managed-by": "Helm"}))),
+    ("flux-operator", state.Observed(crd=crd(**{"app.kubernetes.io/managed-by": "flux-operator"}))),
+    ("flux-operator", state.Observed(operator=True)),
+]
+
+
+@pytest.mark.parametrize(("kind", "seen"), FIVE_STATES)
+def test_whose_flux_it_is(kind: state.State, seen: state.Observed) -> None:
+    assert state.classify(seen, FOLLOWS) == kind
+
+
+@pytest.mark.parametrize(
+    ("seen", "said"),
+    [
+        (replace(HOLDS, sync=root("./clusters/production")), "another environment's: .*clusters/production; wanted .*staging"),
+        (replace(HOLDS, source=OTHER), "another repository: .*flux_takeover: true"),
+        (state.Observed(crd=crd(manager="flux")), r"Flux v2\.9\.4 is installed here and follows no repository that we know"),
+        (state.Observed(crd=crd(**{"app.kubernetes.io/managed-by": "Helm"})), "installed by Helm"),
+        (state.Observed(operator=True), "managed by Flux Operator"),
+        (state.Observed(kubernetes="v1.32.9"), r"wants Kubernetes 1\.33 or newer, the cluster runs v1\.32\.9"),
+        (state.Observed(namespace_phase="Terminating"), "namespace is being deleted"),
+    ],
+)  # fmt: skip
+def test_what_is_not_ours_is_left_alone(seen: state.Observed, said: str) -> None:
+    with pytest.raises(FluxError, match=said):
+        bootstrap.plan(seen, WANTED, {})
+
+
+def test_takeover_never_takes_another_path() -> None:
+    taking = replace(WANTED, takeover=True)
+    with pytest.raises(FluxError, match="another environment's"):
+        bootstrap.plan(replace(HOLDS, sync=root("./clusters/production")), taking, {})
+    taken = bootstrap.plan(state.Observed(crd=crd(manager="flux")), taking, {"x": b""})
+    assert taken.state == "plain"
+    assert taken.install
+    assert taken.follow
+
+
+def test_all_problems_are_told_at_once() -> None:
+    with pytest.raises(FluxError) as caught:
+        bootstrap.plan(replace(HOLDS, sync=root("./clusters/b"), kubernetes="v1.30.0"), WANTED, {})
+    assert str(caught.value).count("\n- ") == 2
+
+
+def test_what_holds_needs_nothing() -> None:
+    assert bootstrap.plan(HOLDS, WANTED, {}) == bootstrap.Plan("bootstrapped", ())
+    assert bootstrap.judge(HOLDS, WANTED, COMMIT, "") == bootstrap.Verdict()
+
+
+def test_a_bare_cluster_gets_everything() -> None:
+    chosen = bootstrap.plan(FIVE_STATES[0][1], WANTED, {"clusters/staging/flux-system/gotk-sync.yaml": b""})
+    assert [step.action for step in chosen.steps] == ["install", "create", "commit", "follow"]
+    assert (chosen.install, chosen.make_key, chosen.commit, chosen.follow, chosen.release) == (True,) * 5
+    assert not chosen.migrate
+
+
+def test_a_lost_controller_is_brought_back_from_outside() -> None:
+    seen = replace(HOLDS, deployments=HOLDS.deployments[1:])
+    chosen = bootstrap.plan(seen, WANTED, {})
+    assert [(step.action, step.before) for step in chosen.steps] == [("install", "incomplete")]
+    assert not chosen.follow
+
+
+def test_an_upgrade_is_a_commit_after_a_migration() -> None:
+    chosen = bootstrap.plan(replace(HOLDS, crd=crd("v2.8.1")), WANTED, {"clusters/staging/flux-system/x": b""})
+    assert next((step.action, step.before, step.after) for step in chosen.steps) == ("upgrade", "v2.8.1", "v2.9.4")
+    assert chosen.migrate
+    assert not chosen.install
+    pushed_but_not_applied = bootstrap.plan(replace(HOLDS, crd=crd("v2.8.1")), WANTED, {})
+    assert not pushed_but_not_applied.steps
+
+
+def test_an_interrupted_hand_over_is_completed() -> None:
+    chosen = bootstrap.plan(replace(HOLDS, crd=crd(manager="stagecraft.gitops")), WANTED, {})
+    assert [step.action for step in chosen.steps] == ["hand over"]
+    assert chosen.release
+
+
+@pytest.mark.parametrize(
+    ("key", "action"),
+    [
+        (None, "create"),
+        (deploy_key.KeySecret("", "", complete=False), "create"),
+        (deploy_key.KeySecret("ssh-ed25519 AAAA", "git.example.com ssh-ed25519 OTHER", complete=True), "update"),
+    ],
+)
+def test_the_key_is_made_once_and_its_hosts_are_pinned(key: deploy_key.KeySecret | None, action: str) -> None:
+    chosen = bootstrap.plan(replace(HOLDS, key=key), WANTED, {})
+    assert [step.action for step in chosen.steps] == [action]
+
+
+@pytest.mark.parametrize(
+    ("changes", "said", "terminal"),
+    [
+        ({"deployments": HOLDS.deployments[1:]}, "Deployment source-controller is not there", False),
+        (
+            {"deployments": (deployment("source-controller", "False", "no  pods"), *HOLDS.deployments[1:])},
+            "Deployment source-controller is not available: no pods",
+            False,
+        ),
+        ({"source": source("main@sha1:0")}, f"has main@sha1:0, wanted commit {COMMIT}", False),
+        ({"sync": root(applied="main@sha1:0")}, "has applied main@sha1:0, wanted commit", False),
+        (
+            {"source": source(conditions=[ready("False", "GitOperationFailed", "ssh: unable to authenticate")])},
+            f"unable to authenticate. Allow this key to read {URL}: ssh-ed25519 AAAA flux-staging",
+            False,
+        ),
+        (
+            {
+                "source": source(
+                    conditions=[ready("False", "GitOperationFailed", "no route")], lastHandledReconcileAt=LATER
+                )
+            },
+            "GitRepository flux-system/flux-system: GitOperationFailed: no route",
+            True,
+        ),
+        (
+            {
+                "sync": root(
+                    conditions=[ready("False", "BuildFailed", "no such file")],
+                    lastAttemptedRevision=f"main@sha1:{COMMIT}",
+                    lastHandledReconcileAt=LATER,
+                )
+            },
+            "Kustomization flux-system/flux-system: BuildFailed: no such file",
+            True,
+        ),
+        (
+            {"sync": root(conditions=[ready("False", "BuildFailed", "old")], lastAttemptedRevision="main@sha1:0")},
+            "BuildFailed: old",
+            False,
+        ),
+        ({"sync": root(conditions=[ready(generation=0)])}, "has applied", False),
+    ],
+)
+def test_what_does_not_hold_is_named(changes: dict[str, Any], said: str, terminal: bool) -> None:
+    verdict = bootstrap.judge(replace(HOLDS, **changes), WANTED, COMMIT, ASKED)
+    assert said in "; ".join(verdict.problems)
+    assert verdict.terminal == terminal
+
+
+@pytest.mark.parametrize(
+    ("handled", "terminal"),
+    [(ASKED, True), (LATER, True), ("2026-11-21T15:59:59Z", False), ("words", False), ("", False)],
+)
+def test_a_failure_counts_after_flux_was_asked_by_us_or_later_by_others(handled: str, terminal: bool) -> None:
+    failing = source(conditions=[ready("False", "GitOperationFailed", "x")], lastHandledReconcileAt=handled)
+    assert bootstrap.judge(replace(HOLDS, source=failing), WANTED, COMMIT, ASKED).terminal == terminal
+    assert not bootstrap.judge(replace(HOLDS, source=failing), WANTED, COMMIT, "").terminal
+
+
+def test_a_key_is_ed25519_and_its_private_half_is_never_shown() -> None:
+    key = deploy_key.generate("flux-staging")
+    assert key.public.startswith("ssh-ed25519 ")
+    assert key.public.endswith(" flux-staging")
+    assert "PRIVATE" not in repr(key)
+    item = deploy_key.secret("flux-system", "flux-system", key, HOSTS)
+    assert base64.b64decode(item["data"]["identity"]).decode() == key.private
+    assert deploy_key.read(item) == deploy_key.KeySecret(key.public, HOSTS, complete=True)
+    assert deploy_key.generate("x").public != key.public
+
+
+def test_half_a_secret_is_no_key() -> None:
+    assert deploy_key.read(None) is None
+    assert deploy_key.read({"data": {"identity.pub": "c3No"}}) == deploy_key.KeySecret("ssh", "", complete=False)
+    assert deploy_key.read({"data": {"identity.pub": "%%%"}}) == deploy_key.KeySecret("", "", complete=False)
+
+
+def test_pinned_hosts_are_the_same_in_any_order() -> None:
+    assert deploy_key.same_hosts("# x\na b c\nd e f\n", "d  e f\na b c")
+    assert not deploy_key.same_hosts("a b c", "a b c\nd e f")

@@ -1,0 +1,214 @@
+# Copyright (c) 2026 The stagecraft.gitops contributors
+# GNU General Public License v3.0+ (see COPYING or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""What is written to a cluster, and in which order, against an API server from a dictionary."""
+
+from __future__ import annotations
+
+import copy
+from typing import Any
+
+import pytest
+from ansible_collections.stagecraft.gitops.plugins.plugin_utils.flux import bootstrap, cluster, deploy_key, state
+from ansible_collections.stagecraft.gitops.plugins.plugin_utils.flux.errors import FluxError
+from ansible_collections.stagecraft.gitops.plugins.plugin_utils.kube.errors import ApiError
+
+from tests.unit.flux.test_bootstrap import COMMIT, HOSTS, WANTED
+
+CRDS = state.CRDS
+SOURCES = "/apis/source.toolkit.fluxcd.io/v1/gitrepositories"
+
+
+class FakeApi:
+    """Objects by path; lists are what lies one level below. Remembers what was asked of it, in order."""
+
+    def __init__(self, objects: dict[str, Any]) -> None:
+        self.objects = copy.deepcopy(objects)
+        self.asked: list[tuple[str, str]] = []
+        self.conflicts: dict[str, int] = {}
+
+    def get(self, path: str, **query: str) -> Any:
+        if path not in self.objects:
+            raise ApiError(f"GET {path}: 404", 404)
+        return copy.deepcopy(self.objects[path])
+
+    def items(self, path: str, **query: str) -> list[dict[str, Any]]:
+        return [copy.deepcopy(item) for name, item in self.objects.items() if name.rpartition("/")[0] == path]
+
+    def request(self, method: str, path: str, *, body: Any = None, **more: Any) -> Any:
+        self.asked.append((method, path))
+        if method == "DELETE":
+            if path not in self.objects:
+                raise ApiError("404", 404)
+            for name in [name for name in self.objects if name == path or name.startswith(f"{path}/")]:
+                del self.objects[name]
+        elif method == "POST":
+            name = f"{path}/{body['metadata']['name']}"
+            if name in self.objects:
+                raise ApiError("409", 409)
+            self.objects[name] = body
+        elif method == "PUT" and self.conflicts.get(path, 0):
+            self.conflicts[path] -= 1
+            raise ApiError("409", 409)
+        elif method == "PUT":
+            self.objects[path] = body
+        elif (more.get("content_type") or "").startswith("application/merge") and path in self.objects:
+            for key, value in body.items():
+                self.objects[path].setdefault(key, {}).update(value)
+        return body
+
+
+def definition(name: str, plural: str, *stored: str, versions: tuple[str, ...] = ("v1",)) -> dict[str, Any]:
+    return {
+        "kind": "CustomResourceDefinition",
+        "metadata": {"name": name},
+        "spec": {
+            "group": name.partition(".")[2],
+            "names": {"plural": plural},
+            "versions": [{"name": version, "storage": version == "v1"} for version in versions],
+        },
+        "status": {"storedVersions": list(stored)},
+    }
+
+
+NAME = "gitrepositories.source.toolkit.fluxcd.io"
+OLD = definition(NAME, "gitrepositories", "v1beta2", "v1", versions=("v1beta2", "v1"))
+NEW = definition(NAME, "gitrepositories")
+
+
+def hush(_: str) -> None:
+    """Say nothing."""
+
+
+@pytest.mark.parametrize(
+    ("present", "wanted", "found"),
+    [
+        ([OLD], [NEW], [NAME]),
+        ([NEW], [NEW], []),
+        ([definition(NAME, "x", "v1")], [NEW], []),
+        ([OLD], [OLD], []),
+        ([OLD], [], []),
+    ],
+)
+def test_objects_are_migrated_only_where_their_version_goes(present: Any, wanted: Any, found: list[str]) -> None:
+    assert cluster.to_migrate(present, wanted) == found
+
+
+def place(namespace: str, name: str) -> str:
+    return f"/apis/source.toolkit.fluxcd.io/v1/namespaces/{namespace}/gitrepositories/{name}"
+
+
+class TestMigration:
+    def api(self) -> FakeApi:
+        item = {"metadata": {"namespace": "a", "name": "one"}}
+        return FakeApi({f"{CRDS}/{NAME}": OLD, f"{SOURCES}/one": item, place("a", "one"): item})
+
+    def test_every_object_is_written_back_and_then_the_definition_is_told(self) -> None:
+        api = self.api()
+        cluster.migrate(cluster.Cluster(api), [NEW], hush)  # type: ignore[arg-type]
+        assert api.asked == [("PUT", place("a", "one")), ("PATCH", f"{CRDS}/{NAME}/status")]
+
+    def test_one_that_changed_meanwhile_is_read_again_and_one_that_went_is_left(self) -> None:
+        api = self.api()
+        api.conflicts[place("a", "one")] = 2
+        cluster.migrate(cluster.Cluster(api), [NEW], hush)  # type: ignore[arg-type]
+        assert [method for method, _ in api.asked] == ["PUT", "PUT", "PUT", "PATCH"]
+        del api.objects[place("a", "one")]
+        cluster.migrate(cluster.Cluster(api), [NEW], hush)  # type: ignore[arg-type]
+
+    def test_one_that_never_holds_still_is_named(self) -> None:
+        api = self.api()
+        api.conflicts[place("a", "one")] = 9
+        with pytest.raises(FluxError, match="gitrepositories/one: somebody changes it all the time"):
+            cluster.migrate(cluster.Cluster(api), [NEW], hush)  # type: ignore[arg-type]
+
+
+def installed() -> FakeApi:
+    home = "/api/v1/namespaces/flux-system"
+    finalized = {
+        "metadata": {"namespace": "flux-system", "name": "flux-system", "finalizers": ["finalizers.fluxcd.io"]}
+    }
+    return FakeApi(
+        {
+            home: {"status": {}},
+            "/apis/apps/v1/namespaces/flux-system/deployments/source-controller": {
+                "metadata": {"name": "source-controller"}
+            },
+            f"{CRDS}/{NAME}": NEW,
+            f"{SOURCES}/flux-system": finalized,
+            "/apis/rbac.authorization.k8s.io/v1/clusterroles/crd-controller-flux-system": {
+                "metadata": {"name": "crd-controller-flux-system"}
+            },
+            "/api/v1/namespaces/applications": {"status": {}},
+        }
+    )
+
+
+def test_flux_goes_in_the_order_that_does_not_hang() -> None:
+    api = installed()
+    cluster.uninstall(cluster.Cluster(api), "flux-system", 1, hush)  # type: ignore[arg-type]
+    assert [path.rpartition("/")[2] if method == "DELETE" else method for method, path in api.asked] == [
+        "source-controller",
+        "PATCH",
+        NAME,
+        "crd-controller-flux-system",
+        "flux-system",
+    ]
+    assert "/api/v1/namespaces/applications" in api.objects
+    again = len(api.asked)
+    cluster.uninstall(cluster.Cluster(api), "flux-system", 1, hush)  # type: ignore[arg-type]
+    assert api.asked[again:] == [("DELETE", "/api/v1/namespaces/flux-system")]
+
+
+def test_a_controller_that_does_not_end_is_named_before_anything_else_goes() -> None:
+    api = installed()
+    api.objects["/api/v1/namespaces/flux-system/pods/x"] = {"metadata": {"name": "source-controller-x"}}
+    with pytest.raises(FluxError, match=r"wanted the controllers' pods to go, .*: source-controller-x"):
+        cluster.uninstall(cluster.Cluster(api), "flux-system", 0.01, hush)  # type: ignore[arg-type]
+    assert f"{CRDS}/{NAME}" in api.objects
+
+
+SECRETS = "/api/v1/namespaces/flux-system/secrets"
+
+
+def prepare(api: FakeApi, **chosen: bool) -> str:
+    plan = bootstrap.Plan("absent", (), **chosen)
+    return bootstrap.Bootstrap(api, WANTED, hush).prepare(plan)  # type: ignore[arg-type]
+
+
+def test_a_key_that_somebody_made_in_the_same_moment_is_taken() -> None:
+    theirs = deploy_key.secret("flux-system", "flux-system", deploy_key.generate("theirs"), HOSTS)
+    api = FakeApi({f"{SECRETS}/flux-system": theirs})
+    assert prepare(api, make_key=True).endswith(" theirs")
+    assert api.objects[f"{SECRETS}/flux-system"] == theirs
+
+
+def test_a_secret_without_a_key_is_replaced_with_all_that_it_held() -> None:
+    api = FakeApi({f"{SECRETS}/flux-system": {"metadata": {"resourceVersion": "7"}, "data": {"password": "eA=="}}})
+    assert prepare(api, make_key=True).endswith(" flux-staging")
+    stored = api.objects[f"{SECRETS}/flux-system"]
+    assert set(stored["data"]) == {"identity", "identity.pub", "known_hosts"}
+    assert stored["metadata"]["resourceVersion"] == "7"
+
+
+def test_everything_is_applied_in_order_and_handed_over() -> None:
+    api = FakeApi({f"{SECRETS}/flux-system": deploy_key.secret("a", "b", deploy_key.generate("c"), HOSTS)})
+    prepare(api, install=True)
+    applied = [path for method, path in api.asked if method == "PATCH"]
+    assert applied[0] == "/api/v1/namespaces/flux-system"
+    assert applied[-1] == "/apis/apps/v1/namespaces/flux-system/deployments/notification-controller"
+    assert len(applied) == len(WANTED.components)
+    bootstrap.Bootstrap(api, WANTED, hush).release()  # type: ignore[arg-type]
+    assert len(api.asked) == 2 * len(WANTED.components) + len(WANTED.follow)
+
+
+def test_a_kind_that_is_never_served_is_named() -> None:
+    api = FakeApi({"/apis/source.toolkit.fluxcd.io/v1": {"resources": []}})
+    with pytest.raises(FluxError, match=r"does not serve GitRepository source\.toolkit\.fluxcd\.io/v1"):
+        cluster.Cluster(api).wait_for_kind(WANTED.follow[0], 0)  # type: ignore[arg-type]
+
+
+def test_who_waits_in_vain_is_told_what_does_not_hold() -> None:
+    api = FakeApi({"/version": {"gitVersion": "v1.36.3"}})
+    with pytest.raises(FluxError, match=r"after 0 s:\n- Deployment source-controller is not there\n"):
+        bootstrap.Bootstrap(api, WANTED, hush).verify(COMMIT, 0.0, new_key=False)  # type: ignore[arg-type]

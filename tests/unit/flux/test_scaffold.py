@@ -1,0 +1,195 @@
+# Copyright (c) 2026 The stagecraft.gitops contributors
+# GNU General Public License v3.0+ (see COPYING or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""Generated files follow their templates until somebody changes them; what looks like a secret is refused by line."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Any
+
+import pytest
+import yaml
+from ansible_collections.stagecraft.gitops.plugins.plugin_utils.flux import scaffold
+from ansible_collections.stagecraft.gitops.plugins.plugin_utils.flux.errors import FluxError
+from hypothesis import given
+from hypothesis import strategies as st
+
+ROOT = Path(__file__).resolve().parents[3]
+SHIPPED = {
+    path.relative_to(ROOT / "roles/gitops_repository/templates/repository").as_posix(): path.read_text()
+    for path in (ROOT / "roles/gitops_repository/templates/repository").rglob("*.j2")
+}
+STAGING = scaffold.Environment("staging", "staging.example.com")
+PRODUCTION = scaffold.Environment("production", "example.com", replicas=3, limits={"memory": "64Mi"})
+IMAGE = "docker.io/library/busybox:1.35.0"
+
+
+def render(*environments: scaffold.Environment, present: dict[str, bytes] | None = None) -> dict[str, bytes]:
+    return scaffold.render(SHIPPED, environments or (STAGING, PRODUCTION), present or {}, {"sample_image": IMAGE})
+
+
+def documents(files: dict[str, bytes], path: str) -> list[Any]:
+    return [item for item in yaml.safe_load_all(files[path]) if item]
+
+
+def test_every_file_is_yaml_and_every_resource_is_there() -> None:
+    files = render()
+    for path, text in files.items():
+        if not path.endswith(".yaml"):
+            continue
+        for item in yaml.safe_load_all(text):
+            assert item["apiVersion"], path
+        if path.endswith("kustomization.yaml"):
+            kustomization = yaml.safe_load(text)
+            for name in [*kustomization["resources"], *(patch["path"] for patch in kustomization.get("patches", []))]:
+                target = (ROOT / Path(path).parent / name).resolve().relative_to(ROOT.resolve()).as_posix()
+                assert target in files or f"{target}/kustomization.yaml" in files, f"{path} names {name}"
+
+
+def test_stages_follow_each_other_and_wait_where_something_depends_on_them() -> None:
+    stages = documents(render(), "clusters/staging/stages.yaml")
+    assert [stage["metadata"]["name"] for stage in stages] == ["infrastructure", "monitoring", "applications"]
+    assert [stage["spec"].get("dependsOn") for stage in stages] == [
+        None,
+        [{"name": "infrastructure"}],
+        [{"name": "monitoring"}],
+    ]
+    assert [stage["spec"]["wait"] for stage in stages] == [True, True, False]
+    for stage in stages:
+        assert stage["spec"]["prune"] is True
+        assert stage["spec"]["timeout"]
+        assert stage["spec"]["retryInterval"]
+        assert stage["spec"]["postBuild"]["substituteFrom"] == [{"kind": "ConfigMap", "name": "environment"}]
+        assert stage["spec"]["path"] == f"./clusters/staging/{stage['metadata']['name']}"
+
+
+def test_environments_differ_in_what_is_theirs() -> None:
+    files = render()
+    production = yaml.safe_load(files["clusters/production/applications/hello.yaml"])
+    assert production["spec"]["replicas"] == 3
+    resources = production["spec"]["template"]["spec"]["containers"][0]["resources"]
+    assert resources == {"requests": {"cpu": "10m", "memory": "16Mi"}, "limits": {"memory": "64Mi"}}
+    (variables,) = documents(files, "clusters/staging/environment.yaml")
+    assert variables["data"] == {"ENVIRONMENT": "staging", "DOMAIN": "staging.example.com"}
+
+
+def test_an_environment_is_an_entry() -> None:
+    more = render(STAGING, PRODUCTION, scaffold.Environment("qa", "qa.example.com"))
+    added = set(more) - set(render())
+    assert added == {path.replace("staging", "qa") for path in more if "staging" in path}
+
+
+def test_the_file_of_variables_belongs_to_its_readers() -> None:
+    present = {".env.staging": b"# mine\nexport DOMAIN='own.example.com' # here\nTIER=\"a b\"\nEMPTY=\n"}
+    files = render(STAGING, present=present)
+    (variables,) = documents(files, "clusters/staging/environment.yaml")
+    assert variables["data"] == {"DOMAIN": "own.example.com", "TIER": "a b", "EMPTY": ""}
+    chosen = scaffold.plan(files, present)
+    assert ".env.staging" not in chosen.changes
+
+
+@pytest.mark.parametrize(
+    ("line", "said"),
+    [
+        ("DB_PASSWORD=hunter2", r"\.env\.staging:2: DB_PASSWORD looks like a secret"),
+        ("API_KEY=1", "API_KEY looks like a secret"),
+        ("apiToken=1", "apiToken looks like a secret"),
+        ("CLIENT_SECRET=1", "CLIENT_SECRET looks like a secret"),
+        ("DATABASE_URL=postgres://ada:hunter2@db/x", "DATABASE_URL looks like a secret.*SealedSecret, or into OpenBao"),
+        ("CERT=-----BEGIN RSA PRIVATE KEY-----", "CERT looks like a secret"),
+        ("just words", r"\.env\.staging:2: wanted NAME=value"),
+        ("1X=1", "wanted NAME=value"),
+        ("A=2", r"\.env\.staging:2: A stands twice"),
+    ],
+)
+def test_lines_that_do_not_belong_there_are_named_without_their_values(line: str, said: str) -> None:
+    with pytest.raises(FluxError, match=said) as caught:
+        scaffold.parse_variables(f"A=1\n{line}\n", ".env.staging")
+    assert "hunter2" not in str(caught.value)
+
+
+@pytest.mark.parametrize(
+    "line", ["MONKEY=1", "KEYBOARD=us", "COMPASS=1", "DOMAIN=x", "URL=https://example.com/a", "PASSENGERS=4"]
+)
+def test_harmless_names_are_harmless(line: str) -> None:
+    assert len(scaffold.parse_variables(line, "x")) == 1
+
+
+def test_all_problems_of_all_environments_are_told_at_once() -> None:
+    bad = {".env.staging": b"TOKEN=1\n", ".env.production": b"x y\n"}
+    with pytest.raises(FluxError) as caught:
+        render(present=bad)
+    assert ".env.staging:1" in str(caught.value)
+    assert ".env.production:1" in str(caught.value)
+    with pytest.raises(FluxError) as caught:
+        scaffold.check([scaffold.Environment("base", "x"), scaffold.Environment("Q A", ""), STAGING, STAGING])
+    assert str(caught.value).count("\n- ") == 4
+    with pytest.raises(FluxError, match="there is no environment"):
+        scaffold.check([])
+
+
+def test_flux_is_named_once_it_is_there_or_about_to_be() -> None:
+    path = "clusters/staging/kustomization.yaml"
+    assert b"flux-system" not in render(STAGING)[path]
+    there = render(STAGING, present={"clusters/staging/flux-system/kustomization.yaml": b"x"})[path]
+    about = scaffold.render(SHIPPED, [STAGING], {}, {"sample_image": ""}, ["staging"])[path]
+    assert there == about
+    assert yaml.safe_load(there)["resources"][0] == "flux-system"
+
+
+def test_a_template_that_cannot_be_rendered_is_named() -> None:
+    with pytest.raises(FluxError, match=r"template root/x\.j2: 'nothing' is undefined"):
+        scaffold.render({"root/x.j2": "{{ nothing }}", "env.j2": ""}, [STAGING], {}, {})
+
+
+OLD, NEW, MINE = b"old\n", b"new\n", b"mine\n"
+
+
+def record(**files: bytes) -> bytes:
+    return scaffold.plan(files, files).changes[scaffold.RECORD]
+
+
+@pytest.mark.parametrize(
+    ("present", "action", "reason"),
+    [
+        ({}, "create", ""),
+        ({"f": OLD, scaffold.RECORD: record(f=OLD)}, "update", ""),
+        ({"f": MINE, scaffold.RECORD: record(f=OLD)}, "keep", "you changed it"),
+        ({scaffold.RECORD: record(f=OLD)}, "keep", "you removed it"),
+        ({"f": MINE}, "keep", "not generated here"),
+    ],
+)
+def test_what_becomes_of_a_file(present: dict[str, bytes], action: str, reason: str) -> None:
+    chosen = scaffold.plan({"f": NEW}, present)
+    (file,) = chosen.files
+    assert (file.action, file.reason) == (action, reason)
+    assert ("f" in chosen.changes) == (action != "keep")
+    assert "+new" in file.diff()
+    assert ("kept" in file.diff()) == (action == "keep")
+
+
+def test_a_record_that_cannot_be_read_is_no_licence_to_overwrite() -> None:
+    for text in (b"{", b'{"schema": 2, "files": {}}', b"[]"):
+        with pytest.raises(FluxError, match=r"scaffold\.json cannot be read"):
+            scaffold.plan({"f": NEW}, {scaffold.RECORD: text})
+
+
+contents = st.dictionaries(st.sampled_from("abcd"), st.binary(max_size=3))
+
+
+@given(contents, contents, contents)
+def test_a_second_run_changes_nothing_and_nobodys_work_is_lost(
+    first: dict[str, bytes], edits: dict[str, bytes], second: dict[str, bytes]
+) -> None:
+    repository: dict[str, bytes] = dict(scaffold.plan(first, {}).changes)
+    repository.update(edits)
+    chosen = scaffold.plan(second, repository)
+    for path, text in edits.items():
+        if first.get(path) != text:
+            assert path not in chosen.changes
+    repository.update(chosen.changes)
+    assert scaffold.plan(second, repository).changes == {}
+    if scaffold.RECORD in repository:
+        json.loads(repository[scaffold.RECORD])

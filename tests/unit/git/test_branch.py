@@ -1,0 +1,149 @@
+# Copyright (c) 2026 The stagecraft.gitops contributors
+# GNU General Public License v3.0+ (see COPYING or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""A branch is read, and changed by one commit, or by none; what goes wrong is said in words."""
+
+from __future__ import annotations
+
+import subprocess
+from pathlib import Path
+
+import pytest
+from ansible_collections.stagecraft.gitops.plugins.plugin_utils.git import branch as git
+from ansible_collections.stagecraft.gitops.plugins.plugin_utils.git.errors import BranchMovedError, GitError
+
+AUTHOR = git.Author("Ada", "ada@example.com")
+
+
+def run(*arguments: str, cwd: Path) -> str:
+    return subprocess.run(["git", *arguments], cwd=cwd, check=True, capture_output=True, text=True).stdout.strip()
+
+
+@pytest.fixture
+def server(tmp_path: Path) -> Path:
+    directory = tmp_path / "server.git"
+    directory.mkdir()
+    run("init", "--quiet", "--bare", "--initial-branch=main", cwd=directory)
+    return directory
+
+
+def remote(server: Path, branch: str = "main") -> git.Remote:
+    return git.Remote(f"file://{server}", branch)
+
+
+def put(server: Path, changes: git.Changes, message: str = "test: change") -> git.Published:
+    def plan(branch: git.Branch, snapshot: git.Snapshot) -> git.Changes:
+        present = branch.read(snapshot, changes)
+        return {path: text for path, text in changes.items() if present.get(path) != text}
+
+    return git.publish(remote(server), plan, lambda _: message, AUTHOR)
+
+
+def test_an_empty_repository_gets_its_first_commit(server: Path) -> None:
+    with git.Branch(remote(server)) as branch:
+        assert branch.fetch() == git.Snapshot(None)
+    done = put(server, {"a/b.yaml": b"x: 1\n", "c": b""}, "feat: begin\n\nWhy.")
+    assert run("rev-parse", "main", cwd=server) == done.commit
+    assert run("log", "--format=%an <%ae>|%B", "main", cwd=server) == "Ada <ada@example.com>|feat: begin\n\nWhy."
+    assert run("ls-tree", "-r", "--name-only", "main", cwd=server).split() == ["a/b.yaml", "c"]
+
+
+def test_nothing_to_do_makes_no_commit(server: Path) -> None:
+    first = put(server, {"a": b"1"})
+    again = put(server, {"a": b"1"})
+    assert again == git.Published(first.commit, {})
+    assert run("rev-list", "--count", "main", cwd=server) == "1"
+
+
+def test_other_files_stay_and_removed_ones_go(server: Path) -> None:
+    put(server, {"keep me": b"1", "go": b"2", 'quo"ted\\': b"3"})
+    put(server, {"go": None, "new": b"\x00\xff\n"})
+    with git.Branch(remote(server)) as branch:
+        snapshot = branch.fetch()
+        assert branch.read(snapshot, [*snapshot.blobs, "absent"]) == {
+            "keep me": b"1",
+            "new": b"\x00\xff\n",
+            'quo"ted\\': b"3",
+        }
+
+
+def test_a_branch_that_moved_is_planned_anew(server: Path) -> None:
+    put(server, {"a": b"1"})
+    looks = []
+
+    def plan(branch: git.Branch, snapshot: git.Snapshot) -> git.Changes:
+        looks.append(snapshot.commit)
+        if len(looks) == 1:
+            put(server, {"other": b"2"})
+        return {"mine": b"3"}
+
+    done = git.publish(remote(server), plan, lambda _: "mine", AUTHOR)
+    assert len(looks) == 2
+    assert run("ls-tree", "-r", "--name-only", done.commit or "", cwd=server).split() == ["a", "mine", "other"]
+
+
+def test_who_never_gets_through_is_told_so(server: Path) -> None:
+    put(server, {"a": b"1"})
+    count = [0]
+
+    def plan(branch: git.Branch, snapshot: git.Snapshot) -> git.Changes:
+        count[0] += 1
+        put(server, {"other": str(count[0]).encode()})
+        return {"mine": b"3"}
+
+    with pytest.raises(BranchMovedError, match="branch main: somebody else pushed to it at the same time"):
+        git.publish(remote(server), plan, lambda _: "mine", AUTHOR)
+    assert count[0] == 5
+
+
+def test_a_wrong_branch_is_named_beside_those_that_there_are(server: Path) -> None:
+    put(server, {"a": b"1"})
+    with (
+        git.Branch(remote(server, "mian")) as branch,
+        pytest.raises(GitError, match="branch mian: the repository has no such branch; it has main"),
+    ):
+        branch.fetch()
+
+
+def test_a_server_that_refuses_is_quoted(server: Path, tmp_path: Path) -> None:
+    hook = server / "hooks" / "pre-receive"
+    hook.parent.mkdir(exist_ok=True)
+    hook.write_text("#!/bin/sh\necho GL: protected branch >&2\nexit 1\n")
+    hook.chmod(0o755)
+    with pytest.raises(GitError, match=r"the server protects the branch\..*protected branch"):
+        put(server, {"a": b"1"})
+    with (
+        git.Branch(remote(tmp_path / "none.git")) as branch,
+        pytest.raises(GitError, match="the server knows no such repository"),
+    ):
+        branch.fetch()
+
+
+def test_nobody_listens() -> None:
+    nobody = git.Remote("ssh://git@127.0.0.1:1/x.git", "main", known_hosts="127.0.0.1 ssh-ed25519 AAAA", timeout=8)
+    with git.Branch(nobody) as branch, pytest.raises(GitError, match="nothing answers at its address and port"):
+        branch.fetch()
+
+
+@pytest.mark.parametrize(
+    ("url", "branch", "said"),
+    [
+        ("/srv/git", "main", r"the address '/srv/git' is none: write ssh://git@HOST/PATH\.git"),
+        ("ssh://git@example.com/x.git", "a..b", "'a..b' is no name of a branch"),
+        ("ssh://git@example.com/x.git", "-x", "'-x' is no name of a branch"),
+        ("--upload-pack=x", "main", "is none"),
+    ],
+)
+def test_what_git_would_misunderstand_is_refused(url: str, branch: str, said: str) -> None:
+    with pytest.raises(GitError, match=said):
+        git.Remote(url, branch)
+
+
+def test_passwords_are_in_no_message() -> None:
+    shown = str(git.Remote("https://ada:s3cret@example.com/x.git", "main"))
+    assert shown == "https://ada@example.com/x.git, branch main"
+
+
+def test_paths_stay_inside(server: Path) -> None:
+    with pytest.raises(GitError, match=r"'\.\./x' is no path inside of a repository"):
+        put(server, {"../x": b""})
