@@ -5,6 +5,7 @@
 
 from __future__ import annotations
 
+import json
 import os
 import subprocess
 import sys
@@ -14,7 +15,7 @@ from pathlib import Path
 import pytest
 
 from tools import apt, check, dev, package, sandbox, sanity, scenarios
-from tools.stages import Count, Outcome, Stage, read_report, run_stage, run_stages, summary, total
+from tools.stages import ROOT, Count, Outcome, Stage, read_report, run_stage, run_stages, summary, total
 
 ROOT = Path(__file__).resolve().parents[2]
 ENVIRONMENT = dict(os.environ)
@@ -225,3 +226,19 @@ def test_scenarios_are_counted_as_tests(tmp_path: Path) -> None:
     outcomes = [Outcome(stage("a", ""), 0, 1.0, None), Outcome(stage("b", ""), 2, 1.0, None)]
     scenarios.write_report(outcomes, tmp_path / "m.xml")
     assert read_report(tmp_path / "m.xml") == Count(passed=1, failed=1)
+
+
+def test_a_scenario_names_the_playbooks_that_molecule_would_pass_over(tmp_path: Path) -> None:
+    sequence = ["destroy", "create", "check", "idempotence", "verify kills.yml", "verify power.yml", "destroy"]
+    (tmp_path / "molecule.yml").write_text(json.dumps({"scenario": {"test_sequence": sequence}}))
+    for name in ("destroy.yml", "create.yml", "kills.yml"):
+        (tmp_path / name).touch()
+    assert scenarios.missing_playbooks(tmp_path) == ["converge.yml", "verify.yml", "power.yml"]
+
+
+def test_our_scenarios_have_their_playbooks() -> None:
+    names = scenarios.scenarios()
+    assert names
+    assert {name: scenarios.missing_playbooks(ROOT / "molecule" / name) for name in names} == {
+        name: [] for name in names
+    }
