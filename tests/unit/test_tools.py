@@ -15,7 +15,7 @@ from pathlib import Path
 import pytest
 
 from tools import apt, check, dev, package, sandbox, sanity, scenarios
-from tools.stages import ROOT, Count, Outcome, Stage, read_report, run_stage, run_stages, summary, total
+from tools.stages import Count, Outcome, Stage, read_report, run_stage, run_stages, summary, total
 
 ROOT = Path(__file__).resolve().parents[2]
 ENVIRONMENT = dict(os.environ)
