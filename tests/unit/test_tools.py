@@ -102,7 +102,10 @@ class TestCheck:
         assert set(names) == set(check.STAGES)
         assert [item.name for item in check.select(["unit", "apt"])] == ["apt", "unit"]
 
-    def test_a_missing_program_counts_as_failed_only_where_programs_were_installed(self) -> None:
+    def test_a_missing_program_counts_as_failed_only_where_programs_were_installed(
+        self, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        monkeypatch.delenv("STAGECRAFT_TEST_PROGRAMS", raising=False)
         assert check.environment(check.select(["unit"])).get("STAGECRAFT_TEST_PROGRAMS") is None
         assert check.environment(check.select(["all"]))["STAGECRAFT_TEST_PROGRAMS"] == "installed"
 
