@@ -15,6 +15,8 @@ import xml.etree.ElementTree as ET
 from collections.abc import Sequence
 from pathlib import Path
 
+import yaml
+
 from tools.stages import ROOT, Outcome, Stage, run_stages, summary
 
 REPORT = ROOT / ".dev" / "reports" / "molecule.xml"
@@ -25,6 +27,20 @@ MOLECULE = ["molecule", "--base-config", ".config/molecule/config.yml", "test", 
 def scenarios(root: Path = ROOT) -> list[str]:
     """Return the names of the scenarios that stand under ``molecule``."""
     return sorted(path.parent.name for path in (root / "molecule").glob("*/molecule.yml"))
+
+
+def missing_playbooks(scenario: Path) -> list[str]:
+    """Return the playbooks that a scenario's sequence needs and does not have: Molecule passes over them with a warning.
+
+    A step may name its playbook (``verify reset.yml``); Molecule asks for the step's own one all the same.
+    """
+    sequence = yaml.safe_load((scenario / "molecule.yml").read_text())["scenario"]["test_sequence"]
+    wanted: dict[str, None] = {}
+    for step in sequence:
+        action, *named = step.split()
+        own = "converge" if action in ("check", "idempotence") else action
+        wanted |= dict.fromkeys([f"{own}.yml", *named])
+    return [name for name in wanted if not (scenario / name).is_file()]
 
 
 def write_report(outcomes: Sequence[Outcome], path: Path = REPORT) -> None:
@@ -48,8 +64,12 @@ def main() -> int:
     known = scenarios()
     if unknown := [name for name in arguments.names if name not in known]:
         parser.error(f"wanted scenarios out of {', '.join(known)}, found {', '.join(unknown)}")
+    names = arguments.names or known
+    missing = {name: absent for name in names if (absent := missing_playbooks(ROOT / "molecule" / name))}
+    if missing:
+        parser.error(f"scenarios without a playbook of their sequence, which would test nothing: {missing}")
     environment = {**os.environ, "MOLECULE_GLOB": "molecule/*/molecule.yml"}
-    stages = [Stage(name, "Molecule scenario", [[*MOLECULE, name]]) for name in arguments.names or known]
+    stages = [Stage(name, "Molecule scenario", [[*MOLECULE, name]]) for name in names]
     outcomes = run_stages(stages, environment)
     write_report(outcomes)
     print(f"\n{summary(outcomes)}", flush=True)

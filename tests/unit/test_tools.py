@@ -5,6 +5,7 @@
 
 from __future__ import annotations
 
+import json
 import os
 import subprocess
 import sys
@@ -101,7 +102,10 @@ class TestCheck:
         assert set(names) == set(check.STAGES)
         assert [item.name for item in check.select(["unit", "apt"])] == ["apt", "unit"]
 
-    def test_a_missing_program_counts_as_failed_only_where_programs_were_installed(self) -> None:
+    def test_a_missing_program_counts_as_failed_only_where_programs_were_installed(
+        self, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        monkeypatch.delenv("STAGECRAFT_TEST_PROGRAMS", raising=False)
         assert check.environment(check.select(["unit"])).get("STAGECRAFT_TEST_PROGRAMS") is None
         assert check.environment(check.select(["all"]))["STAGECRAFT_TEST_PROGRAMS"] == "installed"
 
@@ -225,3 +229,19 @@ def test_scenarios_are_counted_as_tests(tmp_path: Path) -> None:
     outcomes = [Outcome(stage("a", ""), 0, 1.0, None), Outcome(stage("b", ""), 2, 1.0, None)]
     scenarios.write_report(outcomes, tmp_path / "m.xml")
     assert read_report(tmp_path / "m.xml") == Count(passed=1, failed=1)
+
+
+def test_a_scenario_names_the_playbooks_that_molecule_would_pass_over(tmp_path: Path) -> None:
+    sequence = ["destroy", "create", "check", "idempotence", "verify kills.yml", "verify power.yml", "destroy"]
+    (tmp_path / "molecule.yml").write_text(json.dumps({"scenario": {"test_sequence": sequence}}))
+    for name in ("destroy.yml", "create.yml", "kills.yml"):
+        (tmp_path / name).touch()
+    assert scenarios.missing_playbooks(tmp_path) == ["converge.yml", "verify.yml", "power.yml"]
+
+
+def test_our_scenarios_have_their_playbooks() -> None:
+    names = scenarios.scenarios()
+    assert names
+    assert {name: scenarios.missing_playbooks(ROOT / "molecule" / name) for name in names} == {
+        name: [] for name in names
+    }

@@ -79,7 +79,7 @@ def test_no_file_names_a_directory_of_one_machine() -> None:
         ("/data/code/gitops", "/root", "{home}/.ssh, /data/coder/x, {{ x }}{checkout}/x", False),
         ("/home/x/gitops", "/home/x", "cd {home}/gitops", True),
         ("/home/x/gitops", "/home/x", "/home/y/gitops", False),
-        ("/root/gitops", "/root", "{checkout}", False),
+        ("/srv/gitops", "/srv", "{checkout}", False),
         ("/tmp/gitops", "/root", "{checkout}/x", False),
     ],
 )

@@ -552,7 +552,8 @@ class Engine:
         machine.remove_tree(self.layout.directory)
 
     def _forget_root(self) -> None:
-        """With the last sandbox gone, or never made, put the machine back as it was."""
+        """With the last sandbox gone, or never made, put the machine back as it was; take away what a killed build left."""
+        base.sweep_if_idle(self.request.cache)
         root = self.request.state_root
         if self.ledger.others(""):
             return
@@ -569,7 +570,6 @@ class Engine:
                 unfinished.unlink()
         finally:
             lock.release(remove=True)
-        base.sweep_if_idle(self.request.cache)
         machine.remove_empty(root)
         machine.remove_empty(root.parent)
 

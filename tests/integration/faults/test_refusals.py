@@ -21,6 +21,7 @@ from tests.integration.cluster.test_disk import disks
 from tests.integration.faults.conftest import make_bare
 
 DAMAGED = "github.com/containerd/containerd/releases/download/v2.3.4/containerd-2.3.4-linux-amd64.tar.gz"
+KEPT = "/var/tmp/first-host-key"
 
 
 @pytest.fixture
@@ -72,7 +73,7 @@ def test_changed_host_key(lab: Lab, bare: dict[str, Any], tmp_path: Path) -> Non
     key = "/etc/ssh/ssh_host_ed25519_key"
     lab.ssh(
         "cp1",
-        f"cp -a {key} /root/key && cp -a {key}.pub /root/key.pub && ssh-keygen -q -t ed25519 -N '' -f {key} <<<y && systemctl restart ssh",
+        f"cp -a {key} {KEPT} && cp -a {key}.pub {KEPT}.pub && ssh-keygen -q -t ed25519 -N '' -f {key} <<<y && systemctl restart ssh",
     )
     before = disks(lab)
     # of its own: Ansible keeps connections open, and one that was made before the change stays good
@@ -88,10 +89,8 @@ def test_changed_host_key(lab: Lab, bare: dict[str, Any], tmp_path: Path) -> Non
 def restore(lab: Lab, key: str) -> None:
     """Put the first key back, from outside: nobody can log in meanwhile."""
     disk = lab.directory / "hosts" / "cp1" / "root"
-    for name in ("key", "key.pub"):
-        (disk / key.lstrip("/")).with_name(Path(key).name + name.removeprefix("key")).write_bytes(
-            (disk / "root" / name).read_bytes()
-        )
+    for suffix in ("", ".pub"):
+        (disk / f"{key}{suffix}".lstrip("/")).write_bytes((disk / f"{KEPT}{suffix}".lstrip("/")).read_bytes())
     lab.power("rebooted", "cp1")
 
 
