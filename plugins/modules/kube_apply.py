@@ -18,8 +18,8 @@ description:
   - A conflict names the fields, the manager that owns them, and what can be done.
   - Namespaces and CustomResourceDefinitions come first; objects of a kind follow when its definition is established.
   - Every API server of Kubernetes 1.22 and newer takes server-side apply, for custom resources too. A kind that is served by an old
-    aggregated API server may not (415 Unsupported Media Type); this is told with the object, and C(kubernetes.core.k8s) with its three-way
-    merge on the client is the way for such an object.
+    aggregated API server may not (415 Unsupported Media Type). Such an object is merged three ways on the client, as C(kubectl apply)
+    does it, with what was applied last in an annotation; nobody owns fields there, so there are no conflicts and O(force) means nothing.
   - With O(inventory) the applied objects are remembered in a ConfigMap, by name only, and with O(prune) those are removed that are no
     longer among the manifests.
 author:

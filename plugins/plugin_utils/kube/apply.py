@@ -17,7 +17,13 @@ from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, Literal, TypeVar
 
-from ansible_collections.stagecraft.gitops.plugins.plugin_utils.kube import fields, inventory, manifests, wait
+from ansible_collections.stagecraft.gitops.plugins.plugin_utils.kube import (
+    fields,
+    inventory,
+    manifests,
+    three_way,
+    wait,
+)
 from ansible_collections.stagecraft.gitops.plugins.plugin_utils.kube.errors import ApiError, KubeError
 from ansible_collections.stagecraft.gitops.plugins.plugin_utils.kube.objects import Object, Ref, mapping, ref
 
@@ -28,6 +34,7 @@ T = TypeVar("T")
 Action = Literal["create", "update", "adopt", "delete"]
 
 APPLY = "application/apply-patch+yaml"
+MERGE = "application/merge-patch+json"
 #: Bookkeeping of the API server: differs between two reads of the same object, or says nothing about its content.
 NOISE = ("managedFields", "resourceVersion", "generation", "uid", "creationTimestamp", "selfLink")
 _CONNECTIONS = 4
@@ -104,7 +111,8 @@ def change(item: Object, before: Object | None, after: Object, manager: str) -> 
 def _shown(item: Object, owned: fields.Fields) -> dict[str, Any]:
     metadata = mapping(item, "metadata")
     names = {key: metadata[key] for key in ("name", "namespace") if key in metadata}
-    part = fields.project({key: value for key, value in item.items() if key != "status"}, owned)
+    # Where nobody owns fields (three ways on the client) all of it is shown.
+    part = fields.project(content(item), owned)
     head = {key: item[key] for key in ("apiVersion", "kind") if key in item}
     return {**head, **part, "metadata": {**names, **mapping(part, "metadata")}}
 
@@ -271,15 +279,28 @@ class Applier:
         self._patch(item, served, dry_run=False, force=True)
 
     def _patch(self, item: Object, resource: Resource, *, dry_run: bool, force: bool = False) -> Object:
-        query = {"fieldManager": self._options.manager, "force": str(force or self._options.force).lower()}
-        if dry_run:
-            query["dryRun"] = "All"
+        """Apply one object; three ways on the client where the server of its kind takes no server-side apply."""
+        query = {"fieldManager": self._options.manager, **({"dryRun": "All"} if dry_run else {})}
         named = ref(item)
         path = resource.path(named.namespace, named.name)
+        try:
+            forced = {**query, "force": str(force or self._options.force).lower()}
+            return self._request("PATCH", path, forced, item, APPLY)
+        except ApiError as error:
+            if error.status != 415:
+                raise
+        live = self._session.find(path)
+        if live is None:
+            whole = three_way.annotated(item)
+            return self._request("POST", resource.collection(named.namespace), query, whole, "application/json")
+        changes = three_way.patch(item, live)
+        return self._request("PATCH", path, query, changes, MERGE) if changes else live
+
+    def _request(self, method: str, path: str, query: Mapping[str, str], body: Object, content_type: str) -> Object:
         for attempt in range(1, _ATTEMPTS + 1):
             try:
                 answer: Object = self._session.call(
-                    lambda api: api.request("PATCH", path, query=query, body=item, content_type=APPLY)
+                    lambda api: api.request(method, path, query=query, body=body, content_type=content_type)
                 )
             except ApiError as error:
                 if not error.transient or attempt == _ATTEMPTS:
@@ -312,11 +333,6 @@ def _named(item: Any) -> str:
 
 def explained(named: str, error: KubeError) -> str:
     """Say what the server refused; a conflict with the fields, who owns them, and what to do. Pure."""
-    if getattr(error, "status", None) == 415:
-        return (
-            f"{named}: the API server that serves this kind takes no server-side apply, which only old aggregated ones "
-            "do not. Apply this object by kubernetes.core.k8s with apply: true, which merges three ways on the client."
-        )
     causes = [c for c in getattr(error, "causes", ()) if c.get("reason") == "FieldManagerConflict"]
     if not causes:
         return f"{named}: {error}"

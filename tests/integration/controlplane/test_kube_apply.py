@@ -12,7 +12,7 @@ import pytest
 import yaml
 from ansible_collections.stagecraft.gitops.plugins.plugin_utils.kube import apply, manifests
 from ansible_collections.stagecraft.gitops.plugins.plugin_utils.kube.client import ApiClient
-from ansible_collections.stagecraft.gitops.plugins.plugin_utils.kube.errors import KubeError
+from ansible_collections.stagecraft.gitops.plugins.plugin_utils.kube.errors import ApiError, KubeError
 from ansible_collections.stagecraft.gitops.plugins.plugin_utils.kube.objects import Ref
 from ansible_collections.stagecraft.gitops.plugins.plugin_utils.kube.session import Session
 
@@ -221,3 +221,38 @@ def test_a_thousand_objects(session: Session, namespace: str) -> None:
     texts = ["---\n".join(config_map(f"m{n}", namespace, key=str(n)) for n in range(300))]
     assert len(run(session, texts, preflight=False).changes) == 300
     assert run(session, texts).unchanged == 300
+
+
+@pytest.fixture
+def old_api(namespace: str, monkeypatch: pytest.MonkeyPatch) -> str:
+    """Refuse server-side apply as an old aggregated API server does; the namespace is there already."""
+    original = ApiClient._send
+
+    def refuse(self: ApiClient, method: str, target: str, *more: Any, **options: Any) -> Any:
+        if apply.APPLY in more:
+            raise ApiError(f"{method} {target}: 415 Unsupported Media Type", 415, "UnsupportedMediaType")
+        return original(self, method, target, *more, **options)
+
+    monkeypatch.setattr(ApiClient, "_send", refuse)
+    return namespace
+
+
+def test_where_server_side_apply_is_refused_the_client_merges(session: Session, old_api: str) -> None:
+    namespace = old_api
+    text = config_map("a", namespace, ours="1", gone="1")
+    path = f"/api/v1/namespaces/{namespace}/configmaps/a"
+    assert actions(run(session, [text], check=True)) == {f"ConfigMap {namespace}/a": "create"}
+    assert session.find(path) is None
+    run(session, [text])
+    assert run(session, [text]).changes == ()
+    session.call(
+        lambda api: api.request("PATCH", path, body={"data": {"theirs": "x", "ours": "2"}}, content_type=apply.MERGE)
+    )
+    text = config_map("a", namespace, ours="1")
+    told = run(session, [text], check=True)
+    assert actions(told) == {f"ConfigMap {namespace}/a": "update"}
+    assert "managedFields" not in told.changes[0].after["metadata"]  # type: ignore[index]
+    assert session.get(path)["data"] == {"ours": "2", "gone": "1", "theirs": "x"}
+    run(session, [text])
+    assert session.get(path)["data"] == {"ours": "1", "theirs": "x"}
+    assert run(session, [text]).changes == ()

@@ -114,7 +114,6 @@ def test_a_conflict_names_field_owner_and_remedy() -> None:
         'Deployment n/web: .spec.replicas, .spec.x are owned by "hpa" using apps/v1, with another value'
     )
     assert "force: true" in said
-    assert "takes no server-side apply" in apply.explained("X n/x", ApiError("no", 415))
     assert apply.explained("X n/x", ApiError("no", 422)) == "X n/x: no"
 
 
