@@ -5,29 +5,22 @@
 
 from __future__ import annotations
 
-from functools import partial
 from typing import TYPE_CHECKING, Any
 
 from ansible.utils.display import Display
-from ansible_collections.stagecraft.gitops.plugins.plugin_utils._action import ArgumentSpec, ControllerAction
+from ansible_collections.stagecraft.gitops.plugins.plugin_utils._action import ArgumentSpec
 from ansible_collections.stagecraft.gitops.plugins.plugin_utils.kube import cluster, health
-from ansible_collections.stagecraft.gitops.plugins.plugin_utils.kube.access import (
-    API_ACCESS_OPTIONS,
-    API_ACCESS_VARIABLES,
-    api_access,
-)
+from ansible_collections.stagecraft.gitops.plugins.plugin_utils.kube._action import KubeAction
+from ansible_collections.stagecraft.gitops.plugins.plugin_utils.kube.access import API_ACCESS_OPTIONS
 from ansible_collections.stagecraft.gitops.plugins.plugin_utils.kube.errors import KubeError
-from ansible_collections.stagecraft.gitops.plugins.plugin_utils.ssh._action import defaults_of
-from ansible_collections.stagecraft.gitops.plugins.plugin_utils.ssh.errors import SshError
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
 
-class ActionModule(ControllerAction):
+class ActionModule(KubeAction):
     """Wait until a cluster is as healthy as the options say, or say what does not hold."""
 
-    errors = (KubeError, SshError)
     argument_spec = ArgumentSpec(
         options={
             "nodes": {"type": "list", "elements": "str", "default": []},
@@ -51,12 +44,7 @@ class ActionModule(ControllerAction):
             workloads=tuple(options["workloads"]),
         )
         try:
-            access = api_access(
-                options,
-                self.variables(API_ACCESS_VARIABLES, task_vars),
-                task_vars,
-                partial(defaults_of, self, task_vars),
-            )
+            access = self.access(options, task_vars)
             found = cluster.wait(access, expected, 0.0 if self.check_mode else options["timeout"], Display().v)
         except self.errors as error:
             if not self.check_mode:

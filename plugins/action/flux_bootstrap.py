@@ -5,12 +5,11 @@
 
 from __future__ import annotations
 
-from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from ansible.utils.display import Display
-from ansible_collections.stagecraft.gitops.plugins.plugin_utils._action import ArgumentSpec, ControllerAction
+from ansible_collections.stagecraft.gitops.plugins.plugin_utils._action import ArgumentSpec
 from ansible_collections.stagecraft.gitops.plugins.plugin_utils.flux import bootstrap, cluster, manifests, state, sync
 from ansible_collections.stagecraft.gitops.plugins.plugin_utils.flux.errors import FluxError
 from ansible_collections.stagecraft.gitops.plugins.plugin_utils.git import forge
@@ -22,14 +21,10 @@ from ansible_collections.stagecraft.gitops.plugins.plugin_utils.git.branch impor
     publish,
 )
 from ansible_collections.stagecraft.gitops.plugins.plugin_utils.git.errors import GitError
-from ansible_collections.stagecraft.gitops.plugins.plugin_utils.kube.access import (
-    API_ACCESS_OPTIONS,
-    API_ACCESS_VARIABLES,
-    api_access,
-)
+from ansible_collections.stagecraft.gitops.plugins.plugin_utils.kube._action import KubeAction
+from ansible_collections.stagecraft.gitops.plugins.plugin_utils.kube.access import API_ACCESS_OPTIONS
 from ansible_collections.stagecraft.gitops.plugins.plugin_utils.kube.client import connect
 from ansible_collections.stagecraft.gitops.plugins.plugin_utils.kube.errors import ApiError, KubeconfigError, KubeError
-from ansible_collections.stagecraft.gitops.plugins.plugin_utils.ssh._action import defaults_of
 from ansible_collections.stagecraft.gitops.plugins.plugin_utils.ssh.errors import SshError
 
 if TYPE_CHECKING:
@@ -52,7 +47,7 @@ GIT_OPTIONS: dict[str, dict[str, Any]] = {
 }
 
 
-class ActionModule(ControllerAction):
+class ActionModule(KubeAction):
     """Make a cluster follow a repository by Flux, or take Flux away."""
 
     errors = (FluxError, GitError, KubeError, SshError)
@@ -93,9 +88,7 @@ class ActionModule(ControllerAction):
 
     def act(self, options: dict[str, Any], task_vars: Mapping[str, Any]) -> dict[str, Any]:
         """Observe, plan, and unless in check mode apply and verify."""
-        access = api_access(
-            options, self.variables(API_ACCESS_VARIABLES, task_vars), task_vars, partial(defaults_of, self, task_vars)
-        )
+        access = self.access(options, task_vars)
         try:
             with connect(access) as api:
                 if options["state"] == "absent":

@@ -5,22 +5,15 @@
 
 from __future__ import annotations
 
-from functools import partial
 from typing import TYPE_CHECKING, Any
 
-from ansible_collections.stagecraft.gitops.plugins.plugin_utils._action import ArgumentSpec, ControllerAction
+from ansible_collections.stagecraft.gitops.plugins.plugin_utils._action import ArgumentSpec
 from ansible_collections.stagecraft.gitops.plugins.plugin_utils.flux import diagnosis, kinds, overview
 from ansible_collections.stagecraft.gitops.plugins.plugin_utils.flux.errors import FluxError
-from ansible_collections.stagecraft.gitops.plugins.plugin_utils.kube.access import (
-    API_ACCESS_OPTIONS,
-    API_ACCESS_VARIABLES,
-    api_access,
-)
-from ansible_collections.stagecraft.gitops.plugins.plugin_utils.kube.errors import KubeError
+from ansible_collections.stagecraft.gitops.plugins.plugin_utils.kube._action import KubeAction
+from ansible_collections.stagecraft.gitops.plugins.plugin_utils.kube.access import API_ACCESS_OPTIONS
 from ansible_collections.stagecraft.gitops.plugins.plugin_utils.kube.objects import Ref
 from ansible_collections.stagecraft.gitops.plugins.plugin_utils.kube.session import Session
-from ansible_collections.stagecraft.gitops.plugins.plugin_utils.ssh._action import defaults_of
-from ansible_collections.stagecraft.gitops.plugins.plugin_utils.ssh.errors import SshError
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -29,10 +22,9 @@ if TYPE_CHECKING:
 _GATHER = ("all", "tree", "graph", "events", "trace", "diagnosis")
 
 
-class ActionModule(ControllerAction):
+class ActionModule(KubeAction):
     """Tell what Flux has in a cluster, and what blocks it."""
 
-    errors = (KubeError, SshError)
     argument_spec = ArgumentSpec(
         options={
             "gather": {"type": "list", "elements": "str", "choices": list(_GATHER), "default": ["all"]},
@@ -49,9 +41,7 @@ class ActionModule(ControllerAction):
         gather = set(options["gather"])
         if "trace" in gather and named is None:
             raise FluxError("gather: trace needs `object`: KIND/NAME or KIND/NAMESPACE/NAME")
-        access = api_access(
-            options, self.variables(API_ACCESS_VARIABLES, task_vars), task_vars, partial(defaults_of, self, task_vars)
-        )
+        access = self.access(options, task_vars)
         result: dict[str, Any] = {"changed": False}
         with Session(access) as session:
             objects = overview.load(session)

@@ -5,31 +5,23 @@
 
 from __future__ import annotations
 
-from functools import partial
 from typing import TYPE_CHECKING, Any
 
 from ansible.utils.display import Display
-from ansible_collections.stagecraft.gitops.plugins.plugin_utils._action import ArgumentSpec, ControllerAction
+from ansible_collections.stagecraft.gitops.plugins.plugin_utils._action import ArgumentSpec
 from ansible_collections.stagecraft.gitops.plugins.plugin_utils.flux import kinds, overview, readiness, reconcile
-from ansible_collections.stagecraft.gitops.plugins.plugin_utils.kube.access import (
-    API_ACCESS_OPTIONS,
-    API_ACCESS_VARIABLES,
-    api_access,
-)
-from ansible_collections.stagecraft.gitops.plugins.plugin_utils.kube.errors import KubeError
+from ansible_collections.stagecraft.gitops.plugins.plugin_utils.kube._action import KubeAction
+from ansible_collections.stagecraft.gitops.plugins.plugin_utils.kube.access import API_ACCESS_OPTIONS
 from ansible_collections.stagecraft.gitops.plugins.plugin_utils.kube.objects import Ref
 from ansible_collections.stagecraft.gitops.plugins.plugin_utils.kube.session import Session
-from ansible_collections.stagecraft.gitops.plugins.plugin_utils.ssh._action import defaults_of
-from ansible_collections.stagecraft.gitops.plugins.plugin_utils.ssh.errors import SshError
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
 
-class ActionModule(ControllerAction):
+class ActionModule(KubeAction):
     """Ask Flux to reconcile objects now, and wait until it has."""
 
-    errors = (KubeError, SshError)
     argument_spec = ArgumentSpec(
         options={
             "objects": {"type": "list", "elements": "str", "required": True},
@@ -46,9 +38,7 @@ class ActionModule(ControllerAction):
     def act(self, options: dict[str, Any], task_vars: Mapping[str, Any]) -> dict[str, Any]:
         """Plan, ask step by step, and wait for each."""
         wanted = kinds.parse_all(options["objects"], options["namespace"])
-        access = api_access(
-            options, self.variables(API_ACCESS_VARIABLES, task_vars), task_vars, partial(defaults_of, self, task_vars)
-        )
+        access = self.access(options, task_vars)
         with Session(access) as session:
             objects = overview.load(session)
             steps = reconcile.plan_requests(

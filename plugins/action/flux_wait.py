@@ -5,31 +5,23 @@
 
 from __future__ import annotations
 
-from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from ansible.utils.display import Display
-from ansible_collections.stagecraft.gitops.plugins.plugin_utils._action import ArgumentSpec, ControllerAction
+from ansible_collections.stagecraft.gitops.plugins.plugin_utils._action import ArgumentSpec
 from ansible_collections.stagecraft.gitops.plugins.plugin_utils.flux import kinds, revision, survey, wait
-from ansible_collections.stagecraft.gitops.plugins.plugin_utils.kube.access import (
-    API_ACCESS_OPTIONS,
-    API_ACCESS_VARIABLES,
-    api_access,
-)
-from ansible_collections.stagecraft.gitops.plugins.plugin_utils.kube.errors import KubeError
+from ansible_collections.stagecraft.gitops.plugins.plugin_utils.kube._action import KubeAction
+from ansible_collections.stagecraft.gitops.plugins.plugin_utils.kube.access import API_ACCESS_OPTIONS
 from ansible_collections.stagecraft.gitops.plugins.plugin_utils.kube.session import Session
-from ansible_collections.stagecraft.gitops.plugins.plugin_utils.ssh._action import defaults_of
-from ansible_collections.stagecraft.gitops.plugins.plugin_utils.ssh.errors import SshError
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
 
-class ActionModule(ControllerAction):
+class ActionModule(KubeAction):
     """Wait until Flux has brought a commit into the cluster, or say what blocks it."""
 
-    errors = (KubeError, SshError)
     argument_spec = ArgumentSpec(
         options={
             "source": {"type": "str", "default": "GitRepository/flux-system"},
@@ -62,9 +54,7 @@ class ActionModule(ControllerAction):
             superseded=options["superseded"],
             clone=Path(options["clone"]).expanduser() if options["clone"] else None,
         )
-        access = api_access(
-            options, self.variables(API_ACCESS_VARIABLES, task_vars), task_vars, partial(defaults_of, self, task_vars)
-        )
+        access = self.access(options, task_vars)
         try:
             with Session(access) as session:
                 outcome = wait.Wait(session, goal, how, Display().v).run()

@@ -6,32 +6,25 @@
 from __future__ import annotations
 
 import time
-from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import yaml
-from ansible_collections.stagecraft.gitops.plugins.plugin_utils._action import ArgumentSpec, ControllerAction
+from ansible_collections.stagecraft.gitops.plugins.plugin_utils._action import ArgumentSpec
 from ansible_collections.stagecraft.gitops.plugins.plugin_utils.kube import apply, manifests
-from ansible_collections.stagecraft.gitops.plugins.plugin_utils.kube.access import (
-    API_ACCESS_OPTIONS,
-    API_ACCESS_VARIABLES,
-    api_access,
-)
+from ansible_collections.stagecraft.gitops.plugins.plugin_utils.kube._action import KubeAction
+from ansible_collections.stagecraft.gitops.plugins.plugin_utils.kube.access import API_ACCESS_OPTIONS
 from ansible_collections.stagecraft.gitops.plugins.plugin_utils.kube.errors import ApiError, KubeconfigError, KubeError
 from ansible_collections.stagecraft.gitops.plugins.plugin_utils.kube.objects import Object, Ref
 from ansible_collections.stagecraft.gitops.plugins.plugin_utils.kube.session import Session
-from ansible_collections.stagecraft.gitops.plugins.plugin_utils.ssh._action import defaults_of
-from ansible_collections.stagecraft.gitops.plugins.plugin_utils.ssh.errors import SshError
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping
 
 
-class ActionModule(ControllerAction):
+class ActionModule(KubeAction):
     """Bring objects to the declared state by server-side apply."""
 
-    errors = (KubeError, SshError)
     argument_spec = ArgumentSpec(
         options={
             "manifests": {"type": "list", "elements": "raw", "default": []},
@@ -69,9 +62,7 @@ class ActionModule(ControllerAction):
             prune=options["prune"],
             protected=tuple(options["never_prune"]),
         )
-        access = api_access(
-            options, self.variables(API_ACCESS_VARIABLES, task_vars), task_vars, partial(defaults_of, self, task_vars)
-        )
+        access = self.access(options, task_vars)
         try:
             with Session(access) as session:
                 applier = apply.Applier(session, wanted)
