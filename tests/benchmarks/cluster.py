@@ -24,6 +24,8 @@ from tests.integration.controlplane import control_plane
 from tests.integration.controlplane.control_plane import ControlPlane, Missing, find_program
 from tests.integration.controlplane.git_server import GitServer
 from tests.integration.controlplane.site import Site
+from tests.integration.controlplane.world import World
+from tests.integration.gitops.git_server import GitServer as GitHost
 from tools.recap import recaps
 
 OBJECTS = 1000
@@ -131,6 +133,27 @@ def push_ready(rounds: int) -> Row:
                 late.append(returned - ready_at(site, commit))
         server.close()
     return Row("push-ready", Target(1.0, "seconds"), late)
+
+
+def flux_noop(rounds: int) -> Row:
+    """Time the playbook of a second bootstrap, which must change nothing."""
+    times, problems = [], []
+    with cluster(workloads=True, flux=False) as plane, tempfile.TemporaryDirectory(prefix="bench-") as work:
+        server = GitHost(Path(work, "git"))
+        world = World(plane, server, Path(work))
+        try:
+            first = world.bootstrap()
+            if not first["changed"]:
+                raise BenchError(f"the first bootstrap: {first.get('msg')}")
+            for number in range(rounds):
+                run = timed(world.command("again"), f"flux-noop-{number}")
+                times.append(run.seconds)
+                changed = recaps(run.output)["localhost"].changed
+                problems += [f"changed={changed}, wanted 0"] if changed else []
+        finally:
+            world.close()
+            server.close()
+    return Row("flux-noop", Target(3.0, "seconds"), times, broken_rules=list(dict.fromkeys(problems)))
 
 
 def ready_at(site: Site, commit: str) -> float:

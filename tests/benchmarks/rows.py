@@ -21,7 +21,7 @@ from typing import Any
 from ansible_collections.stagecraft.gitops.plugins.plugin_utils.artifacts.catalogue import Entry, load_catalogue
 
 from tests.benchmarks.check import check_1pct, check_1000
-from tests.benchmarks.cluster import apply_new, apply_same, push_ready
+from tests.benchmarks.cluster import apply_new, apply_same, flux_noop, push_ready
 from tests.benchmarks.hosts import (
     BenchError,
     Run,
@@ -282,6 +282,7 @@ BENCHES = {
     "apply-new": Bench(apply_new, 5),
     "apply-same": Bench(apply_same, 5),
     "push-ready": Bench(push_ready, 5),
+    "flux-noop": Bench(flux_noop, 5),
     "check-1000": Bench(check_1000, 3),
     "check-1pct": Bench(check_1pct, 3),
 }

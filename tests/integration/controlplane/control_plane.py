@@ -371,7 +371,11 @@ def _workloads(plane: ControlPlane) -> None:
     node = {
         "apiVersion": "v1",
         "kind": "Node",
-        "metadata": {"name": "n1", "annotations": {"kwok.x-k8s.io/node": "fake"}},
+        "metadata": {
+            "name": "n1",
+            "annotations": {"kwok.x-k8s.io/node": "fake"},
+            "labels": {"kubernetes.io/os": "linux", "kubernetes.io/hostname": "n1"},
+        },
     }
     with plane.session() as session:
         session.call(lambda api: api.request("POST", "/api/v1/nodes", body=node))
@@ -383,7 +387,12 @@ def _flux(plane: ControlPlane) -> None:
     with plane.session() as session:
         send(session, [{"apiVersion": "v1", "kind": "Namespace", "metadata": {"name": "flux-system"}}])
         send(session, flux_definitions())
-        plane.wait_for("Flux's definitions", lambda: _established(session))
+        plane.wait_for("Flux's definitions", lambda: established(session))
+    start_flux(plane)
+
+
+def start_flux(plane: ControlPlane) -> None:
+    """Start Flux's controllers; they end at once where their definitions are not served yet."""
     environment = {
         "KUBECONFIG": str(plane.kubeconfig),
         "RUNTIME_NAMESPACE": "flux-system",
@@ -430,12 +439,15 @@ def _answers(url: str) -> bool:
         return bool(response.status == 200)
 
 
-def _established(session: Session) -> bool:
+def established(session: Session) -> bool:
+    """Whether all of Flux's definitions are there and served."""
     found = session.items("/apis/apiextensions.k8s.io/v1/customresourcedefinitions")
-    return len(found) > 0 and all(
-        any(c["type"] == "Established" and c["status"] == "True" for c in d.get("status", {}).get("conditions", []))
+    served = {
+        d["metadata"]["name"]
         for d in found
-    )
+        if any(c["type"] == "Established" and c["status"] == "True" for c in d["status"].get("conditions") or [])
+    }
+    return served >= {d["metadata"]["name"] for d in flux_definitions()}
 
 
 def send(session: Session, objects: Iterable[dict[str, Any]]) -> None:

@@ -101,6 +101,7 @@ def test_the_rows_are_those_of_the_issues() -> None:
         "apply-new",
         "apply-same",
         "push-ready",
+        "flux-noop",
         "check-1000",
         "check-1pct",
     ]

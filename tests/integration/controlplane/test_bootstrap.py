@@ -1,0 +1,124 @@
+# Copyright (c) 2026 The stagecraft.gitops contributors
+# GNU General Public License v3.0+ (see COPYING or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""flux_bootstrap against a real API server and the real controllers, from nothing to nothing."""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import random
+import signal
+import tarfile
+import time
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from tests.integration.controlplane import control_plane
+from tests.integration.controlplane.control_plane import Missing
+from tests.integration.controlplane.world import NAMESPACE, VERSION, World, archive
+from tests.integration.gitops.git_server import GitServer
+from tests.programs import lacking
+
+DEFINITIONS = "/apis/apiextensions.k8s.io/v1/customresourcedefinitions"
+
+
+@pytest.fixture
+def world(tmp_path: Path) -> Iterator[World]:
+    try:
+        archive()
+        control_plane.find_program("source-controller")
+        plane = control_plane.up(flux=False)
+    except Missing as missing:
+        lacking(str(missing))
+    server = GitServer(tmp_path / "git")
+    made = World(plane, server, tmp_path)
+    yield made
+    made.close()
+    server.close()
+
+
+def test_from_nothing_to_nothing(world: World) -> None:
+    told = world.bootstrap("--check", "--diff")
+    assert (told["changed"], told["state"]) == (True, "absent")
+    assert world.commits() == []
+    assert world.get(DEFINITIONS)["items"] == []
+
+    done = world.bootstrap()
+    assert done["changed"], done["msg"]
+    assert done["steps"] == told["steps"]
+    world.follows(done["commit"])
+    assert world.head() == done["commit"]
+    for arguments in ([], ["--check"]):
+        again = world.bootstrap(*arguments)
+        assert (again["changed"], again["steps"], again["state"]) == (False, [], "bootstrapped"), again
+    assert world.commits() == [f"chore(staging): add Flux v{VERSION}"]
+
+    other = {"url": f"{world.server.url}/infra/environments.git", "path": "clusters/production"}
+    refused = world.bootstrap(environment="production", repository=other)
+    assert refused["failed"]
+    assert "this cluster is another environment's: it follows" in refused["msg"]
+    moved = {"url": f"{world.server.url}/infra/moved.git", "path": "clusters/staging"}
+    world.server.create("infra/moved.git")
+    refused = world.bootstrap(repository=moved)
+    assert "somebody bootstrapped Flux here from another repository" in refused["msg"]
+    world.follows(done["commit"])
+
+    gone = world.bootstrap(state="absent")
+    assert gone["changed"], gone["msg"]
+    assert world.get(DEFINITIONS)["items"] == []
+    assert world.get(f"/api/v1/namespaces/{NAMESPACE}") is None
+    assert world.bootstrap(state="absent")["changed"] is False
+
+
+def older(directory: Path, version: str) -> Path:
+    """The same manifests under an older version's name; their GitRepository has one more version that nobody stores."""
+    target = directory / f"manifests-{version}.tar.gz"
+    with tarfile.open(archive()) as source, tarfile.open(target, "w:gz") as written:
+        for member in source.getmembers():
+            stream = source.extractfile(member)
+            assert stream is not None
+            path = directory / member.name
+            path.write_bytes(stream.read().replace(f"v{VERSION}".encode(), f"v{version}".encode()))
+            written.add(path, member.name)
+    return target
+
+
+def test_an_upgrade_is_one_commit_and_flux_does_the_rest(world: World, tmp_path: Path) -> None:
+    first = world.bootstrap(version="2.8.9", manifests=str(older(tmp_path, "2.8.9")))
+    assert first["changed"], first["msg"]
+    told = world.bootstrap("--check")
+    assert told["steps"][0] == {"action": "upgrade", "target": "Flux", "before": "v2.8.9", "after": f"v{VERSION}"}
+    done = world.bootstrap()
+    assert done["steps"] == told["steps"]
+    world.follows(done["commit"])
+    assert world.commits() == [f"chore(staging): update Flux v{VERSION}", "chore(staging): add Flux v2.8.9"]
+    labels = world.get(f"/apis/apps/v1/namespaces/{NAMESPACE}/deployments/source-controller")["metadata"]["labels"]
+    assert labels["app.kubernetes.io/version"] == f"v{VERSION}"
+    assert world.bootstrap()["changed"] is False
+
+
+def test_two_at_once_end_in_one_flux(world: World) -> None:
+    both = [world.start(world.command(name)) for name in ("one", "two")]
+    results = [world.result(process) for process in both]
+    assert [result.get("msg", "") for result in results if result.get("failed")] == []
+    world.follows(world.head())
+    assert world.commits() == [f"chore(staging): add Flux v{VERSION}"]
+    assert world.bootstrap()["changed"] is False
+
+
+@pytest.mark.parametrize("number", range(3))
+def test_killed_at_any_moment_the_next_run_finishes(world: World, number: int) -> None:
+    chance = random.Random(os.environ.get("STAGECRAFT_TEST_SEED", "") + str(number))
+    process = world.start(world.command())
+    time.sleep(chance.uniform(1.0, 7.0))
+    with contextlib.suppress(ProcessLookupError):
+        os.killpg(process.pid, signal.SIGKILL)
+    process.communicate(timeout=30)
+    done = world.bootstrap()
+    assert not done.get("failed"), done["msg"]
+    world.follows(world.head())
+    assert world.bootstrap()["changed"] is False
+    assert world.commits() == [f"chore(staging): add Flux v{VERSION}"]
