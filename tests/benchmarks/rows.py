@@ -21,7 +21,7 @@ from typing import Any
 from ansible_collections.stagecraft.gitops.plugins.plugin_utils.artifacts.catalogue import Entry, load_catalogue
 
 from tests.benchmarks.check import check_1pct, check_1000
-from tests.benchmarks.cluster import apply_new, apply_same, flux_noop, push_ready
+from tests.benchmarks.cluster import apply_new, apply_playbook, apply_same, flux_noop, push_ready
 from tests.benchmarks.hosts import (
     BenchError,
     Run,
@@ -281,6 +281,7 @@ BENCHES = {
     "hosts-2": Bench(hosts_2, 3),
     "apply-new": Bench(apply_new, 5),
     "apply-same": Bench(apply_same, 5),
+    "apply-playbook": Bench(apply_playbook, 3),
     "push-ready": Bench(push_ready, 5),
     "flux-noop": Bench(flux_noop, 5),
     "check-1000": Bench(check_1000, 3),

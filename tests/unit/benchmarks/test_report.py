@@ -100,6 +100,7 @@ def test_the_rows_are_those_of_the_issues() -> None:
         "hosts-2",
         "apply-new",
         "apply-same",
+        "apply-playbook",
         "push-ready",
         "flux-noop",
         "check-1000",
