@@ -27,6 +27,8 @@ from ansible_collections.stagecraft.gitops.plugins.plugin_utils.kube.objects imp
 
 Decision = Literal["done", "failed", "wait"]
 MISSING = "NotFound"
+#: How a Kustomization fails within moments of having been told of a commit.
+_HASTY = ("ArtifactFailed", "BuildFailed", "ReconciliationFailed")
 #: After how many seconds a follower should have been told of a new commit.
 _PROPAGATION = 2.0
 
@@ -48,9 +50,10 @@ class Goal:
 
 @dataclass(frozen=True)
 class Requests:
-    """Which objects we asked to reconcile: the newest token of each."""
+    """Which objects we asked to reconcile: the newest token of each. `asking` says whether we ask at all."""
 
     tokens: Mapping[Ref, str] = field(default_factory=dict)
+    asking: bool = False
 
     def of(self, named: Ref) -> str:
         """The token of the newest request, or ""."""
@@ -89,7 +92,7 @@ def survey(goal: Goal, objects: graph.Objects, requests: Requests) -> Survey:
             continue
         own = target if kinds.source_of(member) == goal.source else ""
         verdicts[named] = readiness.judge(member, Asked(own, requests.of(named), since))
-    return Survey(target, _blocked(_held_back(verdicts, parents), objects))
+    return Survey(target, _blocked(_held_back(verdicts, parents, requests), objects))
 
 
 def members(goal: Goal, objects: graph.Objects) -> set[Ref]:
@@ -143,12 +146,20 @@ def sentences(found: Survey) -> list[str]:
     return [f"{named}: {verdict}" for named, verdict in unready]
 
 
-def _held_back(verdicts: dict[Ref, Verdict], parents: Mapping[Ref, Ref]) -> dict[Ref, Verdict]:
-    """Let failures wait whose parent is about to apply something newer."""
+def _held_back(verdicts: dict[Ref, Verdict], parents: Mapping[Ref, Ref], requests: Requests) -> dict[Ref, Verdict]:
+    """Let failures wait whose parent is about to apply something newer, or has just done so.
+
+    A Kustomization that its parent changes while it fails by its former version writes the new generation beside the
+    old failure: where we ask, only what it says after our request counts.
+    """
     result = dict(verdicts)
     for named, verdict in verdicts.items():
         parent = parents.get(named)
-        if verdict.state == "failed" and parent in verdicts and verdicts[parent].state in ("waiting", "passing"):
+        if verdict.state != "failed" or parent not in verdicts:
+            continue
+        unasked = requests.asking and not requests.of(named) and named.kind == "Kustomization"
+        hasty = unasked and verdict.reason in _HASTY
+        if verdicts[parent].state in ("waiting", "passing") or hasty:
             result[named] = replace(verdict, state="waiting")
     return result
 

@@ -125,7 +125,7 @@ class Wait:
 
     def _look(self, objects: dict[Ref, Object]) -> tuple[survey.Survey, survey.Decision]:
         now = time.monotonic()
-        found = self._overtaken(survey.survey(self._goal, objects, survey.Requests(self._tokens)), objects, now)
+        found = self._overtaken(survey.survey(self._goal, objects, self._requests()), objects, now)
         for named in found.having("passing"):
             self._passing.setdefault(named, now)
         self._passing = {n: t for n, t in self._passing.items() if n in found.having("passing")}
@@ -137,7 +137,7 @@ class Wait:
         return found, decision
 
     def _ask_where_due(self, found: survey.Survey, objects: dict[Ref, Object], now: float) -> None:
-        asked = survey.Requests(self._tokens)
+        asked = self._requests()
         if self._arrived is not None:
             for named in survey.requests(self._goal, found, objects, asked, now - self._arrived):
                 self._ask(named)
@@ -191,7 +191,7 @@ class Wait:
             self._goal = survey.Goal(
                 source, revision.digest(at), self._goal.objects, self._goal.recurse, self._goal.grace
             )
-            return survey.survey(self._goal, objects, survey.Requests(self._tokens))
+            return survey.survey(self._goal, objects, self._requests())
         self._elsewhere = self._elsewhere or now
         if newer or now - self._elsewhere >= _LAG:
             return survey.Survey("", {source: _not_found(at, self._goal.target, newer)})
@@ -208,9 +208,10 @@ class Wait:
             if item is None:
                 return False
             objects[named] = item
-        return (
-            survey.decide(self._goal, survey.survey(self._goal, objects, survey.Requests(self._tokens)), {}) == "done"
-        )
+        return survey.decide(self._goal, survey.survey(self._goal, objects, self._requests()), {}) == "done"
+
+    def _requests(self) -> survey.Requests:
+        return survey.Requests(self._tokens, asking=self._options.poke)
 
     def _scopes(self) -> list[Scope]:
         """Return the lists to follow; an API server that does not answer yet is asked again until the timeout."""
