@@ -31,6 +31,8 @@ MISSING = "NotFound"
 _HASTY = ("ArtifactFailed", "BuildFailed", "ReconciliationFailed")
 #: After how many seconds a follower should have been told of a new commit.
 _PROPAGATION = 2.0
+#: After how many seconds without a word a reconciliation must have been lost, and is left to growing pauses otherwise.
+STUCK = 10.0
 
 
 @dataclass(frozen=True)
@@ -124,18 +126,32 @@ def decide(goal: Goal, found: Survey, lasting: Mapping[Ref, float]) -> Decision:
     return "failed" if all(lasting.get(named, 0.0) >= goal.grace for named in unready) else "wait"
 
 
-def requests(goal: Goal, found: Survey, objects: graph.Objects, asked: Requests, arrived: float) -> list[Ref]:
+def requests(
+    goal: Goal,
+    found: Survey,
+    objects: graph.Objects,
+    asked: Requests,
+    arrived: float,
+    silent: Mapping[Ref, float] | None = None,
+) -> list[Ref]:
     """Return whom to ask for a reconciliation now: who would only come to it by a timer.
 
     That is who failed before the source had the commit, who was not told of it (one dependency cycle keeps all
-    followers of a source from being told), and who waits for dependencies that have become ready since. `arrived` is
-    for how many seconds the source has had the commit.
+    followers of a source from being told), who waits for dependencies that have become ready since, and who lost its
+    way in the middle, by a restart of the API server. `arrived` is for how many seconds the source has had the commit,
+    `silent` for how many each object has not changed.
     """
     wanted = []
+    unchanged = silent or {}
     for named, verdict in found.having("waiting", "passing").items():
         item = objects.get(named)
         token = asked.of(named)
-        if item is None or named == goal.source or (token and not readiness.handled(item, token)):
+        if item is None or named == goal.source:
+            continue
+        if unchanged.get(named, 0.0) >= STUCK and _in_progress(item):
+            wanted.append(named)
+            continue
+        if token and not readiness.handled(item, token):
             continue
         ready = condition(item, "Ready")
         needs = graph.dependencies(item)
@@ -146,6 +162,13 @@ def requests(goal: Goal, found: Survey, objects: graph.Objects, asked: Requests,
             due = named in found.hasty or (not token and (is_false(ready) or late))
         wanted += [named] if due else []
     return wanted
+
+
+def _in_progress(item: Object) -> bool:
+    """Say whether an object is being worked on; health checks are quiet for as long as they take."""
+    said = text(condition(item, "Reconciling"), "message") + text(condition(item, "Ready"), "message")
+    unknown = not is_true(condition(item, "Ready")) and not is_false(condition(item, "Ready"))
+    return unknown and text(item, "kind") == "Kustomization" and "health check" not in said.lower()
 
 
 def sentences(found: Survey) -> list[str]:

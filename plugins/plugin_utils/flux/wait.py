@@ -84,6 +84,7 @@ class Wait:
         self._start = time.monotonic()
         self._tokens: dict[Ref, str] = {}
         self._settled: set[Ref] = set()
+        self._changed: dict[Ref, tuple[str, float]] = {}
         self._asked_source = 0.0
         self._passing: dict[Ref, float] = {}
         self._arrived: float | None = None
@@ -140,7 +141,8 @@ class Wait:
     def _ask_where_due(self, found: survey.Survey, objects: dict[Ref, Object], now: float) -> None:
         asked = self._requests()
         if self._arrived is not None:
-            for named in survey.requests(self._goal, found, objects, asked, now - self._arrived):
+            silent = self._silent(objects, now)
+            for named in survey.requests(self._goal, found, objects, asked, now - self._arrived, silent):
                 if self._ask(named) and named in found.hasty:
                     self._settled.add(named)
             return
@@ -212,6 +214,14 @@ class Wait:
                 return False
             objects[named] = item
         return survey.decide(self._goal, survey.survey(self._goal, objects, self._requests()), {}) == "done"
+
+    def _silent(self, objects: dict[Ref, Object], now: float) -> dict[Ref, float]:
+        """For how many seconds each object has not changed."""
+        for named, item in objects.items():
+            version = text(item, "metadata", "resourceVersion")
+            if self._changed.get(named, ("", 0.0))[0] != version:
+                self._changed[named] = (version, now)
+        return {named: now - since for named, (_unused, since) in self._changed.items()}
 
     def _requests(self) -> survey.Requests:
         return survey.Requests(self._tokens, self._options.poke, frozenset(self._settled))

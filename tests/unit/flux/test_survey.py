@@ -130,6 +130,19 @@ def asked(objects: graph.Objects, tokens: survey.Requests = NOBODY, arrived: flo
     return survey.requests(GOAL, survey.survey(GOAL, objects, tokens), objects, tokens, arrived)
 
 
+def test_who_lost_its_way_is_asked_again_but_not_in_the_middle_of_health_checks() -> None:
+    tokens = survey.Requests({named("a"): "t"}, asking=True)
+
+    def asked_after(seconds: float, said: str) -> list[Ref]:
+        objects = by_ref(git(), kustomization("a", OLD, condition("Ready", "Unknown", "Progressing", said)))
+        found = survey.survey(GOAL, objects, tokens)
+        return survey.requests(GOAL, found, objects, tokens, seconds, {named("a"): seconds})
+
+    assert asked_after(9.0, "Building manifests") == []
+    assert asked_after(11.0, "Building manifests") == [named("a")]
+    assert asked_after(60.0, "Running health checks for revision x with a timeout of 3m") == []
+
+
 def test_who_would_come_to_it_by_a_timer_is_asked() -> None:
     failed_before = kustomization("a", OLD, FAILS, attempted=OLD)
     assert asked(by_ref(git(), failed_before)) == [named("a")]
