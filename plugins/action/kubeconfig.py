@@ -91,7 +91,13 @@ class ActionModule(HostAction):
     def _read(self, path: str) -> str:
         """Return the text of a file of the host, empty where there is none. It is in no result and in no variable."""
         quoted = shlex.quote(path)
-        answer = self._low_level_execute_command(f"if test -e {quoted}; then cat {quoted}; else exit {_MISSING}; fi")
+        command = f"if test -e {quoted}; then cat {quoted}; else exit {_MISSING}; fi"
+        # The connection shows what a command answers from -vvv on, unless its task is marked so.
+        shown, self._play_context.no_log = self._play_context.no_log, True
+        try:
+            answer = self._low_level_execute_command(command)
+        finally:
+            self._play_context.no_log = shown
         if answer["rc"] not in (0, _MISSING):
             said = str(answer["stderr"]).strip() or f"status {answer['rc']}"
             raise KubeconfigError(f"{path} on {self._host()} cannot be read: {said}. Is become on?")
