@@ -65,7 +65,7 @@ def renew_serving_certificate(host: Host, address: str, port: int, timeout: floa
             )
         time.sleep(1.0)
     for path in pair:
-        remove_file(_old(path))
+        _old(path).unlink()
 
 
 def restore_serving_certificate(host: Host) -> None:

@@ -283,7 +283,8 @@ def _probe_line(word: str, rest: str) -> dict[str, Any]:
 
 def _apply(client: paramiko.SSHClient, steps: Sequence[Step], rights: Privilege, where: str) -> None:
     modes = [f"chmod {step.push.mode:o} {shlex.quote(step.push.remote)}\n" for step in steps if step.action == "mode"]
-    sends = [step for step in steps if step.action == "send"]
+    # The host checks one file while the next is on its way, so the last one, which all wait for, is the smallest.
+    sends = sorted((step for step in steps if step.action == "send"), key=lambda step: -step.size)
     folders = sorted({str(PurePosixPath(step.push.remote).parent) for step in sends})
     prepare = [f"[ -d {shlex.quote(name)} ] || (umask 022; mkdir -p {shlex.quote(name)})\n" for name in folders]
     # Made here, not by SFTP, to have 0600 from its first byte on.
@@ -293,7 +294,6 @@ def _apply(client: paramiko.SSHClient, steps: Sequence[Step], rights: Privilege,
     if not sends:
         return
     finishing: list[tuple[Step, Future[str]]] = []
-    # The host checks one file while the next is on its way.
     with _sftp(client, rights) as sftp, ThreadPoolExecutor(max_workers=1) as pool:
         for step in sends:
             _send(client, sftp, step, rights, where)
