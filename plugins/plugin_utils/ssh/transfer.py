@@ -346,12 +346,17 @@ def _send(client: paramiko.SSHClient, sftp: paramiko.SFTPClient, step: Step, rig
             finally:
                 far.close()
     except (paramiko.SSHException, EOFError, OSError) as error:
+        broken = UnreachableError(
+            f"the connection to {where} broke while {step.push.remote} was sent: {error or type(error).__name__}. "
+            "Run again: the upload is taken up where it stopped."
+        )
         if transport is None or not transport.is_active():
-            raise UnreachableError(
-                f"the connection to {where} broke while {step.push.remote} was sent: {error or type(error).__name__}. "
-                "Run again: the upload is taken up where it stopped."
-            ) from error
-        state = observe(client, [step.push], [step.size], rights)[0]
+            raise broken from error
+        try:
+            state = observe(client, [step.push], [step.size], rights)[0]
+        except UnreachableError:
+            # The channel had noticed before the transport did.
+            raise broken from error
         _fail_if_full(client, step, state, rights, where)
         raise TransferError(
             f"{where} refused to take {step.push.remote} after {state.part_size} bytes: {error}"
