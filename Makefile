@@ -42,8 +42,8 @@ unit: dev ## the engine and the project's rules, seconds
 	@$(PYTHON) -m tools.check unit
 
 .PHONY: integration
-integration: dev ## real servers and processes on loopback
-	@$(PYTHON) -m tools.check apt mirror integration
+integration: dev ## real servers and processes on loopback, and sandbox hosts
+	@$(PYTHON) -m tools.check apt mirror integration hosts
 
 .PHONY: molecule
 molecule: dev ## the roles on sandbox hosts (SCENARIO=name for one)

@@ -11,21 +11,27 @@ from __future__ import annotations
 import argparse
 import os
 import sys
-from collections.abc import Iterable
+import time
+from collections.abc import Iterable, Sequence
 from pathlib import Path
 
-from tools.stages import ROOT, Stage, run_stages, summary, total
+from tools.stages import ROOT, Outcome, Stage, run_lanes, run_stages, summary, total
 
 REPORTS = ROOT / ".dev" / "reports"
 COLLECTION = "ansible_collections.stagecraft.gitops"
 PYTHON = sys.executable
 
 
-def pytest_stage(name: str, purpose: str) -> Stage:
-    """Return the stage that runs ``tests/NAME`` and writes a JUnit report."""
+INTEGRATION = "tests/integration"
+# These make sandbox hosts, and look at what there is of sandboxes on the machine: nothing else may make any meanwhile.
+ON_HOSTS = [f"{INTEGRATION}/sandbox", f"{INTEGRATION}/host_state"]
+
+
+def pytest_stage(name: str, purpose: str, *arguments: str) -> Stage:
+    """Return the stage that runs pytest with these arguments and writes a JUnit report."""
     report = REPORTS / f"{name}.xml"
     command = [PYTHON, "-m", "pytest", "-q", "--durations=10", "--durations-min=1.0", f"--junitxml={report}"]
-    return Stage(name, purpose, [[*command, f"tests/{name}"]], report=report)
+    return Stage(name, purpose, [[*command, *arguments]], report=report)
 
 
 SET_UP = [
@@ -60,9 +66,15 @@ SHIPPED = [
     Stage("importer", "galaxy-importer on the built collection", [[PYTHON, "-m", "tools.importer"]]),
 ]
 TESTS = [
-    pytest_stage("unit", "the engine and the project's rules, no I/O beyond a temporary directory"),
-    pytest_stage("integration", "real servers and processes on loopback"),
+    pytest_stage("unit", "the engine and the project's rules, no I/O beyond a temporary directory", "tests/unit"),
+    pytest_stage(
+        "integration",
+        "real servers and processes on loopback",
+        INTEGRATION,
+        *(f"--ignore={directory}" for directory in ON_HOSTS),
+    ),
 ]
+HOSTS = [pytest_stage("hosts", "sandbox hosts themselves, and the state of one", *ON_HOSTS)]
 MOLECULE = [
     Stage(
         "molecule",
@@ -72,9 +84,11 @@ MOLECULE = [
     )
 ]
 
+# Most of the time is spent waiting for hosts, so what needs hosts runs beside what does not.
+LANES = [LINT + TESTS + SHIPPED, HOSTS + MOLECULE]
 GROUPS = {
     "lint": LINT + SHIPPED,
-    "all": SET_UP + LINT + TESTS + SHIPPED + MOLECULE,
+    "all": [*SET_UP, *(stage for lane in LANES for stage in lane)],
 }
 STAGES = {stage.name: stage for stage in GROUPS["all"]}
 
@@ -99,6 +113,16 @@ def environment(stages: Iterable[Stage]) -> dict[str, str]:
     }
 
 
+def run(stages: Sequence[Stage]) -> list[Outcome]:
+    """Run the set-up among the stages, then what is left of the lanes beside each other."""
+    names = {stage.name for stage in stages}
+    lanes = [[stage for stage in lane if stage.name in names] for lane in LANES]
+    outcomes = run_stages([stage for stage in SET_UP if stage.name in names], environment(stages))
+    if any(outcome.stage.required and not outcome.ok for outcome in outcomes):
+        return outcomes + [Outcome(stage, None, 0.0, None) for lane in lanes for stage in lane]
+    return outcomes + run_lanes(lanes, environment(stages))
+
+
 def main() -> int:
     """Run the stages; return 1 if any of them failed."""
     parser = argparse.ArgumentParser(description=__doc__)
@@ -108,9 +132,9 @@ def main() -> int:
     if unknown := [name for name in arguments.stages if name not in choices]:
         parser.error(f"wanted stages out of {', '.join(choices)}, found {', '.join(unknown)}")
     REPORTS.mkdir(parents=True, exist_ok=True)
-    stages = select(arguments.stages)
-    outcomes = run_stages(stages, environment(stages))
-    print(f"\n{summary(outcomes)}", flush=True)
+    started = time.monotonic()
+    outcomes = run(select(arguments.stages))
+    print(f"\n{summary(outcomes, time.monotonic() - started)}", flush=True)
     if any(outcome.stage.report for outcome in outcomes):
         print(f"\n{total(outcomes)}", flush=True)
     return 0 if all(outcome.ok for outcome in outcomes) else 1

@@ -5,20 +5,24 @@
 
 from __future__ import annotations
 
-import subprocess
 import time
+from dataclasses import replace
+from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
+from ansible.errors import AnsibleError
 from ansible_collections.stagecraft.gitops.plugins.plugin_utils._action import ArgumentSpec
 from ansible_collections.stagecraft.gitops.plugins.plugin_utils.ssh import preflight
 from ansible_collections.stagecraft.gitops.plugins.plugin_utils.ssh._action import SshAction
-from ansible_collections.stagecraft.gitops.plugins.plugin_utils.ssh.connection import connect, privilege, run_script
 from ansible_collections.stagecraft.gitops.plugins.plugin_utils.ssh.errors import RemoteCommandError
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
 _DEFAULTS = preflight.Requirements()
+_CONNECTION = "ansible_collections.stagecraft.gitops.plugins.plugin_utils.ssh.connection"
+# Seconds for the second look at a host that has just been given Ansible's whole timeout.
+_SECOND_LOOK = 5.0
 
 
 class ActionModule(SshAction):
@@ -80,22 +84,35 @@ class ActionModule(SshAction):
         return result
 
     def _look(self, wanted: preflight.Requirements, task_vars: Mapping[str, Any]) -> preflight.HostFacts:
+        """Run the script over the connection that the tasks after this one will use.
+
+        Where that fails, our own connection finds out why, and says it in words that name the setting to correct.
+        """
         script = preflight.script(wanted.kernel_modules)
-        if self._connection.transport == "local":
-            command = ["sudo", "-n", "sh", "-s"] if self._play_context.become else ["sh", "-s"]
-            sent = time.time()
-            done = subprocess.run(command, input=script, capture_output=True, text=True, check=False)
-            if done.returncode != 0:
-                raise RemoteCommandError(
-                    f"the preflight script ended with status {done.returncode} here: {done.stderr.strip()}",
-                    done.returncode,
-                    done.stdout,
-                    done.stderr,
-                )
-            return preflight.parse(done.stdout, sent, time.time())
+        sent = time.time()
+        try:
+            answer = self._low_level_execute_command("sh -s", in_data=script.encode())
+        except AnsibleError:
+            if self._connection.transport != "ssh":
+                raise
+            return self._look_by_own_connection(script, task_vars)
+        answered = time.time()
+        if answer["rc"] == 0:
+            return preflight.parse(answer["stdout"], sent, answered)
+        if self._connection.transport == "ssh":
+            return self._look_by_own_connection(script, task_vars)
+        said = str(answer["stderr"]).strip()
+        raise RemoteCommandError(
+            f"the preflight script ended with status {answer['rc']} here: {said}", answer["rc"], answer["stdout"], said
+        )
+
+    def _look_by_own_connection(self, script: str, task_vars: Mapping[str, Any]) -> preflight.HostFacts:
+        # paramiko costs a tenth of a second, and hosts that Ansible reaches do not need it.
+        connection = import_module(_CONNECTION)
         target = self.target(task_vars)
-        with connect(target) as client:
-            rights = privilege(client, target)
+        target = replace(target, timeout=min(target.timeout, _SECOND_LOOK))
+        with connection.connect(target) as client:
+            rights = connection.privilege(client, target)
             sent = time.time()
-            answer = run_script(client, script, rights)
+            answer = connection.run_script(client, script, rights)
             return preflight.parse(answer.stdout, sent, time.time())

@@ -5,18 +5,22 @@
 
 from __future__ import annotations
 
+import shlex
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from ansible_collections.stagecraft.gitops.plugins.plugin_utils._action import ArgumentSpec, ControllerAction
+from ansible_collections.stagecraft.gitops.plugins.plugin_utils._action import ArgumentSpec, HostAction
 from ansible_collections.stagecraft.gitops.plugins.plugin_utils.kube import kubeconfig, kubeconfig_file
 from ansible_collections.stagecraft.gitops.plugins.plugin_utils.kube.errors import KubeconfigError
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
+# EX_NOINPUT of sysexits.h: a status of its own, since cat's own text depends on the host's language.
+_MISSING = 66
 
-class ActionModule(ControllerAction):
+
+class ActionModule(HostAction):
     """Merge one cluster's admin credentials into the admin's kubeconfig, or take them out."""
 
     errors = (KubeconfigError,)
@@ -26,11 +30,13 @@ class ActionModule(ControllerAction):
             "name": {"type": "str", "required": True},
             "state": {"type": "str", "choices": ["present", "absent"], "default": "present"},
             "source": {"type": "str", "no_log": True},
+            "source_file": {"type": "str"},
             "server": {"type": "str"},
             "tls_server_name": {"type": "str"},
             "set_current": {"type": "bool", "default": False},
             "backup": {"type": "bool", "default": True},
         },
+        mutually_exclusive=[("source", "source_file")],
     )
 
     def act(self, options: dict[str, Any], task_vars: Mapping[str, Any]) -> dict[str, Any]:
@@ -40,18 +46,18 @@ class ActionModule(ControllerAction):
         result: dict[str, Any] = {"name": name, "context": name, "cluster": name, "user": kubeconfig.user_name(name)}
         credentials = None
         if options["state"] == "present":
-            source = (options["source"] or "").strip()
-            if not source and self.check_mode:
+            source = self._read(options["source_file"]) if options["source_file"] else options["source"] or ""
+            if not source.strip() and self.check_mode:
                 # The cluster that would write its admin.conf does not exist yet.
                 planned = kubeconfig_file.observe(path)
                 return result | {"changed": True, "path": str(planned.path), "changes": [], "server": options["server"]}
-            if not source:
-                raise KubeconfigError(
-                    "source is empty: wanted the text of the cluster's admin kubeconfig, for kubeadm the file "
-                    "/etc/kubernetes/admin.conf of a control plane. Read it with ansible.builtin.slurp first."
-                )
+            if not source.strip():
+                raise KubeconfigError(self._nothing(options["source_file"]))
             credentials = kubeconfig.read_source(
-                options["source"], "source", options["server"] or None, options["tls_server_name"] or None
+                source,
+                options["source_file"] or "source",
+                options["server"] or None,
+                options["tls_server_name"] or None,
             )
         outcome = kubeconfig_file.converge(
             path,
@@ -81,3 +87,32 @@ class ActionModule(ControllerAction):
                 f"{outcome.path}: the contexts {', '.join(outcome.plan.dangling)} still refer to the removed {name}."
             ]
         return result
+
+    def _read(self, path: str) -> str:
+        """Return the text of a file of the host, empty where there is none. It is in no result and in no variable."""
+        quoted = shlex.quote(path)
+        command = f"if test -e {quoted}; then cat {quoted}; else exit {_MISSING}; fi"
+        # The connection shows what a command answers from -vvv on, unless its task is marked so.
+        shown, self._play_context.no_log = self._play_context.no_log, True
+        try:
+            answer = self._low_level_execute_command(command)
+        finally:
+            self._play_context.no_log = shown
+        if answer["rc"] not in (0, _MISSING):
+            said = str(answer["stderr"]).strip() or f"status {answer['rc']}"
+            raise KubeconfigError(f"{path} on {self._host()} cannot be read: {said}. Is become on?")
+        return str(answer["stdout"]) if answer["rc"] == 0 else ""
+
+    def _host(self) -> str:
+        return str(self._connection.get_option("host") if self._connection.transport == "ssh" else "this machine")
+
+    def _nothing(self, path: str | None) -> str:
+        if path is None:
+            return (
+                "wanted source or source_file, found neither: the cluster's admin kubeconfig, for kubeadm the file "
+                "/etc/kubernetes/admin.conf of a control plane"
+            )
+        return (
+            f"wanted the cluster's admin kubeconfig in {path} on {self._host()}, found no such file or an empty one. "
+            "Is it a control plane, is its cluster made, and is become on?"
+        )

@@ -52,11 +52,18 @@ options:
     description:
       - The text of the cluster's admin kubeconfig, for kubeadm C(/etc/kubernetes/admin.conf) of a control plane.
         Certificates and keys must be embedded.
-      - Required with O(state=present). In check mode it may be empty, for a cluster that does not exist yet.
+      - This or O(source_file) is required with O(state=present). In check mode it may be empty, for a cluster that does
+        not exist yet.
+    type: str
+  source_file:
+    description:
+      - Where that text is on the host that the task is for (or delegated to). It is read with the rights of the task and
+        goes into no variable and no result.
+      - In check mode the file may be missing, for a cluster that does not exist yet.
     type: str
   server:
     description:
-      - The address that kubectl is to use, V(https://HOST:PORT), in place of the one in O(source).
+      - The address that kubectl is to use, V(https://HOST:PORT), in place of the one in O(source) or O(source_file).
     type: str
   tls_server_name:
     description:
@@ -80,18 +87,14 @@ seealso:
 """
 
 EXAMPLES = r"""
-- name: Read the admin's credentials on the first control plane
-  ansible.builtin.slurp:
-    src: /etc/kubernetes/admin.conf
-  become: true
-  no_log: true
-  register: admin_conf
-
-- name: Add the cluster to the admin's kubeconfig
+- name: Add the cluster of the first control plane to the admin's kubeconfig
   stagecraft.gitops.kubeconfig:
     name: production
-    source: "{{ admin_conf.content | b64decode }}"
+    source_file: /etc/kubernetes/admin.conf
     server: https://cp1.example.com:6443
+  delegate_to: cp1
+  become: true
+  run_once: true
 
 - name: Take the cluster out again
   stagecraft.gitops.kubeconfig:

@@ -18,6 +18,7 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
+import yaml
 from ansible_collections.stagecraft.gitops.plugins.plugin_utils.artifacts.catalogue import Entry, load_catalogue
 
 from tests.benchmarks.check import check_1pct, check_1000
@@ -141,16 +142,13 @@ def by_hand(place: Sandbox, host: str, configuration: Path, log: str) -> Run:
     files = {
         name.upper().replace("-", "_"): str(path) for name, (entry, path) in parts.items() if entry.kind != "image"
     }
-    packages = (ROOT / "roles/host/vars/main.yml").read_text()
-    listed = re.search(r"^  Debian: \[(.+)\]$", packages, re.MULTILINE)
-    if listed is None:
-        raise BenchError("roles/host/vars/main.yml does not list Debian's packages where it did")
+    packages = yaml.safe_load((ROOT / "roles/host/vars/main.yml").read_text())["host__packages"]
     return timed(
         ["bash", str(HERE / "by_hand.sh"), f"root@{place.hosts()[host]}", str(configuration), *place.ssh_options()],
         log,
         **files,
         IMAGES=" ".join(images),
-        PACKAGES=listed[1].replace(",", "") + " haproxy",
+        PACKAGES=" ".join([*packages, "haproxy"]),
     )
 
 

@@ -15,7 +15,7 @@ from pathlib import Path
 import pytest
 
 from tools import apt, check, dev, package, sandbox, sanity, scenarios
-from tools.stages import Count, Outcome, Stage, read_report, run_stage, run_stages, summary, total
+from tools.stages import Count, Outcome, Stage, read_report, run_lanes, run_stage, run_stages, summary, total
 
 ROOT = Path(__file__).resolve().parents[2]
 ENVIRONMENT = dict(os.environ)
@@ -44,6 +44,32 @@ class TestStages:
         outcomes = run_stages([stage("a", "raise SystemExit(3)", required=True), stage("b", "pass")], ENVIRONMENT)
         assert [outcome.exit_code for outcome in outcomes] == [3, None]
         assert not outcomes[1].ok
+
+    def test_lanes_run_beside_each_other_and_each_in_its_order(self, tmp_path: Path) -> None:
+        """Each first stage waits for a sign of the other lane's."""
+        wait = "import pathlib, sys, time; d = pathlib.Path(sys.argv[1]); (d / sys.argv[2]).touch()\n"
+        wait += (
+            "end = time.monotonic() + 20\nwhile not (d / sys.argv[3]).exists(): time.monotonic() > end and sys.exit(7)"
+        )
+
+        def meets(own: str, other: str) -> Stage:
+            return Stage(own, "a test", [[*python(wait), str(tmp_path), own, other]])
+
+        lanes = [[meets("a", "b"), stage("c", "raise SystemExit(3)")], [meets("b", "a"), stage("d", "pass")]]
+        outcomes = run_lanes(lanes, ENVIRONMENT)
+        assert [(outcome.stage.name, outcome.exit_code) for outcome in outcomes] == [
+            ("a", 0),
+            ("c", 3),
+            ("b", 0),
+            ("d", 0),
+        ]
+
+    def test_what_stages_of_lanes_print_is_not_mixed(self, capfd: pytest.CaptureFixture[str]) -> None:
+        code = "import sys, time\nfor _ in range(50): print('{}', flush=True); print('{}', file=sys.stderr, flush=True)"
+        run_lanes([[stage(name, code.format(name, name))] for name in ("one", "two")], ENVIRONMENT)
+        lines = [line for line in capfd.readouterr().out.splitlines() if line in {"one", "two"}]
+        assert len(lines) == 200
+        assert lines == sorted(lines) or lines == sorted(lines, reverse=True)
 
     def test_commands_stop_at_the_first_failure(self, tmp_path: Path) -> None:
         mark = tmp_path / "mark"
@@ -98,6 +124,7 @@ class TestStages:
 class TestCheck:
     def test_every_stage_can_be_named(self) -> None:
         names = [item.name for item in check.select(["all"])]
+        assert names[:2] == ["apt", "mirror"]
         assert len(names) == len(set(names))
         assert set(names) == set(check.STAGES)
         assert [item.name for item in check.select(["unit", "apt"])] == ["apt", "unit"]

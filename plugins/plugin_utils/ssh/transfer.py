@@ -283,7 +283,8 @@ def _probe_line(word: str, rest: str) -> dict[str, Any]:
 
 def _apply(client: paramiko.SSHClient, steps: Sequence[Step], rights: Privilege, where: str) -> None:
     modes = [f"chmod {step.push.mode:o} {shlex.quote(step.push.remote)}\n" for step in steps if step.action == "mode"]
-    sends = [step for step in steps if step.action == "send"]
+    # The host checks one file while the next is on its way, so the last one, which all wait for, is the smallest.
+    sends = sorted((step for step in steps if step.action == "send"), key=lambda step: -step.size)
     folders = sorted({str(PurePosixPath(step.push.remote).parent) for step in sends})
     prepare = [f"[ -d {shlex.quote(name)} ] || (umask 022; mkdir -p {shlex.quote(name)})\n" for name in folders]
     # Made here, not by SFTP, to have 0600 from its first byte on.
@@ -293,7 +294,6 @@ def _apply(client: paramiko.SSHClient, steps: Sequence[Step], rights: Privilege,
     if not sends:
         return
     finishing: list[tuple[Step, Future[str]]] = []
-    # The host checks one file while the next is on its way.
     with _sftp(client, rights) as sftp, ThreadPoolExecutor(max_workers=1) as pool:
         for step in sends:
             _send(client, sftp, step, rights, where)
@@ -346,12 +346,17 @@ def _send(client: paramiko.SSHClient, sftp: paramiko.SFTPClient, step: Step, rig
             finally:
                 far.close()
     except (paramiko.SSHException, EOFError, OSError) as error:
+        broken = UnreachableError(
+            f"the connection to {where} broke while {step.push.remote} was sent: {error or type(error).__name__}. "
+            "Run again: the upload is taken up where it stopped."
+        )
         if transport is None or not transport.is_active():
-            raise UnreachableError(
-                f"the connection to {where} broke while {step.push.remote} was sent: {error or type(error).__name__}. "
-                "Run again: the upload is taken up where it stopped."
-            ) from error
-        state = observe(client, [step.push], [step.size], rights)[0]
+            raise broken from error
+        try:
+            state = observe(client, [step.push], [step.size], rights)[0]
+        except UnreachableError:
+            # The channel had noticed before the transport did.
+            raise broken from error
         _fail_if_full(client, step, state, rights, where)
         raise TransferError(
             f"{where} refused to take {step.push.remote} after {state.part_size} bytes: {error}"

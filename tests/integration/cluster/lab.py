@@ -19,9 +19,12 @@ from typing import Any
 
 import yaml
 
+from tools.recap import recaps
+
 ROOT = Path(__file__).resolve().parents[3]
 SANDBOXES = Path("/var/lib/stagecraft/sandbox")
-RECAP = re.compile(r"^(\S+)\s+: ok=(\d+)\s+changed=(\d+)\s+unreachable=(\d+)\s+failed=(\d+)", re.MULTILINE)
+#: A token that lets a node join.
+JOIN_TOKEN = re.compile(r"\b[a-z0-9]{6}\.[a-z0-9]{16}\b")
 SETUP = "playbooks/setup-production.yml"
 #: How the tests in pods are called: the image is in the mirror, see molecule/resources/image.yml.
 BUSYBOX = "docker.io/library/busybox:1.35.0"
@@ -73,16 +76,12 @@ class Run:
     @property
     def changed(self) -> dict[str, int]:
         """How many tasks changed each host that was changed."""
-        return {
-            host: int(changed)
-            for host, _ok, changed, _unreachable, _failed in RECAP.findall(self.output)
-            if int(changed)
-        }
+        return {host: recap.changed for host, recap in recaps(self.output).items() if recap.changed}
 
     @property
     def hosts(self) -> set[str]:
         """The hosts of the recap."""
-        return {row[0] for row in RECAP.findall(self.output)}
+        return set(recaps(self.output))
 
     def must_work(self) -> Run:
         """Return itself; fail with the output where the run failed."""

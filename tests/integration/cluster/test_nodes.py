@@ -5,12 +5,9 @@
 
 from __future__ import annotations
 
-import re
-
-from tests.integration.cluster.lab import Lab, Run, not_ready, not_running, until
+from tests.integration.cluster.lab import JOIN_TOKEN, Lab, Run, not_ready, not_running, until
 from tests.integration.cluster.test_loss import answers, members
 
-TOKEN = re.compile(r"\b[a-z0-9]{6}\.[a-z0-9]{16}\b")
 REPLACED = "cp3"
 
 
@@ -19,7 +16,7 @@ def shows_nothing(lab: Lab, run: Run) -> None:
     assert len(secrets) > 100, "too few secrets were found to say anything"
     shown = {path for text, path in secrets.items() if text in run.output}
     assert not shown, f"the output shows what is in {shown}"
-    assert not TOKEN.findall(run.output)
+    assert not JOIN_TOKEN.findall(run.output)
 
 
 def settled(lab: Lab) -> None:

@@ -5,12 +5,9 @@
 
 from __future__ import annotations
 
-import re
-
-from tests.integration.cluster.lab import Lab, not_ready, until
+from tests.integration.cluster.lab import JOIN_TOKEN, Lab, not_ready, until
 
 RESET = "playbooks/reset.yml"
-TOKEN = re.compile(r"\b[a-z0-9]{6}\.[a-z0-9]{16}\b")
 
 
 def test_wrong_name_is_refused(lab: Lab) -> None:
@@ -41,5 +38,5 @@ def test_set_up_works_again_and_shows_no_secret(lab: Lab) -> None:
     assert len(secrets) > 100, "too few secrets were found to say anything"
     shown = {path for text, path in secrets.items() if text in run.output}
     assert not shown, f"the output shows what is in {shown}"
-    assert not TOKEN.findall(run.output)
+    assert not JOIN_TOKEN.findall(run.output)
     lab.setup().must_not_change()

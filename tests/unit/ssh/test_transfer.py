@@ -8,10 +8,16 @@ from __future__ import annotations
 import shlex
 import subprocess
 from pathlib import Path
+from unittest.mock import Mock
 
 import pytest
 from ansible_collections.stagecraft.gitops.plugins.plugin_utils.ssh import transfer
-from ansible_collections.stagecraft.gitops.plugins.plugin_utils.ssh.errors import DiskFullError, TransferError
+from ansible_collections.stagecraft.gitops.plugins.plugin_utils.ssh.connection import Privilege
+from ansible_collections.stagecraft.gitops.plugins.plugin_utils.ssh.errors import (
+    DiskFullError,
+    TransferError,
+    UnreachableError,
+)
 from ansible_collections.stagecraft.gitops.plugins.plugin_utils.ssh.transfer import (
     FarSide,
     Push,
@@ -171,3 +177,17 @@ def test_the_probe_gives_the_same_answer_with_whatever_can_hash(tmp_path: Path, 
     assert (found_state.part_size, found_state.part_digest) == (4, transfer.digest(data, 4))
     assert found_state.room > 0
     assert found_state.mount.startswith("/")
+
+
+def test_a_connection_whose_end_the_transport_has_not_noticed_is_broken_all_the_same(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    local = tmp_path / "a"
+    local.write_bytes(b"content")
+    wanted = Step(Push(local, "/far/a", "0" * 64), "send", 7)
+    client, sftp = Mock(), Mock()
+    client.get_transport.return_value = Mock(remote_version="SSH-2.0-OpenSSH_9.2")
+    sftp.open().write.side_effect = EOFError
+    monkeypatch.setattr(transfer, "observe", Mock(side_effect=UnreachableError("broke during `sh -s`")))
+    with pytest.raises(UnreachableError, match="taken up where it stopped"):
+        transfer._send(client, sftp, wanted, Privilege(), "here")
