@@ -13,7 +13,13 @@ from typing import Any
 from ansible_collections.stagecraft.gitops.plugins.module_utils.host_state import facts, room, spec
 from ansible_collections.stagecraft.gitops.plugins.module_utils.host_state.errors import HostStateError
 from ansible_collections.stagecraft.gitops.plugins.module_utils.host_state.options import argument_spec
-from ansible_collections.stagecraft.gitops.plugins.plugin_utils._action import ArgumentSpec, HostAction, given, plain
+from ansible_collections.stagecraft.gitops.plugins.plugin_utils._action import (
+    ArgumentSpec,
+    HostAction,
+    HostEngine,
+    given,
+    plain,
+)
 from ansible_collections.stagecraft.gitops.plugins.plugin_utils.artifacts.catalogue import load_catalogue
 from ansible_collections.stagecraft.gitops.plugins.plugin_utils.artifacts.errors import ArtifactError
 from ansible_collections.stagecraft.gitops.plugins.plugin_utils.artifacts.fetch import Fetched, fetch
@@ -22,7 +28,7 @@ from ansible_collections.stagecraft.gitops.plugins.plugin_utils.artifacts.source
 from ansible_collections.stagecraft.gitops.plugins.plugin_utils.host_state import wanted as artifacts
 from ansible_collections.stagecraft.gitops.plugins.plugin_utils.ssh.errors import SshError
 
-MODULE = "stagecraft.gitops.host_state"
+ENGINE = HostEngine("stagecraft.gitops.host_state", "host_state", "engine.engine_result", "HostStateError")
 SSH_ENGINE = "ansible_collections.stagecraft.gitops.plugins.plugin_utils.ssh"
 # Variable by which the SSH engine takes a setting, and the option of Ansible's ssh connection that holds its value.
 CONNECTION_OPTIONS = {
@@ -52,7 +58,7 @@ class ActionModule(HostAction):
         state = given(options["state"])
         spec.parse(state)
         if not state.get("artifacts"):
-            return self._without_disk(self.run_module(MODULE, given({**options, "state": state}), task_vars))
+            return self._without_disk(self._ask({**options, "state": state}, task_vars))
         wanted = artifacts.resolve(state, options.get("arch"), load_catalogue())
         settings = Settings.from_options(options.get("artifact_source") or {})
         lock = Lock.load(settings.lock, read_only=self.check_mode)
@@ -60,7 +66,7 @@ class ActionModule(HostAction):
         if wanted.unpulled and not self.check_mode:
             artifacts.pull_unknown(wanted, options.get("arch") or self._host_arch(), settings, lock)
         arguments = given({"state": state, "arch": options.get("arch"), "digests": wanted.digests})
-        result = self.run_module(MODULE, arguments, task_vars)
+        result = self._ask(arguments, task_vars)
         if result.get("failed"):
             result["msg"] = "\n- ".join([str(result.get("msg")), *wanted.reasons(str(result.get("msg")))])
         elif self.check_mode:
@@ -70,6 +76,9 @@ class ActionModule(HostAction):
                 result, wanted, settings=settings, lock=lock, arguments=arguments, task_vars=task_vars
             )
         return self._without_disk(result)
+
+    def _ask(self, options: Mapping[str, Any], task_vars: Mapping[str, Any]) -> dict[str, Any]:
+        return self.run_engine(ENGINE, given(options), task_vars)
 
     def _push_and_finish(
         self,
@@ -93,7 +102,7 @@ class ActionModule(HostAction):
                 f"To be pushed were {sizes}. Free some space or enlarge the disk, then run again."
             )
         pushed = self._push(fetched, task_vars)
-        result = self.run_module(MODULE, arguments, task_vars)
+        result = self._ask(arguments, task_vars)
         if result.get("failed"):
             return result
         if result["needs"]:

@@ -95,24 +95,14 @@ api:
 """
 
 from ansible.module_utils.basic import AnsibleModule
-from ansible_collections.stagecraft.gitops.plugins.module_utils.kubeadm.host import Host, KubeadmError
-from ansible_collections.stagecraft.gitops.plugins.module_utils.kubeadm.observe import observe
+from ansible_collections.stagecraft.gitops.plugins.module_utils.kubeadm.host import KubeadmError
+from ansible_collections.stagecraft.gitops.plugins.module_utils.kubeadm.observe import INFO_OPTIONS, info_result
 
 
 def main() -> None:
-    module = AnsibleModule(
-        argument_spec={
-            "address": {"type": "str", "required": True},
-            "port": {"type": "int", "default": 6443},
-            "certificate_sans": {"type": "list", "elements": "str", "default": []},
-        },
-        supports_check_mode=True,
-    )
-    params = module.params
+    module = AnsibleModule(argument_spec=INFO_OPTIONS, supports_check_mode=True)
     try:
-        module.exit_json(
-            changed=False, **observe(Host(), params["address"], params["port"], params["certificate_sans"])
-        )
+        module.exit_json(**info_result(module.params, module.check_mode))
     except KubeadmError as error:
         module.fail_json(msg=str(error))
 

@@ -13,9 +13,11 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any, ClassVar
 
+from ansible import constants
 from ansible.errors import AnsibleActionFail
 from ansible.module_utils.common.arg_spec import ArgumentSpecValidator
 from ansible.plugins.action import ActionBase
+from ansible_collections.stagecraft.gitops.plugins.plugin_utils import _host_engine
 from ansible_collections.stagecraft.gitops.plugins.plugin_utils._libraries import LibraryMissingError
 
 
@@ -116,6 +118,20 @@ class ControllerAction(EngineAction):
     _requires_connection = False
 
 
+@dataclass(frozen=True)
+class HostEngine:
+    """An engine that runs on hosts, and the module that is its other front.
+
+    `function` is ``MODULE.NAME`` in a `package` of ``module_utils``; it takes the module's options, and whether this is
+    check mode. `error` names the exception whose text is meant for the admin.
+    """
+
+    module: str
+    package: str
+    function: str
+    error: str
+
+
 class HostAction(EngineAction):
     """An action that does part of its work on the host, by modules."""
 
@@ -125,3 +141,35 @@ class HostAction(EngineAction):
             module_name=name, module_args=dict(arguments), task_vars=dict(task_vars)
         )
         return result
+
+    def run_engine(
+        self, engine: HostEngine, options: Mapping[str, Any], task_vars: Mapping[str, Any]
+    ) -> dict[str, Any]:
+        """Run an engine on the host and return its answer; ``failed`` and ``msg`` where it raised its own error.
+
+        Where the host's Python is still to be discovered, or the task is asynchronous, the module does it.
+        """
+        interpreter = self._interpreter(task_vars)
+        if not interpreter or self._task.async_val:
+            return self.run_module(engine.module, options, task_vars)
+        command = _host_engine.command(interpreter, self._compute_environment_string())
+        sent = _host_engine.job(
+            engine.package, engine.function, engine.error, {"options": options, "check": self.check_mode}
+        )
+        done = self._low_level_execute_command(command, in_data=sent)
+        try:
+            return _host_engine.answer(done["rc"], done["stdout"], done["stderr"])
+        except _host_engine.HostEngineError as error:
+            raise AnsibleActionFail(f"{engine.module}: {error}") from None
+
+    def _interpreter(self, task_vars: Mapping[str, Any]) -> str:
+        """Return the path of the host's Python, or "" where Ansible has still to discover it."""
+        own = task_vars
+        if self._task.delegate_to:
+            own = (task_vars.get("ansible_delegated_vars") or {}).get(self._task.delegate_to) or {}
+        known = (own.get("ansible_facts") or {}).get("discovered_interpreter_python")
+        configured = constants.config.get_config_value("INTERPRETER_PYTHON", variables=dict(own))
+        for candidate in (plain(self._templar.template(configured)), known):
+            if isinstance(candidate, str) and candidate.startswith("/"):
+                return candidate
+        return ""

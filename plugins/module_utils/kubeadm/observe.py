@@ -17,6 +17,12 @@ from typing import Any
 from ansible_collections.stagecraft.gitops.plugins.module_utils.kubeadm.api import ApiUnavailable, LocalApi
 from ansible_collections.stagecraft.gitops.plugins.module_utils.kubeadm.host import Host, KubeadmError, read_json
 
+#: Options of stagecraft.gitops.kubeadm_info, for its action and its module.
+INFO_OPTIONS: dict[str, Any] = {
+    "address": {"type": "str", "required": True},
+    "port": {"type": "int", "default": 6443},
+    "certificate_sans": {"type": "list", "elements": "str", "default": []},
+}
 #: What kubeadm itself leaves on a host; any of them without our journal means that somebody else was here.
 TRACES = (
     "/etc/kubernetes/admin.conf",
@@ -114,6 +120,12 @@ def local_addresses(host: Host) -> list[str]:
     """The addresses of this host's interfaces, from ``ip -o addr``."""
     shown = host.run(["ip", "-o", "addr", "show"])
     return re.findall(r"\binet6? ([0-9a-fA-F.:]+)/", shown.stdout)
+
+
+def info_result(options: Mapping[str, Any], check: bool) -> dict[str, Any]:
+    """Tell what the module calls: checked options in, result out, on the host that this runs on."""
+    del check  # nothing is changed in either mode
+    return {"changed": False, **observe(Host(), options["address"], options["port"], options["certificate_sans"])}
 
 
 def observe(host: Host, address: str, port: int, certificate_sans: Sequence[str] = ()) -> dict[str, Any]:
