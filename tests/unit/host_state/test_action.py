@@ -203,16 +203,16 @@ Run = Callable[..., dict[str, Any]]
 
 @pytest.fixture
 def run(tmp_path: Path, host: FakeHost, source: dict[str, Any]) -> Run:
-    """Run the action; the module runs on the fake host, files are put there by hand. run.log lists what happened."""
+    """Run the action; the engine runs on the fake host, files are put there by hand. run.log lists what happened."""
     log: list[str] = []
 
     class OnFakeHost(action.ActionModule):
         free: int | None = None
 
-        def run_module(self, name: str, arguments: Mapping[str, Any], task_vars: Mapping[str, Any]) -> dict[str, Any]:
-            log.append("module")
+        def run_engine(self, engine: Any, options: Mapping[str, Any], task_vars: Mapping[str, Any]) -> dict[str, Any]:
+            log.append("engine")
             try:
-                result = host.apply(arguments["state"], arguments.get("digests"), self.check_mode)
+                result = host.apply(options["state"], options.get("digests"), self.check_mode)
             except HostStateError as error:
                 return {"failed": True, "msg": str(error)}
             if self.free is not None:
@@ -248,13 +248,13 @@ STATE: dict[str, Any] = {
 
 def test_a_push_lies_between_two_runs_and_a_no_op_is_one_run(run: Any, host: FakeHost) -> None:
     first = run(STATE)
-    assert run.log == ["module", "push 2", "module"]
+    assert run.log == ["engine", "push 2", "engine"]
     assert first["changed"]
     assert [entry["kind"] for entry in first["plan"][:2]] == ["fetch", "fetch"]
     assert first["pushed"]["files"] == 2
     assert host.read("/opt/stagecraft/kubelet/1.36.3/kubelet") == "kubelet"
     second = run(STATE)
-    assert run.log == ["module"]
+    assert run.log == ["engine"]
     assert (second["changed"], second["plan"]) == (False, [])
     assert "disk" not in second
 
@@ -262,7 +262,7 @@ def test_a_push_lies_between_two_runs_and_a_no_op_is_one_run(run: Any, host: Fak
 def test_check_mode_says_what_would_be_fetched_and_fetches_nothing(run: Any, host: FakeHost, tmp_path: Path) -> None:
     before = host.snapshot()
     result = run(STATE, check=True)
-    assert run.log == ["module"]
+    assert run.log == ["engine"]
     assert host.snapshot() == before
     assert result["plan"][0]["after"].startswith("would fetch ")
     assert result["plan"][0]["after"].endswith("kubelet (0.0 MB)")
@@ -275,7 +275,7 @@ def test_a_host_without_room_is_refused_before_the_push(run: Any, host: FakeHost
         HostStateError, match=r"nothing was pushed: the file system of .* has 1000 bytes free, \d+ bytes are needed"
     ):
         run(STATE, free=1000)
-    assert run.log == ["module"]
+    assert run.log == ["engine"]
     assert not host.path("/var/lib/stagecraft").exists()
 
 
@@ -297,7 +297,7 @@ def test_a_corrupted_artefact_of_the_mirror_never_reaches_the_host(run: Any, hos
     (mirror / KUBELET).write_bytes(b"kubeleX")
     with pytest.raises(Exception, match="sha256"):
         run(STATE)
-    assert run.log == ["module"]
+    assert run.log == ["engine"]
     assert not host.path("/opt").exists()
 
 
