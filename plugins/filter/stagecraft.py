@@ -100,6 +100,15 @@ def first_subnet(cidr: str, prefix: int) -> str:
     return str(next(network.subnets(new_prefix=prefix))) if network.prefixlen < prefix else str(network)
 
 
+def first_address(cidr: str) -> str:
+    """The first address of ``cidr`` that a host can have: Kubernetes gives it to the API's own service."""
+    try:
+        network = ipaddress.ip_network(plain(cidr))
+    except ValueError as error:
+        raise AnsibleFilterError(f"{cidr!r} is no network: {error}") from error
+    return str(network[1])
+
+
 class FilterModule:
     """The filters by name."""
 
@@ -109,6 +118,7 @@ class FilterModule:
             "artifact_available": artifact_available,
             "catalogue_image": catalogue_image,
             "default_version": default_version,
+            "first_address": first_address,
             "first_subnet": first_subnet,
             "flux_images": flux_images,
             "image_reference": image_reference,
