@@ -5,6 +5,7 @@
 
 from __future__ import annotations
 
+import socket
 import time
 from concurrent.futures import ThreadPoolExecutor
 from datetime import UTC, datetime
@@ -77,6 +78,15 @@ def test_git_down_is_told_within_the_grace(site: Site) -> None:
     outcome = site.wait("deadbeef")
     tells(outcome, "GitRepository", "connection refused", "The Git host does not answer")
     assert outcome.seconds < 10
+
+
+def test_a_network_that_swallows_everything_is_told(site: Site) -> None:
+    """What a firewall between the cluster and its Git host makes of a connection."""
+    with socket.create_server(("127.0.0.1", 0)) as silent:
+        site.follow(url=f"http://127.0.0.1:{silent.getsockname()[1]}/cut.git", timeout="3s")
+        outcome = site.wait("deadbeef")
+    tells(outcome, "GitRepository", "deadline exceeded", "The Git host does not answer")
+    assert outcome.seconds < 15
 
 
 def test_missing_branch_is_told_at_once(site: Site) -> None:
