@@ -33,12 +33,12 @@ def install(root: Path) -> tuple[Path, bool]:
     """Write the hook into a repository; return its path and whether it was written. Another's hook is left alone."""
     directory = Path(git(root, "rev-parse", "--git-path", "hooks").decode().strip())
     path = (directory if directory.is_absolute() else root / directory) / "pre-push"
-    wanted = script(sys.executable, Path(__file__).resolve().parent)
+    wanted = script(sys.executable, Path(__file__).absolute().parent)
     there = path.read_text(encoding="utf-8", errors="replace") if path.exists() else None
     if there is not None and _MARK not in there:
         raise CheckError(
             f"{path}: wanted to write the pre-push hook, found one that somebody else wrote."
-            f" Remove it, or call from it: {shlex.quote(sys.executable)} {shlex.quote(str(Path(__file__).resolve().parent))} --pre-push"
+            f" Remove it, or call from it: {shlex.quote(sys.executable)} {shlex.quote(str(Path(__file__).absolute().parent))} --pre-push"
         )
     if there == wanted:
         return path, False
