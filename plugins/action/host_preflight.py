@@ -5,6 +5,7 @@
 
 from __future__ import annotations
 
+import shlex
 import time
 from dataclasses import replace
 from importlib import import_module
@@ -91,7 +92,11 @@ class ActionModule(SshAction):
         script = preflight.script(wanted.kernel_modules)
         sent = time.time()
         try:
-            answer = self._low_level_execute_command("sh -s", in_data=script.encode())
+            if self._is_pipelining_enabled("new"):
+                answer = self._low_level_execute_command("sh -s", in_data=script.encode())
+            else:
+                # Standard input may be a terminal then, for a password to be typed in.
+                answer = self._low_level_execute_command(f"sh -c {shlex.quote(script)}")
         except AnsibleError:
             if self._connection.transport != "ssh":
                 raise

@@ -147,10 +147,11 @@ class HostAction(EngineAction):
     ) -> dict[str, Any]:
         """Run an engine on the host and return its answer; ``failed`` and ``msg`` where it raised its own error.
 
-        Where the host's Python is still to be discovered, or the task is asynchronous, the module does it.
+        Where Ansible has no pipelining, so that standard input is not ours to use, or where the host's Python is still to
+        be discovered, the module does the same more slowly.
         """
         interpreter = self._interpreter(task_vars)
-        if not interpreter or self._task.async_val:
+        if not interpreter or not self._is_pipelining_enabled("new"):
             return self.run_module(engine.module, options, task_vars)
         command = _host_engine.command(interpreter, self._compute_environment_string())
         sent = _host_engine.job(
@@ -170,6 +171,7 @@ class HostAction(EngineAction):
         known = (own.get("ansible_facts") or {}).get("discovered_interpreter_python")
         configured = constants.config.get_config_value("INTERPRETER_PYTHON", variables=dict(own))
         for candidate in (plain(self._templar.template(configured)), known):
-            if isinstance(candidate, str) and candidate.startswith("/"):
+            # "/usr/bin/env python3" is a command line, which the module knows how to start.
+            if isinstance(candidate, str) and candidate.startswith("/") and " " not in candidate:
                 return candidate
         return ""

@@ -261,3 +261,25 @@ def test_the_playbook_opens_a_fresh_host_and_then_finds_nothing_to_do(bare_host:
     assert bare_host.known_hosts.read_text() == pinned
     assert "changed=0 " in run_playbook()
     assert "changed=0 " in run_playbook("--check")
+
+
+def test_a_host_is_asked_the_same_with_and_without_pipelining(
+    server: Server, play: Callable[..., dict[str, Any]]
+) -> None:
+    """With it the engine alone is sent; without it, or with a Python still to be found, it comes in a module."""
+    answers = []
+    for pipelining, python, by_module in (
+        (True, "/usr/bin/python3", False),
+        (False, "/usr/bin/python3", True),
+        (True, "auto_silent", True),
+    ):
+        variables: dict[str, Any] = {"ansible_pipelining": pipelining, "ansible_python_interpreter": python}
+        variables["ansible_interpreter_python_fallback"] = ["/usr/bin/python3"]
+        done = play(server, "kubeadm_info", {"address": "127.0.0.1"}, "-vvv", **variables)
+        assert not done.get("failed"), done["text"]
+        assert ("Using module file" in done["text"].partition("TASK [Dump]")[0]) == by_module
+        answers.append({key: done[key] for key in ("membership", "traces", "address_is_local", "changed")})
+        looked = play(server, "host_preflight", {"fail_on_problems": False}, **variables)
+        assert looked["facts"]["architecture"], looked["text"]
+    assert answers[0]["address_is_local"] is True
+    assert answers[1:] == answers[:1] * 2
