@@ -24,7 +24,7 @@ from ansible_collections.stagecraft.gitops.plugins.plugin_utils.git.errors impor
 from ansible_collections.stagecraft.gitops.plugins.plugin_utils.kube._action import KubeAction
 from ansible_collections.stagecraft.gitops.plugins.plugin_utils.kube.access import API_ACCESS_OPTIONS
 from ansible_collections.stagecraft.gitops.plugins.plugin_utils.kube.client import connect
-from ansible_collections.stagecraft.gitops.plugins.plugin_utils.kube.errors import ApiError, KubeconfigError, KubeError
+from ansible_collections.stagecraft.gitops.plugins.plugin_utils.kube.errors import KubeconfigError, KubeError
 from ansible_collections.stagecraft.gitops.plugins.plugin_utils.ssh.errors import SshError
 
 if TYPE_CHECKING:
@@ -94,9 +94,10 @@ class ActionModule(KubeAction):
                 if options["state"] == "absent":
                     return self._absent(api, options)
                 return self._present(api, state.observe(api, options["namespace"]), options)
-        except (KubeconfigError, ApiError) as error:
-            if not self.check_mode or getattr(error, "status", None) is not None:
+        except KubeconfigError as error:
+            if not self.check_mode:
                 raise
+            Display().warning(f"no cluster is known yet, so everything counts as new: {error}")
         # no cluster yet: there is nothing to remove, and all of it would be made
         return {"steps": []} if options["state"] == "absent" else self._present(None, state.Observed(), options)
 

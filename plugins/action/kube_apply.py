@@ -14,8 +14,8 @@ from ansible_collections.stagecraft.gitops.plugins.plugin_utils._action import A
 from ansible_collections.stagecraft.gitops.plugins.plugin_utils.kube import apply, manifests
 from ansible_collections.stagecraft.gitops.plugins.plugin_utils.kube._action import KubeAction
 from ansible_collections.stagecraft.gitops.plugins.plugin_utils.kube.access import API_ACCESS_OPTIONS
-from ansible_collections.stagecraft.gitops.plugins.plugin_utils.kube.errors import ApiError, KubeconfigError, KubeError
-from ansible_collections.stagecraft.gitops.plugins.plugin_utils.kube.objects import Object, Ref
+from ansible_collections.stagecraft.gitops.plugins.plugin_utils.kube.errors import KubeconfigError, KubeError
+from ansible_collections.stagecraft.gitops.plugins.plugin_utils.kube.objects import Object, Ref, mapping
 from ansible_collections.stagecraft.gitops.plugins.plugin_utils.kube.session import Session
 
 if TYPE_CHECKING:
@@ -69,9 +69,10 @@ class ActionModule(KubeAction):
                 plan = applier.plan(objects)
                 if not self.check_mode:
                     applier.apply(objects, plan)
-        except (KubeconfigError, ApiError) as error:
-            if not self.check_mode or getattr(error, "status", None) is not None:
+        except KubeconfigError as error:
+            if not self.check_mode:
                 raise
+            self._display.warning(f"no cluster is known yet, so everything counts as new: {error}")
             plan = apply.offline(objects)
         return {
             "changed": bool(plan.changes) or plan.inventory_differs,
@@ -119,7 +120,7 @@ def _diff(changes: Iterable[apply.Change]) -> list[dict[str, str]]:
 def _text(item: Object, other: Object | None) -> str:
     if item["kind"] != "Secret":
         return yaml.safe_dump(dict(item), sort_keys=True)
-    shown = dict(item)
+    shown = {**item, "metadata": _without_copies(item["metadata"])}
     for key in ("data", "stringData"):
         if isinstance(item.get(key), dict):
             others = (other or {}).get(key) or {}
@@ -128,3 +129,12 @@ def _text(item: Object, other: Object | None) -> str:
                 for name, value in item[key].items()
             }
     return yaml.safe_dump(shown, sort_keys=True)
+
+
+def _without_copies(metadata: Object) -> dict[str, Any]:
+    """Return a Secret's metadata without the annotations in which appliers keep the whole of it."""
+    annotations = {
+        name: "(hidden)" if name.endswith("/last-applied-configuration") else value
+        for name, value in mapping(metadata, "annotations").items()
+    }
+    return {**metadata, **({"annotations": annotations} if annotations else {})}

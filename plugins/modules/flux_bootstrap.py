@@ -32,7 +32,7 @@ extends_documentation_fragment:
 attributes:
   check_mode:
     support: full
-    details: The repository is read, nothing is pushed. Where no API server answers yet, everything counts as new.
+    details: The repository is read, nothing is pushed. Where no kubeconfig knows the cluster yet, everything counts as new.
   diff_mode:
     support: full
     details: Names each step. Keys are never part of it.

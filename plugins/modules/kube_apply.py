@@ -31,7 +31,7 @@ extends_documentation_fragment:
 attributes:
   check_mode:
     support: full
-    details: The same dry run that decides in a real run. Where no API server answers yet, everything counts as new.
+    details: The same dry run that decides in a real run. Where no kubeconfig knows the cluster yet, everything counts as new.
   diff_mode:
     support: full
     details: Shows the fields that O(field_manager) owns. The data of a Secret is not part of it.

@@ -192,7 +192,9 @@ class Applier:
             lost = inventory.surplus(self._read([(one, r) for one, r in served if r is not None]), wanted)
         kept = {one: inventory.kept(item, self._options.manager, self._options.protected) for one, item in lost.items()}
         pruned = tuple(
-            Change(one, "delete", content(item), None) for one, item in sorted(lost.items()) if not kept[one]
+            Change(one, "delete", _shown(item, (fields.owned(item, self._options.manager) or ("", {}))[1]), None)
+            for one, item in sorted(lost.items())
+            if not kept[one]
         )
         stays = {one: why for one, why in kept.items() if why}
         if not self._options.prune:

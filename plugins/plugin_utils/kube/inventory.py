@@ -8,6 +8,7 @@ from __future__ import annotations
 from collections.abc import Collection, Iterable, Mapping
 from typing import Any
 
+from ansible_collections.stagecraft.gitops.plugins.plugin_utils.kube import three_way
 from ansible_collections.stagecraft.gitops.plugins.plugin_utils.kube.errors import KubeError
 from ansible_collections.stagecraft.gitops.plugins.plugin_utils.kube.fields import owned
 from ansible_collections.stagecraft.gitops.plugins.plugin_utils.kube.objects import Object, Ref, mapping, text
@@ -52,7 +53,7 @@ def kept(item: Object, manager: str, protected: Collection[str]) -> str:
     """Say why an object that is no longer wanted stays, or "" where it goes."""
     if item["kind"] in protected:
         return f"{item['kind']} is never pruned: what it holds would go with it"
-    if owned(item, manager) is None:
+    if owned(item, manager) is None and not three_way.last_applied(item):
         return f"{manager} does not own any of its fields any more"
     return ""
 

@@ -3,7 +3,8 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
 """Three-way merge on the client, for the kinds whose API server takes no server-side apply. Pure.
 
-What was applied last lies in the annotation that ``kubectl apply`` uses. A patch (JSON merge patch, RFC 7386) sets what the
+What was applied last lies in an annotation of the object, as ``kubectl apply`` does it; it is one of our own, so that it
+also says whose the object is. A patch (JSON merge patch, RFC 7386) sets what the
 manifest says, removes what it said last and says no more, and leaves what others have set. Lists are one value each.
 """
 
@@ -15,8 +16,7 @@ from typing import Any
 
 from ansible_collections.stagecraft.gitops.plugins.plugin_utils.kube.objects import Object, mapping, text
 
-#: https://kubernetes.io/docs/reference/labels-annotations-taints/#kubectl-kubernetes-io-last-applied-configuration
-ANNOTATION = "kubectl.kubernetes.io/last-applied-configuration"
+ANNOTATION = "stagecraft.gitops/last-applied-configuration"
 
 
 def annotated(manifest: Object) -> dict[str, Any]:

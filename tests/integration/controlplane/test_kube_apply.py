@@ -256,3 +256,9 @@ def test_where_server_side_apply_is_refused_the_client_merges(session: Session, 
     run(session, [text])
     assert session.get(path)["data"] == {"ours": "1", "theirs": "x"}
     assert run(session, [text]).changes == ()
+
+    book = Ref("", "ConfigMap", namespace, "book")
+    run(session, [text, config_map("b", namespace)], inventory=book)
+    pruned = run(session, [config_map("b", namespace)], inventory=book, prune=True)
+    assert actions(pruned) == {f"ConfigMap {namespace}/a": "delete"}
+    assert session.find(path) is None

@@ -10,6 +10,7 @@ import json
 from typing import Any
 
 import pytest
+from ansible_collections.stagecraft.gitops.plugins.action import kube_apply
 from ansible_collections.stagecraft.gitops.plugins.plugin_utils.kube import apply, fields, inventory, manifests
 from ansible_collections.stagecraft.gitops.plugins.plugin_utils.kube.errors import ApiError, KubeError
 from ansible_collections.stagecraft.gitops.plugins.plugin_utils.kube.objects import Ref
@@ -172,3 +173,16 @@ def test_what_is_not_ours_or_holds_data_is_kept() -> None:
     assert inventory.kept(live({"a": "1"}), ME, ()) == ""
     assert "does not own" in inventory.kept(live({"a": "1"}, manager="kubectl"), ME, ())
     assert "never pruned" in inventory.kept(live({"a": "1"}), ME, ("ConfigMap",))
+
+
+@pytest.mark.parametrize("other", [None, {"data": {"password": "czNjcjN0"}}])
+def test_what_a_secret_holds_is_not_shown_wherever_it_stands(other: Any) -> None:
+    annotations = {"kubectl.kubernetes.io/last-applied-configuration": '{"data":{"password":"czNjcjN0"}}', "a": "b"}
+    secret = {
+        "kind": "Secret",
+        "metadata": {"name": "key", "annotations": annotations},
+        "data": {"password": "czNjcjN0"},
+    }
+    shown = kube_apply._text(secret, other)
+    assert "czNjcjN0" not in shown
+    assert "a: b" in shown
