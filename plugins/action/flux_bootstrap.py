@@ -108,50 +108,52 @@ class ActionModule(KubeAction):
             wanted = _wanted(options, release, branch, base)
             changes = _changes(wanted, branch, base)
             before = branch.read(base, changes)
-        chosen = bootstrap.plan(seen, wanted, changes)
-        git_host = forge.Gitea.from_options(options["forge"]) if options["forge"] and wanted.uses_key else None
-        steps = [*chosen.steps]
-        repository = forge.repository_of(wanted.sync.url) if git_host else ""
-        public = seen.key.public if seen.key else ""
-        unknown = git_host is not None and (chosen.make_key or not git_host.has_key(repository, public))
-        if unknown:
-            steps.append(bootstrap.Step("allow", f"deploy key in {repository}", "unknown", "may read"))
-        result: dict[str, Any] = {
-            "changed": bool(steps),
-            "state": chosen.state,
-            "steps": [
-                {"action": step.action, "target": step.target, "before": step.before, "after": step.after}
-                for step in steps
-            ],
-            "commit": base.commit or "",
-            "public_key": public,
-        }
-        if self._task.diff:
-            result["diff"] = [
-                *_diff(steps),
-                *(_file_diff(path, before.get(path), text) for path, text in changes.items()),
-            ]
-        if self.check_mode or api is None:
-            return result
-        work = bootstrap.Bootstrap(api, wanted, Display().display)
-        public = work.prepare(chosen)
-        if unknown and git_host is not None:
-            git_host.allow_key(repository, public, f"flux-{wanted.environment}")
-        commit = base.commit
-        if chosen.commit:
-            done = publish(
-                remote,
-                lambda branch, base: _changes(wanted, branch, base),
-                lambda _: _message(chosen, wanted),
-                author,
+            chosen = bootstrap.plan(seen, wanted, changes)
+            git_host = forge.Gitea.from_options(options["forge"]) if options["forge"] and wanted.uses_key else None
+            steps = [*chosen.steps]
+            repository = forge.repository_of(wanted.sync.url) if git_host else ""
+            public = seen.key.public if seen.key else ""
+            unknown = git_host is not None and (chosen.make_key or not git_host.has_key(repository, public))
+            if unknown:
+                steps.append(bootstrap.Step("allow", f"deploy key in {repository}", "unknown", "may read"))
+            result: dict[str, Any] = {
+                "changed": bool(steps),
+                "state": chosen.state,
+                "steps": [
+                    {"action": step.action, "target": step.target, "before": step.before, "after": step.after}
+                    for step in steps
+                ],
+                "commit": base.commit or "",
+                "public_key": public,
+            }
+            if self._task.diff:
+                result["diff"] = [
+                    *_diff(steps),
+                    *(_file_diff(path, before.get(path), text) for path, text in changes.items()),
+                ]
+            if self.check_mode or api is None:
+                return result
+            work = bootstrap.Bootstrap(api, wanted, Display().display)
+            public = work.prepare(chosen)
+            if unknown and git_host is not None:
+                git_host.allow_key(repository, public, f"flux-{wanted.environment}")
+            commit = base.commit
+            if chosen.commit:
+                done = publish(
+                    remote,
+                    lambda branch, base: _changes(wanted, branch, base),
+                    lambda _: _message(chosen, wanted),
+                    author,
+                )
+                commit = done.commit
+            work.follow(chosen)
+            new_key = chosen.make_key or chosen.pin_hosts or unknown
+            verified = work.verify(
+                commit or "", options["timeout"], lambda known: _newer(branch, known), new_key=new_key
             )
-            commit = done.commit
-        work.follow(chosen)
-        new_key = chosen.make_key or chosen.pin_hosts or unknown
-        seconds = work.verify(commit or "", options["timeout"], new_key=new_key)
         if chosen.release:
             work.release()
-        return result | {"commit": commit or "", "public_key": public, "seconds": round(seconds, 3)}
+        return result | {"commit": verified.commit, "public_key": public, "seconds": round(verified.seconds, 3)}
 
     def _absent(self, api: ApiClient, options: dict[str, Any]) -> dict[str, Any]:
         seen = state.observe(api, options["namespace"])
@@ -233,6 +235,15 @@ def _wanted(options: Mapping[str, Any], release: Mapping[str, str], branch: Bran
 def _concurrency(branch: Branch, base: Snapshot, path: str) -> int:
     texts = [name for name in base.blobs if name.startswith(f"{path}/") and name.endswith((".yaml", ".yml"))]
     return manifests.concurrency_for(sync.kustomizations(branch.read(base, texts).values()))
+
+
+def _newer(branch: Branch, commit: str) -> str | None:
+    """Ask the server for a commit that comes after one; a server that does not answer now may do so at the next look."""
+    try:
+        return branch.newer(commit)
+    except GitError as error:
+        Display().display(str(error))
+        return None
 
 
 def _changes(wanted: bootstrap.Wanted, branch: Branch, base: Snapshot) -> Changes:

@@ -161,6 +161,18 @@ class Branch:
                 blobs[path] = identity
         return Snapshot(commit, blobs)
 
+    def newer(self, commit: str) -> str | None:
+        """Return the branch's newest commit if it is `commit` or comes after it, else None. Raises GitError.
+
+        Fetches the commits since the snapshot only: history before it is left where it is.
+        """
+        ref = f"refs/heads/{self._remote.branch}"
+        found = self._git("fetch", "--quiet", "--no-tags", self._remote.url, f"+{ref}:{ref}", check=False)
+        if found.returncode:
+            raise self._failure(found.stderr.decode("utf-8", "replace"))
+        after = self._git("merge-base", "--is-ancestor", commit, ref, check=False)
+        return self._git("rev-parse", ref).stdout.decode().strip() if after.returncode == 0 else None
+
     def read(self, snapshot: Snapshot, paths: Iterable[str]) -> dict[str, bytes]:
         """Return the content of those of `paths` that are files of the branch."""
         wanted = [path for path in dict.fromkeys(paths) if path in snapshot.blobs]

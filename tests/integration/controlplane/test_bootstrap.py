@@ -100,6 +100,20 @@ def test_an_upgrade_is_one_commit_and_flux_does_the_rest(world: World, tmp_path:
     assert world.bootstrap()["changed"] is False
 
 
+def test_a_push_by_somebody_else_during_the_set_up_is_waited_for_too(world: World) -> None:
+    process = world.start(world.command())
+    deadline = time.monotonic() + 60
+    while not world.commits() and time.monotonic() < deadline:
+        time.sleep(0.05)
+    theirs = world.push("clusters/staging/theirs.yaml", "apiVersion: v1\nkind: ConfigMap\nmetadata: {name: theirs}\n")
+    done = world.result(process)
+    assert not done.get("failed"), done["msg"]
+    assert done["commit"] in (theirs, world.parent(theirs))
+    assert done["seconds"] < 40
+    assert world.bootstrap()["commit"] == theirs
+    world.follows(theirs)
+
+
 def test_two_at_once_end_in_one_flux(world: World) -> None:
     both = [world.start(world.command(name)) for name in ("one", "two")]
     results = [world.result(process) for process in both]

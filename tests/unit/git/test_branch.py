@@ -82,6 +82,30 @@ def test_a_branch_that_moved_is_planned_anew(server: Path) -> None:
     assert run("ls-tree", "-r", "--name-only", done.commit or "", cwd=server).split() == ["a", "mine", "other"]
 
 
+def test_a_newer_commit_is_one_that_comes_after_ours(server: Path) -> None:
+    for number in range(3):
+        put(server, {"a": str(number).encode()})
+    with git.Branch(remote(server)) as branch:
+        base = branch.fetch().commit
+        ours = put(server, {"a": b"ours"}).commit
+        assert ours is not None
+        assert branch.newer(ours) == ours
+        theirs = put(server, {"b": b"theirs"}).commit
+        assert branch.newer(ours) == theirs
+        run("update-ref", "refs/heads/main", base or "", cwd=server)
+        put(server, {"c": b"instead"})
+        assert branch.newer(ours) is None
+        assert branch.newer("1" * 40) is None
+
+
+def test_an_empty_repository_has_newer_commits_too(server: Path) -> None:
+    with git.Branch(remote(server)) as branch:
+        branch.fetch()
+        ours = put(server, {"a": b"ours"}).commit
+        theirs = put(server, {"b": b"theirs"}).commit
+        assert branch.newer(ours or "") == theirs
+
+
 def test_who_never_gets_through_is_told_so(server: Path) -> None:
     put(server, {"a": b"1"})
     count = [0]
