@@ -67,7 +67,7 @@ class ActionModule(KubeAction):
             "log_level": {"type": "str", "choices": ["debug", "info", "error"], "default": "info"},
             "concurrency": {"type": "int", "default": 0},
             "scratch_size": {"type": "str", "default": "256Mi"},
-            "repository": {"type": "dict", "options": REPOSITORY_OPTIONS},
+            "repository": {"type": "dict", "options": REPOSITORY_OPTIONS, "required": True},
             "git": {"type": "dict", "options": GIT_OPTIONS, "default": {}},
             "source_interval": {"type": "str", "default": "1m0s"},
             "sync_interval": {"type": "str", "default": "10m0s"},
@@ -83,7 +83,7 @@ class ActionModule(KubeAction):
             "timeout": {"type": "float", "default": 300.0},
             **API_ACCESS_OPTIONS,
         },
-        required_if=[("state", "present", ["version", "manifests", "repository"])],
+        required_if=[("state", "present", ["version", "manifests"])],
     )
 
     def act(self, options: dict[str, Any], task_vars: Mapping[str, Any]) -> dict[str, Any]:
@@ -158,8 +158,10 @@ class ActionModule(KubeAction):
     def _absent(self, api: ApiClient, options: dict[str, Any]) -> dict[str, Any]:
         seen = state.observe(api, options["namespace"])
         there = seen.crd is not None or bool(seen.deployments) or seen.key is not None
-        if seen.operator:
-            raise FluxError("Flux is managed by Flux Operator here. Delete its FluxInstance instead.")
+        wanted = _follows(options)
+        problems = state.removal_refusals(seen, state.classify(seen, wanted), wanted, takeover=options["takeover"])
+        if problems:
+            raise FluxError("Flux was left as it is:\n" + "\n".join(f"- {problem}" for problem in problems))
         steps = (
             [
                 bootstrap.Step(
@@ -197,13 +199,18 @@ def _author(options: Mapping[str, Any]) -> Author:
     return Author(options["git"]["author_name"], options["git"]["author_email"])
 
 
-def _wanted(options: Mapping[str, Any], release: Mapping[str, str], branch: Branch, base: Snapshot) -> bootstrap.Wanted:
+def _follows(options: Mapping[str, Any]) -> state.Sync:
     where = options["repository"]
     follows = state.Sync(where["url"], where["branch"], state.clean_path(where["path"]))
     if not follows.path:
         raise FluxError(
             "repository.path is empty: each environment has a directory of its own, such as clusters/staging."
         )
+    return follows
+
+
+def _wanted(options: Mapping[str, Any], release: Mapping[str, str], branch: Branch, base: Snapshot) -> bootstrap.Wanted:
+    follows = _follows(options)
     concurrency = options["concurrency"] or _concurrency(branch, base, follows.path)
     installation = manifests.Installation(
         version="v" + options["version"].removeprefix("v"),

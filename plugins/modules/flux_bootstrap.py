@@ -17,7 +17,8 @@ description:
   - Once Flux follows the repository the cluster is not written to any more. Another version, or other settings, are a commit. Before one that
     takes an old API version out of a definition, all objects are stored in the newest one.
   - Whose Flux it is, is found out first. One by Helm or Flux Operator, one that somebody else installed, and one that follows another repository
-    is refused; one that follows another path is refused whatever O(takeover) says, for it is another environment's.
+    is refused; one that follows another path is refused whatever O(takeover) says, for it is another environment's. That holds for setting up and
+    for taking away.
   - Taking Flux away leaves everything that it applied. Controllers go first, then the finalizers of their objects, the definitions, and the
     namespace.
 author:
@@ -98,8 +99,9 @@ options:
     type: str
     default: 256Mi
   repository:
-    description: What is followed. Required with O(state=present).
+    description: What is followed. With O(state=absent) it tells this environment's Flux from another one's.
     type: dict
+    required: true
     suboptions:
       url:
         description: C(ssh://) address, or C(https://) for one that everybody may read.
@@ -164,7 +166,9 @@ options:
         type: str
         required: true
   takeover:
-    description: Take over a Flux that somebody else installed, or that follows another repository.
+    description: >-
+      Take over, or with O(state=absent) take away, a Flux that somebody else installed, or that follows another repository. Never one that Flux
+      Operator manages, and one of Helm's is taken over only once its release is uninstalled.
     type: bool
     default: false
   timeout:
@@ -189,6 +193,9 @@ EXAMPLES = r"""
   stagecraft.gitops.flux_bootstrap:
     state: absent
     environment: staging
+    repository:
+      url: ssh://git@git.example.com/infra/environments.git
+      path: clusters/staging
 """
 
 RETURN = r"""

@@ -119,6 +119,8 @@ def classify(seen: Observed, wanted: Sync) -> State:
         return "flux-operator"
     if manager == "Helm":
         return "helm"
+    if going(seen.crd):
+        return "unfinished"
     if seen.follows is not None:
         same = seen.follows.path == wanted.path and seen.follows.url == wanted.url
         return "bootstrapped" if same else "foreign"
@@ -140,22 +142,22 @@ def refusals(seen: Observed, state: State, wanted: Sync, *, takeover: bool) -> l
     if numbers and (int(numbers[1]), int(numbers[2])) < OLDEST_KUBERNETES:
         oldest = ".".join(map(str, OLDEST_KUBERNETES))
         found.append(f"Flux wants Kubernetes {oldest} or newer, the cluster runs {seen.kubernetes}. Upgrade it first.")
-    if seen.namespace_phase == "Terminating":
-        found.append(
-            "Flux's namespace is being deleted. Wait until it is gone, or finish the removal (flux_state: absent)."
-        )
+    if seen.namespace_phase == "Terminating" or going(seen.crd):
+        found.append("Flux is being removed here. Finish the removal (flux_state: absent), or wait until it is gone.")
     if state == "foreign" and seen.follows is not None:
         if seen.follows.path != wanted.path:
             found.append(
                 f"this cluster is another environment's: it follows {seen.follows}; wanted {wanted}. Check the inventory"
-                " and the kubeconfig's context. To move the cluster on purpose, remove Flux first (flux_state: absent)."
+                " and the kubeconfig's context. To move the cluster on purpose, first remove Flux (flux_state: absent) with"
+                " the settings of the environment that it follows."
             )
         elif not takeover:
             found.append(
                 f"somebody bootstrapped Flux here from another repository: it follows {seen.follows}; wanted {wanted}."
                 " Set flux_takeover: true to make it follow the new one."
             )
-    if state == "helm":
+    by_helm = any(_labels(item).get(_MANAGED_BY) == "Helm" for item in seen.deployments)
+    if state == "helm" and (by_helm or not takeover):
         found.append(
             "Flux was installed by Helm here, and the release would undo what we change. Uninstall it (`helm uninstall`,"
             " keeping the definitions), then run this again with flux_takeover: true."
@@ -171,6 +173,40 @@ def refusals(seen: Observed, state: State, wanted: Sync, *, takeover: bool) -> l
             " Set flux_takeover: true to take it over as it is."
         )
     return found
+
+
+def removal_refusals(seen: Observed, state: State, wanted: Sync, *, takeover: bool) -> list[str]:
+    """Return why this cluster's Flux must not be taken away, each a whole sentence; empty when it may be."""
+    if state == "flux-operator":
+        return ["Flux is managed by Flux Operator here, which would bring it back. Delete its FluxInstance instead."]
+    if state == "foreign" and seen.follows is not None and seen.follows.path != wanted.path:
+        return [
+            f"this cluster is another environment's: it follows {seen.follows}; wanted {wanted}. Check the inventory and"
+            " the kubeconfig's context. To remove that environment's Flux on purpose, run this with its settings."
+        ]
+    if takeover:
+        return []
+    if state == "foreign":
+        return [
+            f"somebody bootstrapped Flux here from another repository: it follows {seen.follows}; wanted {wanted}."
+            " Correct stagecraft_repository, or set flux_takeover: true to remove it all the same."
+        ]
+    if state == "helm":
+        return [
+            "Flux was installed by Helm here, and is to be removed by it: `helm uninstall`. Set flux_takeover: true to"
+            " take away what the release leaves behind."
+        ]
+    if state == "plain":
+        return [
+            f"Flux {seen.version or 'of an unknown version'} is installed here and follows no repository that we know, so"
+            " it may be somebody else's. Set flux_takeover: true to remove it all the same."
+        ]
+    return []
+
+
+def going(item: Mapping[str, Any] | None) -> bool:
+    """Whether an object is being deleted."""
+    return bool(((item or {}).get("metadata") or {}).get("deletionTimestamp"))
 
 
 def _labels(item: Mapping[str, Any] | None) -> Mapping[str, Any]:
