@@ -157,7 +157,7 @@ class ActionModule(KubeAction):
 
     def _absent(self, api: ApiClient, options: dict[str, Any]) -> dict[str, Any]:
         seen = state.observe(api, options["namespace"])
-        there = seen.crd is not None or bool(seen.deployments) or seen.key is not None
+        left = state.left(seen, cluster.Cluster(api).definitions())
         wanted = _follows(options)
         problems = state.removal_refusals(seen, state.classify(seen, wanted), wanted, takeover=options["takeover"])
         if problems:
@@ -165,16 +165,16 @@ class ActionModule(KubeAction):
         steps = (
             [
                 bootstrap.Step(
-                    "remove", f"Flux, namespace {options['namespace']}", str(seen.follows or "installed"), "absent"
+                    "remove", f"Flux, namespace {options['namespace']}", str(seen.follows or ", ".join(left)), "absent"
                 )
             ]
-            if there
+            if left
             else []
         )
-        if there and not self.check_mode:
+        if left and not self.check_mode:
             cluster.uninstall(cluster.Cluster(api), options["namespace"], options["timeout"], Display().display)
         result: dict[str, Any] = {
-            "changed": there,
+            "changed": bool(left),
             "steps": [{"action": s.action, "target": s.target, "before": s.before, "after": s.after} for s in steps],
         }
         return result | ({"diff": _diff(steps)} if self._task.diff else {})

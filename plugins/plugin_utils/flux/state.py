@@ -13,7 +13,7 @@ from ansible_collections.stagecraft.gitops.plugins.plugin_utils.flux.deploy_key 
 from ansible_collections.stagecraft.gitops.plugins.plugin_utils.kube.errors import ApiError
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
+    from collections.abc import Iterable, Mapping
 
     from ansible_collections.stagecraft.gitops.plugins.plugin_utils.kube.client import ApiClient
 
@@ -24,6 +24,7 @@ FIELD_MANAGER = "stagecraft.gitops"
 OLDEST_KUBERNETES = (1, 33)
 CRDS = "/apis/apiextensions.k8s.io/v1/customresourcedefinitions"
 _SOURCE_CRD = "gitrepositories.source.toolkit.fluxcd.io"
+_PART_OF = "app.kubernetes.io/part-of"
 _MANAGED_BY = "app.kubernetes.io/managed-by"
 
 
@@ -52,6 +53,7 @@ class Observed:
     key: KeySecret | None = None
     operator: bool = False
     namespace_phase: str = ""
+    namespace_of_flux: bool = False
 
     @property
     def version(self) -> str:
@@ -99,6 +101,7 @@ def observe(api: ApiClient, namespace: str) -> Observed:
         key=read(get(f"/api/v1/namespaces/{namespace}/secrets/{namespace}")) if home else None,
         operator=bool(instances and instances.get("items")),
         namespace_phase=str(((home or {}).get("status") or {}).get("phase") or ""),
+        namespace_of_flux=_labels(home).get(_PART_OF) == "flux",
     )
 
 
@@ -175,6 +178,17 @@ def refusals(seen: Observed, state: State, wanted: Sync, *, takeover: bool) -> l
     return found
 
 
+def left(seen: Observed, definitions: Iterable[Mapping[str, Any]]) -> list[str]:
+    """Return what there is of Flux, by parts, also what a removal that was cut short has left; `definitions` are Flux's."""
+    parts = {
+        "definitions": seen.crd is not None or bool(list(definitions)),
+        "controllers": bool(seen.deployments),
+        "the deploy key": seen.key is not None,
+        "the namespace": seen.namespace_of_flux or seen.namespace_phase == "Terminating",
+    }
+    return [name for name, there in parts.items() if there]
+
+
 def removal_refusals(seen: Observed, state: State, wanted: Sync, *, takeover: bool) -> list[str]:
     """Return why this cluster's Flux must not be taken away, each a whole sentence; empty when it may be."""
     if state == "flux-operator":
@@ -184,24 +198,15 @@ def removal_refusals(seen: Observed, state: State, wanted: Sync, *, takeover: bo
             f"this cluster is another environment's: it follows {seen.follows}; wanted {wanted}. Check the inventory and"
             " the kubeconfig's context. To remove that environment's Flux on purpose, run this with its settings."
         ]
-    if takeover:
-        return []
-    if state == "foreign":
-        return [
-            f"somebody bootstrapped Flux here from another repository: it follows {seen.follows}; wanted {wanted}."
-            " Correct stagecraft_repository, or set flux_takeover: true to remove it all the same."
-        ]
-    if state == "helm":
-        return [
-            "Flux was installed by Helm here, and is to be removed by it: `helm uninstall`. Set flux_takeover: true to"
-            " take away what the release leaves behind."
-        ]
-    if state == "plain":
-        return [
-            f"Flux {seen.version or 'of an unknown version'} is installed here and follows no repository that we know, so"
-            " it may be somebody else's. Set flux_takeover: true to remove it all the same."
-        ]
-    return []
+    said = {
+        "foreign": f"somebody bootstrapped Flux here from another repository: it follows {seen.follows}; wanted {wanted}."
+        " Correct stagecraft_repository, or set flux_takeover: true to remove it all the same.",
+        "helm": "Flux was installed by Helm here, and is to be removed by it: `helm uninstall`. Set flux_takeover: true"
+        " to take away what the release leaves behind.",
+        "plain": f"Flux {seen.version or 'of an unknown version'} is installed here and follows no repository that we"
+        " know, so it may be somebody else's. Set flux_takeover: true to remove it all the same.",
+    }
+    return [said[state]] if state in said and not takeover else []
 
 
 def going(item: Mapping[str, Any] | None) -> bool:
