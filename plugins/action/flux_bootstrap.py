@@ -28,7 +28,7 @@ from ansible_collections.stagecraft.gitops.plugins.plugin_utils.kube.errors impo
 from ansible_collections.stagecraft.gitops.plugins.plugin_utils.ssh.errors import SshError
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
+    from collections.abc import Iterable, Mapping
 
     from ansible_collections.stagecraft.gitops.plugins.plugin_utils.git.branch import Changes
     from ansible_collections.stagecraft.gitops.plugins.plugin_utils.kube.client import ApiClient
@@ -66,7 +66,7 @@ class ActionModule(KubeAction):
             "tolerations": {"type": "list", "elements": "str", "default": []},
             "log_level": {"type": "str", "choices": ["debug", "info", "error"], "default": "info"},
             "concurrency": {"type": "int", "default": 0},
-            "scratch_size": {"type": "str", "default": "256Mi"},
+            "scratch_size": {"type": "str", "default": ""},
             "repository": {"type": "dict", "options": REPOSITORY_OPTIONS, "required": True},
             "git": {"type": "dict", "options": GIT_OPTIONS, "default": {}},
             "source_interval": {"type": "str", "default": "1m0s"},
@@ -211,7 +211,12 @@ def _follows(options: Mapping[str, Any]) -> state.Sync:
 
 def _wanted(options: Mapping[str, Any], release: Mapping[str, str], branch: Branch, base: Snapshot) -> bootstrap.Wanted:
     follows = _follows(options)
-    concurrency = options["concurrency"] or _concurrency(branch, base, follows.path)
+    # what we write ourselves must not count: the next run would find another size and change it
+    theirs = [name for name in base.blobs if not name.startswith(f"{follows.path}/{options['namespace']}/")]
+    concurrency = options["concurrency"] or _concurrency(branch, base, follows.path, theirs)
+    scratch = options["scratch_size"]
+    if scratch in ("", "0"):
+        scratch = manifests.scratch_for(concurrency, branch.unpacked(base, theirs))
     installation = manifests.Installation(
         version="v" + options["version"].removeprefix("v"),
         components=tuple(options["components"]),
@@ -223,7 +228,7 @@ def _wanted(options: Mapping[str, Any], release: Mapping[str, str], branch: Bran
         tolerations=tuple(options["tolerations"]),
         log_level=options["log_level"],
         concurrency=concurrency,
-        scratch=options["scratch_size"],
+        scratch=scratch,
     )
     intervals = sync.Intervals(options["source_interval"], options["sync_interval"])
     uses_key = follows.url.startswith("ssh://")
@@ -239,8 +244,8 @@ def _wanted(options: Mapping[str, Any], release: Mapping[str, str], branch: Bran
     )
 
 
-def _concurrency(branch: Branch, base: Snapshot, path: str) -> int:
-    texts = [name for name in base.blobs if name.startswith(f"{path}/") and name.endswith((".yaml", ".yml"))]
+def _concurrency(branch: Branch, base: Snapshot, path: str, names: Iterable[str]) -> int:
+    texts = [name for name in names if name.startswith(f"{path}/") and name.endswith((".yaml", ".yml"))]
     return manifests.concurrency_for(sync.kustomizations(branch.read(base, texts).values()))
 
 

@@ -91,13 +91,17 @@ options:
     choices: [debug, info, error]
     default: info
   concurrency:
-    description: Kustomizations that are worked on at the same time. V(0) chooses by how many Flux Kustomizations the path has.
+    description: >-
+      Kustomizations that are worked on at the same time. V(0) chooses by how many Flux Kustomizations the path has, but for
+      Flux's own.
     type: int
     default: 0
   scratch_size:
-    description: Size of kustomize-controller's scratch space, which is in memory.
+    description: >-
+      Size of kustomize-controller's scratch space, which is in memory and counts towards the controller's limit; that is raised by what goes beyond
+      C(256Mi). Empty or V(0) chooses O(concurrency) times the size of the repository unpacked, rounded up to a power of two, at least C(256Mi).
     type: str
-    default: 256Mi
+    default: ""
   repository:
     description: What is followed. With O(state=absent) it tells this environment's Flux from another one's.
     type: dict

@@ -26,6 +26,7 @@ if TYPE_CHECKING:
     from types import TracebackType
 
 _ATTEMPTS = 5
+_PAGE = 4096
 _URL = re.compile(r"(?:ssh|https?|file)://\S+|[\w.-]+@[\w.-]+:\S+")
 _PASSWORD = re.compile(r"(?<=://)([^/@\s:]+):[^/@\s]*@")
 _BRANCH = re.compile(r"(?!.*(?:\.\.|//|@\{|\.lock(?:/|$)))[^\s~^:?*\[\\/.-][^\s~^:?*\[\\]*(?<![/.])")
@@ -188,6 +189,12 @@ class Branch:
             contents[path] = answer[end + 1 : end + 1 + size]
             position = end + 1 + size + 1
         return contents
+
+    def unpacked(self, snapshot: Snapshot, paths: Iterable[str]) -> int:
+        """Return how many bytes those of `paths` that are files of the branch take on a disk, in whole pages."""
+        question = "".join(f"{snapshot.blobs[path]}\n" for path in paths if path in snapshot.blobs).encode()
+        answer = self._git("cat-file", "--batch-check=%(objectsize)", data=question).stdout
+        return sum(-(-int(size) // _PAGE) * _PAGE for size in answer.split())
 
     def push(self, base: Snapshot, changes: Changes, message: str, author: Author) -> str:
         """Commit `changes` on top of `base` and push; return the commit. Raises BranchMovedError, GitError."""

@@ -5,12 +5,17 @@
 
 from __future__ import annotations
 
+import subprocess
+from pathlib import Path
 from typing import Any
 
 import pytest
 from ansible_collections.stagecraft.gitops.plugins.action import flux_bootstrap as action
+from ansible_collections.stagecraft.gitops.plugins.plugin_utils.flux import manifests
 from ansible_collections.stagecraft.gitops.plugins.plugin_utils.flux.errors import FluxError
+from ansible_collections.stagecraft.gitops.plugins.plugin_utils.git.branch import Author, Branch, Remote, publish
 
+from tests.unit.flux.release import RELEASE
 from tests.unit.flux.test_bootstrap import FOLLOWS
 from tests.unit.flux.test_cluster import CRDS, NAME, FakeApi, definition, installed
 
@@ -20,6 +25,9 @@ FLUX = {"metadata": {"labels": {"app.kubernetes.io/part-of": "flux"}}, "status":
 
 
 KEPT = {"/version", "/api/v1/namespaces/applications"}
+
+
+PAGE = 4096
 
 
 class Killed(BaseException):
@@ -41,6 +49,9 @@ class Mortal(FakeApi):
 class _Task:
     check_mode = False
     diff = False
+    action = "stagecraft.gitops.flux_bootstrap"
+    async_val = 0
+    args: dict[str, Any]
 
 
 def absent(api: FakeApi, *, check: bool = False, **options: Any) -> dict[str, Any]:
@@ -50,6 +61,46 @@ def absent(api: FakeApi, *, check: bool = False, **options: Any) -> dict[str, An
     repository = {"url": FOLLOWS.url, "branch": FOLLOWS.branch, "path": FOLLOWS.path}
     wanted = {"namespace": "flux-system", "timeout": 1.0, "takeover": False, "repository": repository, **options}
     return plugin._absent(api, wanted)  # type: ignore[arg-type]
+
+
+KUSTOMIZATION = b"apiVersion: kustomize.toolkit.fluxcd.io/v1\nkind: Kustomization\nmetadata: {name: x}\n---\n"
+
+
+@pytest.mark.parametrize(("count", "workers"), [(20, "4"), (100, "8")])
+def test_the_second_run_finds_the_size_that_the_first_one_wrote(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, count: int, workers: str
+) -> None:
+    # a page instead of a mebibyte, to keep the repository small
+    monkeypatch.setattr(manifests, "_MEBI", PAGE)
+    monkeypatch.setattr(manifests, "_OWN_FILES", 0)
+    server = tmp_path / "server.git"
+    subprocess.run(["git", "init", "--quiet", "--bare", "--initial-branch=main", str(server)], check=True)
+    remote, author = Remote(f"file://{server}", "main"), Author("Ada", "ada@example.com")
+    # at a threshold in both: one Kustomization more, or one page more, would be another size
+    pages = -(-len(KUSTOMIZATION * count) // PAGE)
+    stages = {
+        "clusters/staging/stages.yaml": KUSTOMIZATION * count,
+        "large": b"x" * PAGE * (256 // int(workers) - pages),
+    }
+    publish(remote, lambda *_: stages, lambda _: "stages", author)
+    repository = {"url": FOLLOWS.url, "branch": "main", "path": FOLLOWS.path}
+    plugin = action.ActionModule.__new__(action.ActionModule)
+    plugin._task = _Task()
+    plugin._task.args = {"environment": "staging", "version": "2.9.4", "repository": repository, "manifests": "x"}
+    options = plugin._options()
+    for _run in range(2):
+        with Branch(remote) as branch:
+            base = branch.fetch()
+            wanted = action._wanted(options, RELEASE, branch, base)
+            changes = action._changes(wanted, branch, base)
+        controller = next(
+            i for i in wanted.components if i["metadata"]["name"] == "kustomize-controller" and "spec" in i
+        )
+        spec = controller["spec"]["template"]["spec"]
+        assert f"--concurrent={workers}" in spec["containers"][0]["args"]
+        assert spec["volumes"][0]["emptyDir"]["sizeLimit"] == "256Mi"
+        publish(remote, lambda *_, changes=changes: changes, lambda _: "flux", author)  # type: ignore[misc]
+    assert changes == {}
 
 
 def of_flux() -> Mortal:

@@ -98,6 +98,14 @@ def test_a_newer_commit_is_one_that_comes_after_ours(server: Path) -> None:
         assert branch.newer("1" * 40) is None
 
 
+def test_files_take_whole_pages(server: Path) -> None:
+    put(server, {"a": b"1", "b": b"", "c": b"x" * 4097, "not asked for": b"x"})
+    with git.Branch(remote(server)) as branch:
+        snapshot = branch.fetch()
+        assert branch.unpacked(snapshot, ["a", "b", "c", "absent"]) == 3 * 4096
+        assert branch.unpacked(snapshot, []) == 0
+
+
 def test_an_empty_repository_has_newer_commits_too(server: Path) -> None:
     with git.Branch(remote(server)) as branch:
         branch.fetch()
