@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 from ansible.utils.display import Display
 from ansible_collections.stagecraft.gitops.plugins.plugin_utils._action import ArgumentSpec
+from ansible_collections.stagecraft.gitops.plugins.plugin_utils._addresses import without_credentials
 from ansible_collections.stagecraft.gitops.plugins.plugin_utils.flux import bootstrap, cluster, manifests, state, sync
 from ansible_collections.stagecraft.gitops.plugins.plugin_utils.flux.errors import FluxError
 from ansible_collections.stagecraft.gitops.plugins.plugin_utils.git import forge
@@ -190,7 +191,7 @@ def _remote(options: Mapping[str, Any]) -> Remote:
         )
     if not where["url"].startswith(("ssh://", "http://", "https://")):
         raise FluxError(
-            f"repository.url is {where['url']!r}, which Flux cannot read: write ssh://git@HOST/OWNER/NAME.git."
+            f"repository.url is {without_credentials(where['url'])!r}, which Flux cannot read: write ssh://git@HOST/OWNER/NAME.git."
         )
     return Remote(where["url"], where["branch"], git["key_file"], git["known_hosts"], git["timeout"])
 

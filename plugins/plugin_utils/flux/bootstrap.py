@@ -14,6 +14,7 @@ from dataclasses import dataclass
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Any
 
+from ansible_collections.stagecraft.gitops.plugins.plugin_utils._addresses import without_credentials
 from ansible_collections.stagecraft.gitops.plugins.plugin_utils.flux import deploy_key, state
 from ansible_collections.stagecraft.gitops.plugins.plugin_utils.flux.cluster import Cluster, migrate
 from ansible_collections.stagecraft.gitops.plugins.plugin_utils.flux.errors import FluxError
@@ -221,7 +222,7 @@ def _current(item: Mapping[str, Any], condition: Mapping[str, Any]) -> bool:
 
 
 def _line(text: Any) -> str:
-    return " ".join(str(text or "").split())[:600]
+    return without_credentials(" ".join(str(text or "").split()))[:600]
 
 
 @dataclass(frozen=True)

@@ -9,6 +9,7 @@ import re
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Literal
 
+from ansible_collections.stagecraft.gitops.plugins.plugin_utils._addresses import without_credentials
 from ansible_collections.stagecraft.gitops.plugins.plugin_utils.flux.deploy_key import KeySecret, read
 from ansible_collections.stagecraft.gitops.plugins.plugin_utils.kube.errors import ApiError
 
@@ -37,8 +38,8 @@ class Sync:
     path: str
 
     def __str__(self) -> str:
-        """`ADDRESS, branch NAME, path PATH`."""
-        return f"{self.url}, branch {self.branch}, path {self.path}"
+        """`ADDRESS, branch NAME, path PATH`, without credentials that somebody else put there."""
+        return f"{without_credentials(self.url)}, branch {self.branch}, path {self.path}"
 
 
 @dataclass(frozen=True)

@@ -19,6 +19,7 @@ from dataclasses import dataclass, field
 from pathlib import Path, PurePosixPath
 from typing import TYPE_CHECKING, Self
 
+from ansible_collections.stagecraft.gitops.plugins.plugin_utils._addresses import has_credentials, without_credentials
 from ansible_collections.stagecraft.gitops.plugins.plugin_utils.git.errors import BranchMovedError, GitError
 
 if TYPE_CHECKING:
@@ -28,7 +29,6 @@ if TYPE_CHECKING:
 _ATTEMPTS = 5
 _PAGE = 4096
 _URL = re.compile(r"(?:ssh|https?|file)://\S+|[\w.-]+@[\w.-]+:\S+")
-_PASSWORD = re.compile(r"(?<=://)([^/@\s:]+):[^/@\s]*@")
 _BRANCH = re.compile(r"(?!.*(?:\.\.|//|@\{|\.lock(?:/|$)))[^\s~^:?*\[\\/.-][^\s~^:?*\[\\]*(?<![/.])")
 _REASONS = (
     (
@@ -74,7 +74,13 @@ class Remote:
         """Refuse what git would misunderstand."""
         problems = []
         if not _URL.fullmatch(self.url):
-            problems.append(f"the address {without_password(self.url)!r} is none: write ssh://git@HOST/PATH.git")
+            problems.append(f"the address {without_credentials(self.url)!r} is none: write ssh://git@HOST/PATH.git")
+        if has_credentials(self.url):
+            problems.append(
+                f"the address {without_credentials(self.url)} carries credentials, which everybody who reads the inventory,"
+                " the repository or the cluster would see: take them out, and use an ssh:// address with a key, or git's"
+                " credential helper"
+            )
         if not _BRANCH.fullmatch(self.branch):
             problems.append(f"{self.branch!r} is no name of a branch")
         if self.key_file and not Path(self.key_file).expanduser().is_file():
@@ -83,8 +89,8 @@ class Remote:
             raise GitError("; ".join(problems) + ".")
 
     def __str__(self) -> str:
-        """`ADDRESS, branch NAME`, without a password."""
-        return f"{without_password(self.url)}, branch {self.branch}"
+        """`ADDRESS, branch NAME`, without credentials."""
+        return f"{without_credentials(self.url)}, branch {self.branch}"
 
 
 @dataclass(frozen=True)
@@ -261,7 +267,7 @@ class Branch:
         return done
 
     def _failure(self, said: str) -> GitError:
-        words = " ".join(without_password(said).split())[-600:]
+        words = " ".join(without_credentials(said).split())[-600:]
         for sign, reason in _REASONS:
             if sign in said:
                 if "host key" in reason:
@@ -290,11 +296,6 @@ def publish(
                     raise
                 time.sleep(0.2 * attempt)
     raise AssertionError("unreachable")
-
-
-def without_password(text: str) -> str:
-    """Return `text` with the passwords of addresses taken out."""
-    return _PASSWORD.sub(r"\1@", text)
 
 
 def _import_stream(ref: str, base: str | None, changes: Changes, message: str, author: Author) -> bytes:

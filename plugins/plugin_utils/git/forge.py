@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 from urllib.parse import quote, urlsplit
 
+from ansible_collections.stagecraft.gitops.plugins.plugin_utils._addresses import has_credentials, without_credentials
 from ansible_collections.stagecraft.gitops.plugins.plugin_utils._libraries import missing
 from ansible_collections.stagecraft.gitops.plugins.plugin_utils.git.errors import GitError
 
@@ -37,7 +38,11 @@ class Gitea:
         """Read the dict {url, token_file}. Raises GitError."""
         url, file = str(options.get("url") or ""), Path(str(options.get("token_file") or "")).expanduser()
         if urlsplit(url).scheme not in ("http", "https"):
-            raise GitError(f"the forge's address {url!r} is none: write https://HOST.")
+            raise GitError(f"the forge's address {without_credentials(url)!r} is none: write https://HOST.")
+        if has_credentials(url):
+            raise GitError(
+                f"the forge's address {without_credentials(url)} carries credentials: token_file is for them."
+            )
         try:
             token = file.read_text(encoding="ascii").strip()
         except (OSError, UnicodeDecodeError) as error:

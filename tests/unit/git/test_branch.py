@@ -171,9 +171,18 @@ def test_what_git_would_misunderstand_is_refused(url: str, branch: str, said: st
         git.Remote(url, branch)
 
 
-def test_passwords_are_in_no_message() -> None:
-    shown = str(git.Remote("https://ada:s3cret@example.com/x.git", "main"))
-    assert shown == "https://ada@example.com/x.git, branch main"
+@pytest.mark.parametrize("who", ["ada:s3cret", "s3cret", "ada:s3@cret", ":s3cret"])
+@pytest.mark.parametrize("scheme", ["http", "https", "HTTPS"])
+def test_credentials_in_an_address_are_refused_and_in_no_message(scheme: str, who: str) -> None:
+    with pytest.raises(GitError, match=r"//\(hidden\)@example\.com/x\.git.* carries credentials") as caught:
+        git.Remote(f"{scheme}://{who}@example.com/x.git", "main")
+    assert "s3" not in str(caught.value)
+    assert "ada" not in str(caught.value)
+
+
+def test_the_user_of_ssh_is_no_secret_and_its_password_is() -> None:
+    assert str(git.Remote("ssh://git@example.com/x.git", "main")) == "ssh://git@example.com/x.git, branch main"
+    assert str(git.Remote("ssh://git:s3cret@example.com/x.git", "main")) == "ssh://git@example.com/x.git, branch main"
 
 
 def test_paths_stay_inside(server: Path) -> None:

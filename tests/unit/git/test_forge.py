@@ -109,6 +109,8 @@ def test_options_are_checked(tmp_path: Path) -> None:
     assert TOKEN not in repr(forge.Gitea("https://x", TOKEN))
     with pytest.raises(GitError, match=r"'git\.example\.com' is none"):
         forge.Gitea.from_options({"url": "git.example.com", "token_file": str(file)})
+    with pytest.raises(GitError, match=r"//\(hidden\)@x carries credentials"):
+        forge.Gitea.from_options({"url": "https://ada@x", "token_file": str(file)})
     with pytest.raises(GitError, match="token cannot be read"):
         forge.Gitea.from_options({"url": "https://x", "token_file": str(tmp_path / "none")})
 
