@@ -6,6 +6,7 @@
 from __future__ import annotations
 
 from itertools import pairwise
+from typing import Any
 
 import pytest
 from ansible_collections.stagecraft.gitops.plugins.plugin_utils.flux import (
@@ -199,6 +200,29 @@ def test_the_diagnosis_tells_deadlocks_and_missing_sources() -> None:
     (finding,) = diagnosis.diagnose(by_ref(refused, kustomization("a", OLD)))
     assert finding.named == SOURCE
     assert diagnosis.diagnose(by_ref(git(), kustomization("a"))) == []
+
+
+def elsewhere(item: dict[str, Any], namespace: str) -> dict[str, Any]:
+    return {**item, "metadata": {**item["metadata"], "namespace": namespace}}
+
+
+def test_the_diagnosis_of_a_namespace_tells_nothing_of_others() -> None:
+    source = {"sourceRef": {"kind": "GitRepository", "name": "repo", "namespace": "flux-system"}}
+    waits = condition("Ready", "False", "DependencyNotReady", "dependency 'flux-system/a' is not ready")
+    needs = {**source, "dependsOn": [{"name": "a", "namespace": "flux-system"}]}
+    objects = by_ref(
+        git(spec={"interval": "1h"}),
+        kustomization("a", OLD, FAILS, attempted=NEW),
+        elsewhere(kustomization("mine", OLD, spec={"suspend": True, **source}), "shop"),
+        elsewhere(kustomization("late", OLD, waits, spec=needs), "shop"),
+        elsewhere(kustomization("fine", spec=source), "shop"),
+    )
+    everywhere = {f.named.name for f in diagnosis.diagnose(objects)}
+    assert everywhere == {"repo", "a", "mine"}
+    # what it waits for is not told here, so it is
+    assert {f.named.name for f in diagnosis.diagnose(objects, "shop")} == {"mine", "late"}
+    assert {f.named.name for f in diagnosis.diagnose(objects, "flux-system")} == {"repo", "a"}
+    assert diagnosis.diagnose(objects, "other") == []
 
 
 @pytest.mark.parametrize(
