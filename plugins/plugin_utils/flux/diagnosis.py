@@ -90,7 +90,7 @@ def _follows_from(named: Ref, verdicts: Mapping[Ref, Verdict], objects: graph.Ob
     if verdicts[named].reason == "DependencyNotReady":
         return any(need in verdicts and verdicts[need].state != "ready" for need in needs)
     return (
-        (verdicts[named].state == "waiting" or verdicts[named].reason == "ArtifactFailed")
+        (verdicts[named].state == "waiting" or verdicts[named].reason in ("ArtifactFailed", survey.SOURCE_NOT_READY))
         and source is not None
         and source in verdicts
         and verdicts[source].state != "ready"

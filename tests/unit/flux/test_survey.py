@@ -22,7 +22,7 @@ from ansible_collections.stagecraft.gitops.plugins.plugin_utils.kube.objects imp
 from hypothesis import given
 from hypothesis import strategies as st
 
-from tests.unit.flux.objects import NEW, OLD, SOURCE, by_ref, condition, git, kustomization, named, release
+from tests.unit.flux.objects import NEW, OLD, SOURCE, by_ref, condition, flux_object, git, kustomization, named, release
 
 GOAL = survey.Goal(SOURCE, NEW)
 NOBODY = survey.Requests()
@@ -119,6 +119,33 @@ def test_a_failure_that_may_pass_has_its_grace() -> None:
     assert decide(GOAL, objects, a=31.0)[0] == "failed"
     # as long as something goes on that may heal it
     assert decide(GOAL, {**objects, **by_ref(kustomization("b", OLD))}, a=31.0)[0] == "wait"
+
+
+CHART = {"chart": {"spec": {"chart": "web", "sourceRef": {"kind": "HelmRepository", "name": "charts"}}}}
+NO_CHART = condition("Ready", "False", "SourceNotReady", "HelmChart 'flux-system/web' is not ready")
+
+
+@pytest.mark.parametrize(
+    ("broken", "kind", "name"),
+    [(condition("Ready", "False", "FetchFailed", "404 Not Found"), "HelmRepository", "charts"),
+     (condition("Ready", "False", "ChartPullError", "404 Not Found"), "HelmChart", "web")],
+)  # fmt: skip
+def test_a_release_without_its_chart_tells_what_is_wrong_with_that(
+    broken: dict[str, Any], kind: str, name: str
+) -> None:
+    waiting = release(NO_CHART, **CHART)
+    waiting["status"]["helmChart"] = "flux-system/web"
+    app = kustomization("a", applied=(named("web", "HelmRelease"),))
+    chart = flux_object(kind, name, {}, {"conditions": [broken]})
+    assert decide(GOAL, by_ref(git(), app, waiting))[0] == "wait"
+    objects = by_ref(git(), app, waiting, chart)
+    found = survey.survey(GOAL, objects, NOBODY)
+    verdict = found.verdicts[named("web", "HelmRelease")]
+    assert str(verdict) == f"SourceNotReady: {kind} flux-system/{name}: {broken['reason']}: 404 Not Found"
+    assert survey.decide(GOAL, found, {}) == "wait"
+    assert survey.decide(GOAL, found, {named("web", "HelmRelease"): 31.0}) == "failed"
+    healed = by_ref(git(), app, waiting, flux_object(kind, name, {}, {"conditions": [condition("Ready", "True")]}))
+    assert decide(GOAL, healed, web=31.0)[0] == "wait"
 
 
 def test_named_objects_are_waited_for_with_what_they_need() -> None:
