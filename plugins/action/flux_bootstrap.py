@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 from ansible.utils.display import Display
 from ansible_collections.stagecraft.gitops.plugins.plugin_utils._action import ArgumentSpec
+from ansible_collections.stagecraft.gitops.plugins.plugin_utils._addresses import without_credentials
 from ansible_collections.stagecraft.gitops.plugins.plugin_utils.flux import bootstrap, cluster, manifests, state, sync
 from ansible_collections.stagecraft.gitops.plugins.plugin_utils.flux.errors import FluxError
 from ansible_collections.stagecraft.gitops.plugins.plugin_utils.git import forge
@@ -28,7 +29,7 @@ from ansible_collections.stagecraft.gitops.plugins.plugin_utils.kube.errors impo
 from ansible_collections.stagecraft.gitops.plugins.plugin_utils.ssh.errors import SshError
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
+    from collections.abc import Iterable, Mapping
 
     from ansible_collections.stagecraft.gitops.plugins.plugin_utils.git.branch import Changes
     from ansible_collections.stagecraft.gitops.plugins.plugin_utils.kube.client import ApiClient
@@ -66,8 +67,8 @@ class ActionModule(KubeAction):
             "tolerations": {"type": "list", "elements": "str", "default": []},
             "log_level": {"type": "str", "choices": ["debug", "info", "error"], "default": "info"},
             "concurrency": {"type": "int", "default": 0},
-            "scratch_size": {"type": "str", "default": "256Mi"},
-            "repository": {"type": "dict", "options": REPOSITORY_OPTIONS},
+            "scratch_size": {"type": "str", "default": ""},
+            "repository": {"type": "dict", "options": REPOSITORY_OPTIONS, "required": True},
             "git": {"type": "dict", "options": GIT_OPTIONS, "default": {}},
             "source_interval": {"type": "str", "default": "1m0s"},
             "sync_interval": {"type": "str", "default": "10m0s"},
@@ -83,7 +84,7 @@ class ActionModule(KubeAction):
             "timeout": {"type": "float", "default": 300.0},
             **API_ACCESS_OPTIONS,
         },
-        required_if=[("state", "present", ["version", "manifests", "repository"])],
+        required_if=[("state", "present", ["version", "manifests"])],
     )
 
     def act(self, options: dict[str, Any], task_vars: Mapping[str, Any]) -> dict[str, Any]:
@@ -109,69 +110,73 @@ class ActionModule(KubeAction):
             wanted = _wanted(options, release, branch, base)
             changes = _changes(wanted, branch, base)
             before = branch.read(base, changes)
-        chosen = bootstrap.plan(seen, wanted, changes)
-        git_host = forge.Gitea.from_options(options["forge"]) if options["forge"] and wanted.uses_key else None
-        steps = [*chosen.steps]
-        repository = forge.repository_of(wanted.sync.url) if git_host else ""
-        public = seen.key.public if seen.key else ""
-        unknown = git_host is not None and (chosen.make_key or not git_host.has_key(repository, public))
-        if unknown:
-            steps.append(bootstrap.Step("allow", f"deploy key in {repository}", "unknown", "may read"))
-        result: dict[str, Any] = {
-            "changed": bool(steps),
-            "state": chosen.state,
-            "steps": [
-                {"action": step.action, "target": step.target, "before": step.before, "after": step.after}
-                for step in steps
-            ],
-            "commit": base.commit or "",
-            "public_key": public,
-        }
-        if self._task.diff:
-            result["diff"] = [
-                *_diff(steps),
-                *(_file_diff(path, before.get(path), text) for path, text in changes.items()),
-            ]
-        if self.check_mode or api is None:
-            return result
-        work = bootstrap.Bootstrap(api, wanted, Display().display)
-        public = work.prepare(chosen)
-        if unknown and git_host is not None:
-            git_host.allow_key(repository, public, f"flux-{wanted.environment}")
-        commit = base.commit
-        if chosen.commit:
-            done = publish(
-                remote,
-                lambda branch, base: _changes(wanted, branch, base),
-                lambda _: _message(chosen, wanted),
-                author,
+            chosen = bootstrap.plan(seen, wanted, changes)
+            git_host = forge.Gitea.from_options(options["forge"]) if options["forge"] and wanted.uses_key else None
+            steps = [*chosen.steps]
+            repository = forge.repository_of(wanted.sync.url) if git_host else ""
+            public = seen.key.public if seen.key else ""
+            unknown = git_host is not None and (chosen.make_key or not git_host.has_key(repository, public))
+            if unknown:
+                steps.append(bootstrap.Step("allow", f"deploy key in {repository}", "unknown", "may read"))
+            result: dict[str, Any] = {
+                "changed": bool(steps),
+                "state": chosen.state,
+                "steps": [
+                    {"action": step.action, "target": step.target, "before": step.before, "after": step.after}
+                    for step in steps
+                ],
+                "commit": base.commit or "",
+                "public_key": public,
+            }
+            if self._task.diff:
+                result["diff"] = [
+                    *_diff(steps),
+                    *(_file_diff(path, before.get(path), text) for path, text in changes.items()),
+                ]
+            if self.check_mode or api is None:
+                return result
+            work = bootstrap.Bootstrap(api, wanted, Display().display)
+            public = work.prepare(chosen)
+            if unknown and git_host is not None:
+                git_host.allow_key(repository, public, f"flux-{wanted.environment}")
+            commit = base.commit
+            if chosen.commit:
+                done = publish(
+                    remote,
+                    lambda branch, base: _changes(wanted, branch, base),
+                    lambda _: _message(chosen, wanted),
+                    author,
+                )
+                commit = done.commit
+            work.follow(chosen)
+            new_key = chosen.make_key or chosen.pin_hosts or unknown
+            verified = work.verify(
+                commit or "", options["timeout"], lambda known: _newer(branch, known), new_key=new_key
             )
-            commit = done.commit
-        work.follow(chosen)
-        new_key = chosen.make_key or chosen.pin_hosts or unknown
-        seconds = work.verify(commit or "", options["timeout"], new_key=new_key)
         if chosen.release:
             work.release()
-        return result | {"commit": commit or "", "public_key": public, "seconds": round(seconds, 3)}
+        return result | {"commit": verified.commit, "public_key": public, "seconds": round(verified.seconds, 3)}
 
     def _absent(self, api: ApiClient, options: dict[str, Any]) -> dict[str, Any]:
         seen = state.observe(api, options["namespace"])
-        there = seen.crd is not None or bool(seen.deployments) or seen.key is not None
-        if seen.operator:
-            raise FluxError("Flux is managed by Flux Operator here. Delete its FluxInstance instead.")
+        left = state.left(seen, cluster.Cluster(api).definitions())
+        wanted = _follows(options)
+        problems = state.removal_refusals(seen, state.classify(seen, wanted), wanted, takeover=options["takeover"])
+        if problems:
+            raise FluxError("Flux was left as it is:\n" + "\n".join(f"- {problem}" for problem in problems))
         steps = (
             [
                 bootstrap.Step(
-                    "remove", f"Flux, namespace {options['namespace']}", str(seen.follows or "installed"), "absent"
+                    "remove", f"Flux, namespace {options['namespace']}", str(seen.follows or ", ".join(left)), "absent"
                 )
             ]
-            if there
+            if left
             else []
         )
-        if there and not self.check_mode:
+        if left and not self.check_mode:
             cluster.uninstall(cluster.Cluster(api), options["namespace"], options["timeout"], Display().display)
         result: dict[str, Any] = {
-            "changed": there,
+            "changed": bool(left),
             "steps": [{"action": s.action, "target": s.target, "before": s.before, "after": s.after} for s in steps],
         }
         return result | ({"diff": _diff(steps)} if self._task.diff else {})
@@ -187,7 +192,7 @@ def _remote(options: Mapping[str, Any]) -> Remote:
         )
     if not where["url"].startswith(("ssh://", "http://", "https://")):
         raise FluxError(
-            f"repository.url is {where['url']!r}, which Flux cannot read: write ssh://git@HOST/OWNER/NAME.git."
+            f"repository.url is {without_credentials(where['url'])!r}, which Flux cannot read: write ssh://git@HOST/OWNER/NAME.git."
         )
     return Remote(where["url"], where["branch"], git["key_file"], git["known_hosts"], git["timeout"])
 
@@ -196,14 +201,24 @@ def _author(options: Mapping[str, Any]) -> Author:
     return Author(options["git"]["author_name"], options["git"]["author_email"])
 
 
-def _wanted(options: Mapping[str, Any], release: Mapping[str, str], branch: Branch, base: Snapshot) -> bootstrap.Wanted:
+def _follows(options: Mapping[str, Any]) -> state.Sync:
     where = options["repository"]
     follows = state.Sync(where["url"], where["branch"], state.clean_path(where["path"]))
     if not follows.path:
         raise FluxError(
             "repository.path is empty: each environment has a directory of its own, such as clusters/staging."
         )
-    concurrency = options["concurrency"] or _concurrency(branch, base, follows.path)
+    return follows
+
+
+def _wanted(options: Mapping[str, Any], release: Mapping[str, str], branch: Branch, base: Snapshot) -> bootstrap.Wanted:
+    follows = _follows(options)
+    # what we write ourselves must not count: the next run would find another size and change it
+    theirs = [name for name in base.blobs if not name.startswith(f"{follows.path}/{options['namespace']}/")]
+    concurrency = options["concurrency"] or _concurrency(branch, base, follows.path, theirs)
+    scratch = options["scratch_size"]
+    if scratch in ("", "0"):
+        scratch = manifests.scratch_for(concurrency, branch.unpacked(base, theirs))
     installation = manifests.Installation(
         version="v" + options["version"].removeprefix("v"),
         components=tuple(options["components"]),
@@ -215,7 +230,7 @@ def _wanted(options: Mapping[str, Any], release: Mapping[str, str], branch: Bran
         tolerations=tuple(options["tolerations"]),
         log_level=options["log_level"],
         concurrency=concurrency,
-        scratch=options["scratch_size"],
+        scratch=scratch,
     )
     intervals = sync.Intervals(options["source_interval"], options["sync_interval"])
     uses_key = follows.url.startswith("ssh://")
@@ -231,9 +246,18 @@ def _wanted(options: Mapping[str, Any], release: Mapping[str, str], branch: Bran
     )
 
 
-def _concurrency(branch: Branch, base: Snapshot, path: str) -> int:
-    texts = [name for name in base.blobs if name.startswith(f"{path}/") and name.endswith((".yaml", ".yml"))]
+def _concurrency(branch: Branch, base: Snapshot, path: str, names: Iterable[str]) -> int:
+    texts = [name for name in names if name.startswith(f"{path}/") and name.endswith((".yaml", ".yml"))]
     return manifests.concurrency_for(sync.kustomizations(branch.read(base, texts).values()))
+
+
+def _newer(branch: Branch, commit: str) -> str | None:
+    """Ask the server for a commit that comes after one; a server that does not answer now may do so at the next look."""
+    try:
+        return branch.newer(commit)
+    except GitError as error:
+        Display().display(str(error))
+        return None
 
 
 def _changes(wanted: bootstrap.Wanted, branch: Branch, base: Snapshot) -> Changes:

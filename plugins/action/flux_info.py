@@ -57,12 +57,12 @@ class ActionModule(KubeAction):
             if "trace" in gather and named is not None:
                 result["trace"] = overview.trace(session, named)
             if "diagnosis" in gather:
-                found = diagnosis.diagnose(objects)
+                found = diagnosis.diagnose(objects, options["namespace"] or "")
                 result["diagnosis"] = [
                     {"object": str(f.named), "severity": f.severity, "reason": f.reason, "sentence": f.sentence}
                     for f in found
                 ]
-                result["causes"] = list(diagnosis.causes(session, objects))
+                result["causes"] = list(diagnosis.causes(session, shown))
                 result["blocked"] = any(f.severity == "blocked" for f in found)
         return result
 

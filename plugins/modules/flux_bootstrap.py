@@ -12,12 +12,13 @@ short_description: Make a cluster follow a Git repository by Flux, or take Flux 
 version_added: 0.1.0
 description:
   - Looks at the cluster and at the repository, plans, and carries the plan out. Installs the controllers and their definitions where they are not
-    there; makes an ed25519 deploy key in the cluster; commits what Flux needs to manage itself, on top of the branch and in one push; makes the
+    there; makes an ed25519 deploy key, which is kept in the cluster only; commits what Flux needs to manage itself, on top of the branch and in one push; makes the
     cluster follow the repository; and waits until Flux has applied that commit.
   - Once Flux follows the repository the cluster is not written to any more. Another version, or other settings, are a commit. Before one that
     takes an old API version out of a definition, all objects are stored in the newest one.
   - Whose Flux it is, is found out first. One by Helm or Flux Operator, one that somebody else installed, and one that follows another repository
-    is refused; one that follows another path is refused whatever O(takeover) says, for it is another environment's.
+    is refused; one that follows another path is refused whatever O(takeover) says, for it is another environment's. That holds for setting up and
+    for taking away.
   - Taking Flux away leaves everything that it applied. Controllers go first, then the finalizers of their objects, the definitions, and the
     namespace.
 author:
@@ -90,16 +91,21 @@ options:
     choices: [debug, info, error]
     default: info
   concurrency:
-    description: Kustomizations that are worked on at the same time. V(0) chooses by how many Flux Kustomizations the path has.
+    description: >-
+      Kustomizations that are worked on at the same time. V(0) chooses by how many Flux Kustomizations the path has, but for
+      Flux's own.
     type: int
     default: 0
   scratch_size:
-    description: Size of kustomize-controller's scratch space, which is in memory.
+    description: >-
+      Size of kustomize-controller's scratch space, which is in memory and counts towards the controller's limit; that is raised by what goes beyond
+      C(256Mi). Empty or V(0) chooses O(concurrency) times the size of the repository unpacked, rounded up to a power of two, at least C(256Mi).
     type: str
-    default: 256Mi
+    default: ""
   repository:
-    description: What is followed. Required with O(state=present).
+    description: What is followed. With O(state=absent) it tells this environment's Flux from another one's.
     type: dict
+    required: true
     suboptions:
       url:
         description: C(ssh://) address, or C(https://) for one that everybody may read.
@@ -164,7 +170,9 @@ options:
         type: str
         required: true
   takeover:
-    description: Take over a Flux that somebody else installed, or that follows another repository.
+    description: >-
+      Take over, or with O(state=absent) take away, a Flux that somebody else installed, or that follows another repository. Never one that Flux
+      Operator manages, and one of Helm's is taken over only once its release is uninstalled.
     type: bool
     default: false
   timeout:
@@ -189,6 +197,9 @@ EXAMPLES = r"""
   stagecraft.gitops.flux_bootstrap:
     state: absent
     environment: staging
+    repository:
+      url: ssh://git@git.example.com/infra/environments.git
+      path: clusters/staging
 """
 
 RETURN = r"""

@@ -45,7 +45,9 @@ options:
     description: The apiVersion of O(object) where it is none of Flux, such as V(apps/v1).
     type: str
   namespace:
-    description: Show only this namespace, and take it for O(object) where that names none.
+    description: >-
+      Show and diagnose only this namespace, and take it for O(object) where that names none. The V(tree) and the V(graph) go beyond namespaces, and
+      are of all.
     type: str
 """
 

@@ -73,6 +73,11 @@ options:
     type: list
     elements: str
     default: []
+  not_secret:
+    description: Names of variables in C(.env.NAME) that look like secrets, by their name or value, and are none.
+    type: list
+    elements: str
+    default: []
   sample_image:
     description: An image with busybox in it, for the sample application. Without it there is none.
     type: str

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
+from ansible_collections.stagecraft.gitops.plugins.plugin_utils._addresses import has_credentials, without_credentials
 from ansible_collections.stagecraft.gitops.plugins.plugin_utils.environment.model import Inventory, Problem
 
 if TYPE_CHECKING:
@@ -33,8 +34,12 @@ def repository(inventory: Inventory) -> Iterator[Problem]:
         yield Problem("repository-incomplete", subject, found, fix, origin)
     url = str(wanted.get("url") or "")
     if url and not url.startswith(_SCHEMES):
-        found, fix = f"Flux cannot read the address {url!r}", "Write ssh://git@HOST/OWNER/NAME.git"
+        found, fix = f"Flux cannot read the address {without_credentials(url)!r}", "Write ssh://git@HOST/OWNER/NAME.git"
         yield Problem("repository-address", subject, found, fix, origin)
+    if has_credentials(url):
+        found = f"its address {without_credentials(url)} carries credentials, and is written into the repository itself"
+        fix = "Take them out, and use an ssh:// address with a key"
+        yield Problem("repository-credentials", subject, found, fix, origin)
     if url.startswith("ssh://") and not str(inventory.of("flux_known_hosts") or "").strip():
         yield Problem(
             "repository-host-keys",

@@ -14,6 +14,7 @@ from dataclasses import dataclass
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Any
 
+from ansible_collections.stagecraft.gitops.plugins.plugin_utils._addresses import without_credentials
 from ansible_collections.stagecraft.gitops.plugins.plugin_utils.flux import deploy_key, state
 from ansible_collections.stagecraft.gitops.plugins.plugin_utils.flux.cluster import Cluster, migrate
 from ansible_collections.stagecraft.gitops.plugins.plugin_utils.flux.errors import FluxError
@@ -160,7 +161,7 @@ def judge(seen: state.Observed, wanted: Wanted, commit: str, asked: str) -> Verd
             problems += _deployment_problem(name, seen.deployments)
     source, root = seen.source or {}, seen.sync or {}
     ready = _condition(source, "Ready")
-    revision = str(((source.get("status") or {}).get("artifact") or {}).get("revision") or "")
+    revision = _fetched(source)
     name = f"{wanted.namespace}/{wanted.namespace}"
     if ready.get("status") == "False" and _current(source, ready):
         said = f"GitRepository {name}: {ready.get('reason')}: {_line(ready.get('message'))}"
@@ -181,6 +182,11 @@ def judge(seen: state.Observed, wanted: Wanted, commit: str, asked: str) -> Verd
         reason = _line(ready.get("message")) if ready else "not looked at yet"
         problems.append(f"Kustomization {name} has applied {applied or 'nothing'}, wanted commit {commit} ({reason})")
     return Verdict(tuple(problems), terminal)
+
+
+def _fetched(source: Mapping[str, Any]) -> str:
+    """The revision that a source has, "" for none."""
+    return str(((source.get("status") or {}).get("artifact") or {}).get("revision") or "")
 
 
 def _looked(item: Mapping[str, Any], asked: str) -> bool:
@@ -216,7 +222,15 @@ def _current(item: Mapping[str, Any], condition: Mapping[str, Any]) -> bool:
 
 
 def _line(text: Any) -> str:
-    return " ".join(str(text or "").split())[:600]
+    return without_credentials(" ".join(str(text or "").split()))[:600]
+
+
+@dataclass(frozen=True)
+class Verified:
+    """Flux has applied `commit`; `seconds` is how long that took."""
+
+    commit: str
+    seconds: float
 
 
 class Bootstrap:
@@ -261,13 +275,15 @@ class Bootstrap:
         for item in (*self._wanted.components, *self._wanted.follow):
             self._cluster.release(item)
 
-    def verify(self, commit: str, timeout: float, *, new_key: bool) -> float:
-        """Wait until Flux has applied `commit`; return the seconds. Raises FluxError naming what does not hold.
+    def verify(self, commit: str, timeout: float, newer: Callable[[str], str | None], *, new_key: bool) -> Verified:
+        """Wait until Flux has applied `commit`, or one that was pushed on top of it meanwhile.
 
-        After a `new_key` Flux has to have read the repository with it: what it says of the time before proves nothing.
+        `newer` reads the branch: its newest commit if that is the given one or comes after it, else None. After a
+        `new_key` Flux has to have read the repository with it: what it says of the time before proves nothing.
+        Raises FluxError naming what does not hold.
         """
         start = time.monotonic()
-        pause, strikes, told = 0.1, 0, ""
+        pause, strikes, told, elsewhere = 0.1, 0, "", ""
         asked = self._ask() if new_key else ""
         while True:
             seen = state.observe(self._api, self._wanted.namespace)
@@ -276,7 +292,16 @@ class Bootstrap:
                 verdict = Verdict(("Flux has not read the repository with its new key yet",))
             elapsed = time.monotonic() - start
             if not verdict.problems:
-                return elapsed
+                return Verified(commit, elapsed)
+            found = _fetched(seen.source or {})
+            # once it was asked it has the newest commit: another one than ours is somebody's push, and comes after ours
+            if found and found != elsewhere and not found.endswith(commit) and _looked(seen.source or {}, asked):
+                latest = newer(commit)
+                elsewhere = found if latest else ""
+                if latest and latest != commit:
+                    self._tell(f"somebody pushed meanwhile: waiting for commit {latest} instead of {commit}")
+                    commit, asked, strikes = latest, self._ask(), 0
+                    continue
             asked = asked or self._ask()
             strikes = strikes + 1 if verdict.terminal else 0
             text = "; ".join(verdict.problems)

@@ -39,8 +39,11 @@ class Finding:
     sentence: str
 
 
-def diagnose(objects: graph.Objects) -> list[Finding]:
-    """Return what is wrong, what blocks first."""
+def diagnose(objects: graph.Objects, namespace: str = "") -> list[Finding]:
+    """Return what is wrong, what blocks first; of one namespace, or ("") of all.
+
+    What keeps an object waiting from another namespace is not told with one, so the object itself is.
+    """
     verdicts: dict[Ref, Verdict] = {}
     for named in sorted(objects):
         kind = kinds.BY_NAME[named.kind]
@@ -54,9 +57,12 @@ def diagnose(objects: graph.Objects) -> list[Finding]:
             verdicts.setdefault(named, readiness.judge(item, Asked()))
         elif named not in verdicts:
             verdicts[named] = readiness.judge(item, Asked())
-    roots = {n: v for n, v in verdicts.items() if v.state != "ready" and not _follows_from(n, verdicts, objects)}
+    told = {n: v for n, v in verdicts.items() if namespace in ("", n.namespace)}
+    roots = {n: v for n, v in told.items() if v.state != "ready" and not _follows_from(n, told, objects)}
     found = [_finding(named, verdict, objects.get(named)) for named, verdict in roots.items()]
-    found += [finding for named, item in objects.items() if (finding := _slow_source(named, item)) is not None]
+    found += [
+        finding for named in told if named in objects and (finding := _slow_source(named, objects[named])) is not None
+    ]
     order = ("blocked", "waiting", "slow")
     return sorted(found, key=lambda f: (order.index(f.severity), f.named))
 
@@ -84,7 +90,7 @@ def _follows_from(named: Ref, verdicts: Mapping[Ref, Verdict], objects: graph.Ob
     if verdicts[named].reason == "DependencyNotReady":
         return any(need in verdicts and verdicts[need].state != "ready" for need in needs)
     return (
-        (verdicts[named].state == "waiting" or verdicts[named].reason == "ArtifactFailed")
+        (verdicts[named].state == "waiting" or verdicts[named].reason in ("ArtifactFailed", survey.SOURCE_NOT_READY))
         and source is not None
         and source in verdicts
         and verdicts[source].state != "ready"

@@ -96,6 +96,14 @@ def source_of(item: Object) -> Ref | None:
     return Ref(SOURCE, text(found, "kind"), text(found, "namespace") or ref(item).namespace, text(found, "name"))
 
 
+def charts(item: Object) -> list[Ref]:
+    """Return what the chart of a HelmRelease comes from, the first in the chain first."""
+    source = source_of(item)
+    found = [source] if source is not None else []
+    namespace, slash, name = text(item, "status", "helmChart").partition("/")
+    return [*found, Ref(SOURCE, "HelmChart", namespace, name)] if slash else found
+
+
 def inventory(item: Object) -> list[Ref]:
     """Return the objects that a Kustomization or HelmRelease has applied, as its status lists them."""
     return [entry(str(e.get("id"))) for e in mapping(item, "status", "inventory").get("entries") or []]

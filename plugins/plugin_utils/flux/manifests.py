@@ -8,6 +8,7 @@ Arguments of the controllers are found by their names, never by their place.
 
 from __future__ import annotations
 
+import re
 import tarfile
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
@@ -36,6 +37,11 @@ _ORDER = (
     "Service",
     "Deployment",
 )
+_MEBI = 1 << 20
+_SMALLEST_SCRATCH = 256
+#: What `gotk-components.yaml` and the packed repository beside the unpacked one take, in bytes, generously.
+_OWN_FILES = 2 * _MEBI
+_QUANTITY = re.compile(r"([0-9]+)([MG])i")
 _LOADER = getattr(yaml, "CSafeLoader", yaml.SafeLoader)
 _DUMPER = getattr(yaml, "CSafeDumper", yaml.SafeDumper)
 
@@ -81,6 +87,18 @@ def concurrency_for(kustomizations: int) -> int:
     if kustomizations <= 20:
         return 4
     return 8 if kustomizations <= 100 else 20
+
+
+def scratch_for(concurrency: int, unpacked: int) -> str:
+    """Size of kustomize-controller's scratch space for a repository of so many bytes unpacked, as a quantity.
+
+    Each worker unpacks the repository for itself. A power of two, so that not every push changes it.
+    """
+    mebibytes = concurrency * (unpacked + _OWN_FILES) / _MEBI
+    size = _SMALLEST_SCRATCH
+    while size < mebibytes:
+        size *= 2
+    return f"{size}Mi"
 
 
 def read_release(archive: Path) -> dict[str, str]:
@@ -190,6 +208,18 @@ def _deploy(item: Object, wanted: Installation) -> None:
         for volume in spec["volumes"]:
             if "emptyDir" in volume:
                 volume["emptyDir"] = {"medium": "Memory", "sizeLimit": wanted.scratch}
+        for container in spec["containers"]:
+            _make_room(container, wanted.scratch)
+
+
+def _make_room(container: Object, scratch: str) -> None:
+    """Raise a memory limit by what the scratch space has beyond the usual: what is in it counts as the container's."""
+    limits = container.get("resources", {}).get("limits", {})
+    limit, wanted = (_QUANTITY.fullmatch(str(text)) for text in (limits.get("memory"), scratch))
+    if limit and wanted:
+        had, more = (int(found[1]) * (1024 if found[2] == "G" else 1) for found in (limit, wanted))
+        if more > _SMALLEST_SCRATCH:
+            limits["memory"] = f"{had + more - _SMALLEST_SCRATCH}Mi"
 
 
 def _arguments(name: str, wanted: Installation) -> dict[str, str]:

@@ -12,6 +12,7 @@ from collections.abc import Mapping
 from concurrent.futures import ThreadPoolExecutor
 from typing import TYPE_CHECKING, Any
 
+from ansible_collections.stagecraft.gitops.plugins.plugin_utils._addresses import without_credentials
 from ansible_collections.stagecraft.gitops.plugins.plugin_utils.flux import graph, kinds, readiness
 from ansible_collections.stagecraft.gitops.plugins.plugin_utils.flux.errors import FluxError
 from ansible_collections.stagecraft.gitops.plugins.plugin_utils.kube.objects import (
@@ -147,7 +148,7 @@ def trace(session: Session, named: Ref) -> list[dict[str, Any]]:
         if kinds.is_flux(here):
             shown = {k: v for k, v in row(item).items() if k in ("object", "ready", "revision", "suspended", "message")}
             origin = text(mapping(item, "status"), "lastAppliedOriginRevision")
-            url = text(item, "spec", "url")
+            url = without_credentials(text(item, "spec", "url"))
             steps.append({**shown, **({"origin": origin} if origin else {}), **({"url": url} if url else {})})
             source = kinds.source_of(item)
             here = source or None

@@ -16,7 +16,7 @@ from dataclasses import dataclass
 from typing import Any, Literal
 
 from ansible_collections.stagecraft.gitops.plugins.plugin_utils.flux import revision
-from ansible_collections.stagecraft.gitops.plugins.plugin_utils.flux.kinds import BY_NAME
+from ansible_collections.stagecraft.gitops.plugins.plugin_utils.flux.kinds import BY_NAME, IMAGE, SOURCE
 from ansible_collections.stagecraft.gitops.plugins.plugin_utils.kube.objects import (
     Object,
     condition,
@@ -93,7 +93,7 @@ def source(item: Object, asked: Asked) -> Verdict:
     failing, ready = condition(item, "FetchFailed"), condition(item, "Ready")
     bad = failing if is_true(failing) else ready
     if (is_true(failing) or is_false(ready)) and _counts(item, asked, bad):
-        return _fetch_problem(text(bad, "reason"), text(bad, "message"))
+        return _fetch_problem(item, text(bad, "reason"), text(bad, "message"))
     if not is_true(ready) or not _is_current(item) or not _handled(item, asked):
         said = "not asked yet" if is_true(ready) else text(ready, "message") or "not fetched yet"
         return Verdict("waiting", "NotReconciled" if is_true(ready) else text(ready, "reason") or "NotReconciled", said)
@@ -125,7 +125,7 @@ def kustomization(item: Object, asked: Asked) -> Verdict:
     recent = bool(asked.token) or (reason == "ArtifactFailed" and _since(ready, asked.since))
     if not _counts(item, asked, ready) or not (tried or recent):
         return Verdict("waiting", reason, message)
-    return _apply_problem(reason, message)
+    return _apply_problem(item, reason, message)
 
 
 def helm_release(item: Object, asked: Asked) -> Verdict:
@@ -154,7 +154,7 @@ def _unready_release(item: Object, asked: Asked, ready: Mapping[str, Any], remed
             "waiting", text(remediated, "reason"), f"{text(remediated, 'message')}; {_release_failure(item)}"
         )
     if is_false(ready) and reason == "ArtifactFailed" and _counts(item, asked, ready):
-        return _apply_problem(reason, message)
+        return _apply_problem(item, reason, message)
     return Verdict("waiting", reason or "NotReconciled", message or "not reconciled yet")
 
 
@@ -170,7 +170,7 @@ def other(item: Object, asked: Asked) -> Verdict:
     if is_true(ready) and _handled(item, asked):
         return READY
     if is_false(ready) and _counts(item, asked, ready):
-        return _fetch_problem(text(ready, "reason"), text(ready, "message"))
+        return _fetch_problem(item, text(ready, "reason"), text(ready, "message"))
     return Verdict("waiting", text(ready, "reason") or "NotReconciled", text(ready, "message") or "not reconciled yet")
 
 
@@ -241,7 +241,7 @@ def _stalled(item: Object) -> Verdict | None:
             f"{message}; {_release_failure(item)}",
             _RESET,
         )
-    return Verdict("failed", reason, message, _advice(reason, message))
+    return Verdict("failed", reason, message, _advice(item, reason, message))
 
 
 def _newer(item: Object, ready: Mapping[str, Any]) -> Verdict | None:
@@ -262,19 +262,30 @@ def _release_failure(item: Object) -> str:
     return text(condition(item, "Ready"), "message")
 
 
-def _fetch_problem(reason: str, message: str) -> Verdict:
-    return Verdict("passing" if _PASSING.search(message) else "failed", reason, message, _advice(reason, message))
+def _fetch_problem(item: Object, reason: str, message: str) -> Verdict:
+    passing = _PASSING.search(message)
+    return Verdict("passing" if passing else "failed", reason, message, _advice(item, reason, message))
 
 
-def _apply_problem(reason: str, message: str) -> Verdict:
+def _apply_problem(item: Object, reason: str, message: str) -> Verdict:
     passing = reason not in ("BuildFailed", "HealthCheckFailed") and (
         _PASSING.search(message) or _NOT_THERE_YET.search(message)
     )
-    return Verdict("passing" if passing else "failed", reason, message, _advice(reason, message))
+    return Verdict("passing" if passing else "failed", reason, message, _advice(item, reason, message))
 
 
-#: What to do about what Flux says, the first that fits.
-_ADVICE = (
+_NO_ANSWER = (
+    r"connection refused|no such host|i/o timeout|no route to host|network is unreachable|context deadline exceeded"
+)
+#: What to do about what a source says, the first that fits; then what holds for sources of Git only.
+_SOURCE_ADVICE = (
+    (
+        r"unable to authenticate|authentication|handshake failed: ssh|permission denied|authorization failed|unauthorized",
+        "What the source's Secret holds is not accepted: check its user, password or token.",
+    ),
+    (_NO_ANSWER, "The server does not answer from within the cluster: check that it is up, its name, and the network."),
+)
+_GIT_ADVICE = (
     (
         r"unable to authenticate|authentication|handshake failed: ssh|permission denied|authorization failed",
         "The deploy key or password in the source's Secret is not accepted: check that its public half is registered "
@@ -291,8 +302,20 @@ _ADVICE = (
     ),
     (r"repository not found", "The repository does not exist, or the deploy key has no access to it: check spec.url."),
     (
-        r"connection refused|no such host|i/o timeout|no route to host|network is unreachable|context deadline exceeded",
+        _NO_ANSWER,
         "The Git host does not answer from within the cluster: check that it is up, its name, and the network between.",
+    ),
+)
+#: What to do about what a Kustomization or a Helm release says, the first that fits.
+_APPLY_ADVICE = (
+    (
+        r"failed calling webhook",
+        "The named admission webhook does not answer: look at the pods behind its Service. Where the same repository "
+        "installs it, let that Kustomization come first, by dependsOn and wait: true.",
+    ),
+    (
+        rf"ArtifactFailed: .*({_NO_ANSWER})",
+        "source-controller does not answer within the cluster: look at its pod, and at NetworkPolicies of its namespace.",
     ),
     (
         r"path not found|no such file or directory.*kustomiz|kustomization path",
@@ -322,6 +345,10 @@ _ADVICE = (
 )
 
 
-def _advice(reason: str, message: str) -> str:
+def _advice(item: Object, reason: str, message: str) -> str:
+    """Say what to do. Words of a network mean another server in a source than where something is applied."""
+    group, kind = ref(item).group, text(item, "kind")
+    fetches = group in (SOURCE, IMAGE)
+    known = _GIT_ADVICE if kind == "GitRepository" else _SOURCE_ADVICE if fetches else _APPLY_ADVICE
     said = f"{reason}: {message}"
-    return next((advice for pattern, advice in _ADVICE if re.search(pattern, said, re.IGNORECASE)), "")
+    return next((advice for pattern, advice in known if re.search(pattern, said, re.IGNORECASE)), "")

@@ -18,6 +18,7 @@ from typing import TYPE_CHECKING, Any, Literal
 
 from ansible_collections.stagecraft.gitops.plugins.plugin_utils._libraries import missing
 from ansible_collections.stagecraft.gitops.plugins.plugin_utils.flux.errors import FluxError
+from ansible_collections.stagecraft.gitops.plugins.plugin_utils.flux.secret_names import secret_by
 
 try:
     import jinja2
@@ -25,19 +26,13 @@ except ImportError as error:
     jinja2 = missing("jinja2", error)
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Mapping, Sequence
+    from collections.abc import Collection, Iterable, Mapping, Sequence
 
 RECORD = ".stagecraft/scaffold.json"
 _SCHEMA = 1
 _ENVIRONMENT_NAME = re.compile(r"[a-z]([-a-z0-9]{0,30}[a-z0-9])?")
 _RESERVED = ("base",)
 _VARIABLE = re.compile(r"[_A-Za-z][_A-Za-z0-9]*")
-_SECRET_WORDS = re.compile(
-    r"(^|_)PASS(_|$)|PASSW(OR)?D|PASSPHRASE|SECRET|TOKEN|CREDENTIAL|PRIVATE|(API|ACCESS|AUTH|ENCRYPTION|SIGNING)_?KEY|(^|_)KEY$|_DSN$"
-)
-_SECRET_VALUES = re.compile(
-    r"-----BEGIN [A-Z ]*PRIVATE KEY|://[^/\s:@]+:[^/\s@]+@|^gh[pousr]_\w{20,}|^glpat-|^AKIA[0-9A-Z]{16}$|^eyJ[\w-]+\.eyJ"
-)
 
 Action = Literal["create", "update", "keep"]
 
@@ -109,8 +104,11 @@ def environment_file(name: str) -> str:
     return f".env.{name}"
 
 
-def parse_variables(text: str, path: str) -> dict[str, str]:
-    """Read ``NAME=value`` lines. Raises FluxError naming every line that is none, and every secret, never its value."""
+def parse_variables(text: str, path: str, not_secret: Collection[str] = ()) -> dict[str, str]:
+    """Read ``NAME=value`` lines. Raises FluxError naming every line that is none, and every secret, never its value.
+
+    The names in `not_secret` are none, whatever they look like.
+    """
     found: dict[str, str] = {}
     problems: list[str] = []
     for number, raw in enumerate(text.splitlines(), 1):
@@ -124,10 +122,11 @@ def parse_variables(text: str, path: str) -> dict[str, str]:
             problems.append(f"{where}: wanted NAME=value, the name of letters, digits and underscores")
         elif name in found:
             problems.append(f"{where}: {name} stands twice")
-        elif _SECRET_WORDS.search(name.upper()) or _SECRET_VALUES.search(value):
+        elif name not in not_secret and (by := secret_by(name, value)):
             problems.append(
-                f"{where}: {name} looks like a secret, and this file is read by all who read the repository. Put it into a"
-                " SealedSecret, or into OpenBao behind an ExternalSecret, and take it out of this file and of Git's history"
+                f"{where}: {name} looks like a secret by its {by}, and this file is read by all who read the repository. Put"
+                " it into a SealedSecret, or into OpenBao behind an ExternalSecret, and take it out of this file and of Git's"
+                " history. If it is none, name it in not_secret (gitops_repository_not_secret)"
             )
         else:
             found[name] = value
@@ -142,11 +141,13 @@ def render(
     present: Mapping[str, bytes],
     variables: Mapping[str, Any],
     following: Iterable[str] = (),
+    not_secret: Collection[str] = (),
 ) -> dict[str, bytes]:
     """Render all files. Templates below ``environment/`` are rendered for each environment, to ``clusters/NAME/``.
 
     Flux's own directory is named in an environment that has it, or is about to get it (`following`). An environment's
-    ``.env.NAME`` is generated once; then what is in the repository counts.
+    ``.env.NAME`` is generated once; then what is in the repository counts. `not_secret` names variables in it that look
+    like secrets and are none.
     """
     check(environments)
     engine = jinja2.Environment(
@@ -179,7 +180,8 @@ def render(
         own = environment_file(environment.name)
         put(own, "env.j2", environment=environment)
         try:
-            values = parse_variables(present.get(own, files.get(own, b"")).decode("utf-8", "replace"), own)
+            text = present.get(own, files.get(own, b"")).decode("utf-8", "replace")
+            values = parse_variables(text, own, not_secret)
         except FluxError as error:
             problems.append(str(error))
             values = {}

@@ -9,11 +9,12 @@ import re
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Literal
 
+from ansible_collections.stagecraft.gitops.plugins.plugin_utils._addresses import without_credentials
 from ansible_collections.stagecraft.gitops.plugins.plugin_utils.flux.deploy_key import KeySecret, read
 from ansible_collections.stagecraft.gitops.plugins.plugin_utils.kube.errors import ApiError
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
+    from collections.abc import Iterable, Mapping
 
     from ansible_collections.stagecraft.gitops.plugins.plugin_utils.kube.client import ApiClient
 
@@ -24,6 +25,7 @@ FIELD_MANAGER = "stagecraft.gitops"
 OLDEST_KUBERNETES = (1, 33)
 CRDS = "/apis/apiextensions.k8s.io/v1/customresourcedefinitions"
 _SOURCE_CRD = "gitrepositories.source.toolkit.fluxcd.io"
+_PART_OF = "app.kubernetes.io/part-of"
 _MANAGED_BY = "app.kubernetes.io/managed-by"
 
 
@@ -36,8 +38,8 @@ class Sync:
     path: str
 
     def __str__(self) -> str:
-        """`ADDRESS, branch NAME, path PATH`."""
-        return f"{self.url}, branch {self.branch}, path {self.path}"
+        """`ADDRESS, branch NAME, path PATH`, without credentials that somebody else put there."""
+        return f"{without_credentials(self.url)}, branch {self.branch}, path {self.path}"
 
 
 @dataclass(frozen=True)
@@ -52,6 +54,7 @@ class Observed:
     key: KeySecret | None = None
     operator: bool = False
     namespace_phase: str = ""
+    namespace_of_flux: bool = False
 
     @property
     def version(self) -> str:
@@ -99,6 +102,7 @@ def observe(api: ApiClient, namespace: str) -> Observed:
         key=read(get(f"/api/v1/namespaces/{namespace}/secrets/{namespace}")) if home else None,
         operator=bool(instances and instances.get("items")),
         namespace_phase=str(((home or {}).get("status") or {}).get("phase") or ""),
+        namespace_of_flux=_labels(home).get(_PART_OF) == "flux",
     )
 
 
@@ -119,6 +123,8 @@ def classify(seen: Observed, wanted: Sync) -> State:
         return "flux-operator"
     if manager == "Helm":
         return "helm"
+    if going(seen.crd):
+        return "unfinished"
     if seen.follows is not None:
         same = seen.follows.path == wanted.path and seen.follows.url == wanted.url
         return "bootstrapped" if same else "foreign"
@@ -140,22 +146,22 @@ def refusals(seen: Observed, state: State, wanted: Sync, *, takeover: bool) -> l
     if numbers and (int(numbers[1]), int(numbers[2])) < OLDEST_KUBERNETES:
         oldest = ".".join(map(str, OLDEST_KUBERNETES))
         found.append(f"Flux wants Kubernetes {oldest} or newer, the cluster runs {seen.kubernetes}. Upgrade it first.")
-    if seen.namespace_phase == "Terminating":
-        found.append(
-            "Flux's namespace is being deleted. Wait until it is gone, or finish the removal (flux_state: absent)."
-        )
+    if seen.namespace_phase == "Terminating" or going(seen.crd):
+        found.append("Flux is being removed here. Finish the removal (flux_state: absent), or wait until it is gone.")
     if state == "foreign" and seen.follows is not None:
         if seen.follows.path != wanted.path:
             found.append(
                 f"this cluster is another environment's: it follows {seen.follows}; wanted {wanted}. Check the inventory"
-                " and the kubeconfig's context. To move the cluster on purpose, remove Flux first (flux_state: absent)."
+                " and the kubeconfig's context. To move the cluster on purpose, first remove Flux (flux_state: absent) with"
+                " the settings of the environment that it follows."
             )
         elif not takeover:
             found.append(
                 f"somebody bootstrapped Flux here from another repository: it follows {seen.follows}; wanted {wanted}."
                 " Set flux_takeover: true to make it follow the new one."
             )
-    if state == "helm":
+    by_helm = any(_labels(item).get(_MANAGED_BY) == "Helm" for item in seen.deployments)
+    if state == "helm" and (by_helm or not takeover):
         found.append(
             "Flux was installed by Helm here, and the release would undo what we change. Uninstall it (`helm uninstall`,"
             " keeping the definitions), then run this again with flux_takeover: true."
@@ -171,6 +177,42 @@ def refusals(seen: Observed, state: State, wanted: Sync, *, takeover: bool) -> l
             " Set flux_takeover: true to take it over as it is."
         )
     return found
+
+
+def left(seen: Observed, definitions: Iterable[Mapping[str, Any]]) -> list[str]:
+    """Return what there is of Flux, by parts, also what a removal that was cut short has left; `definitions` are Flux's."""
+    parts = {
+        "definitions": seen.crd is not None or bool(list(definitions)),
+        "controllers": bool(seen.deployments),
+        "the deploy key": seen.key is not None,
+        "the namespace": seen.namespace_of_flux or seen.namespace_phase == "Terminating",
+    }
+    return [name for name, there in parts.items() if there]
+
+
+def removal_refusals(seen: Observed, state: State, wanted: Sync, *, takeover: bool) -> list[str]:
+    """Return why this cluster's Flux must not be taken away, each a whole sentence; empty when it may be."""
+    if state == "flux-operator":
+        return ["Flux is managed by Flux Operator here, which would bring it back. Delete its FluxInstance instead."]
+    if state == "foreign" and seen.follows is not None and seen.follows.path != wanted.path:
+        return [
+            f"this cluster is another environment's: it follows {seen.follows}; wanted {wanted}. Check the inventory and"
+            " the kubeconfig's context. To remove that environment's Flux on purpose, run this with its settings."
+        ]
+    said = {
+        "foreign": f"somebody bootstrapped Flux here from another repository: it follows {seen.follows}; wanted {wanted}."
+        " Correct stagecraft_repository, or set flux_takeover: true to remove it all the same.",
+        "helm": "Flux was installed by Helm here, and is to be removed by it: `helm uninstall`. Set flux_takeover: true"
+        " to take away what the release leaves behind.",
+        "plain": f"Flux {seen.version or 'of an unknown version'} is installed here and follows no repository that we"
+        " know, so it may be somebody else's. Set flux_takeover: true to remove it all the same.",
+    }
+    return [said[state]] if state in said and not takeover else []
+
+
+def going(item: Mapping[str, Any] | None) -> bool:
+    """Whether an object is being deleted."""
+    return bool(((item or {}).get("metadata") or {}).get("deletionTimestamp"))
 
 
 def _labels(item: Mapping[str, Any] | None) -> Mapping[str, Any]:

@@ -10,7 +10,7 @@ waits for ever without any controller saying so.
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field, replace
 from typing import Literal
 
@@ -27,6 +27,8 @@ from ansible_collections.stagecraft.gitops.plugins.plugin_utils.kube.objects imp
 
 Decision = Literal["done", "failed", "wait"]
 MISSING = "NotFound"
+#: How a HelmRelease says that it waits for its chart.
+SOURCE_NOT_READY = "SourceNotReady"
 #: How a Kustomization fails within moments of having been told of a commit.
 _HASTY = ("ArtifactFailed", "BuildFailed", "ReconciliationFailed")
 #: After how many seconds a follower should have been told of a new commit.
@@ -101,9 +103,27 @@ def survey(goal: Goal, objects: graph.Objects, requests: Requests) -> Survey:
             verdicts[named] = _missing(named, goal, objects)
             continue
         own = target if kinds.source_of(member) == goal.source else ""
-        verdicts[named] = readiness.judge(member, Asked(own, requests.of(named), since))
+        verdicts[named] = _with_chart(
+            readiness.judge(member, Asked(own, requests.of(named), since)), kinds.charts(member), objects
+        )
     early, hasty = _held_back(verdicts, parents, requests)
     return Survey(target, _blocked(early, objects), hasty)
+
+
+def _with_chart(verdict: Verdict, charts: Iterable[Ref], objects: graph.Objects) -> Verdict:
+    """Say of a HelmRelease that waits for its chart what keeps that from coming.
+
+    Helm's controller waits for ever, and its word may be of the moment before: it is a failure that time may heal.
+    """
+    if verdict.reason != SOURCE_NOT_READY or verdict.state != "waiting":
+        return verdict
+    for named in charts:
+        item = objects.get(named)
+        found = readiness.judge(item, Asked()) if item is not None else None
+        if found is not None and found.state in ("failed", "passing"):
+            said = f"{named}: {found.reason}: {found.message}".rstrip(": ")
+            return Verdict("passing", SOURCE_NOT_READY, said, found.advice)
+    return verdict
 
 
 def members(goal: Goal, objects: graph.Objects) -> set[Ref]:

@@ -92,6 +92,8 @@ class Wait:
         self._seen_target = False
         self._superseded = ""
         self._told: list[str] = []
+        self._charts_read = 0.0
+        self._chart_objects: dict[Ref, Object] = {}
 
     def run(self) -> Outcome:
         """Wait. Raises KubeError where Flux is not installed, or credentials are refused."""
@@ -106,7 +108,7 @@ class Wait:
                 picture = follower.picture
                 decision: survey.Decision = "wait"
                 if picture.complete:
-                    found, decision = self._look(picture.objects)
+                    found, decision = self._look({**self._charts(picture.objects), **picture.objects})
                     if decision == "done" and not self._confirmed(follower):
                         continue
                 if decision != "wait" or (self._left() <= 0 and (picture.complete or picture.trouble)):
@@ -124,6 +126,25 @@ class Wait:
             trouble=() if decision == "done" else trouble,
             causes=() if decision == "done" else causes(self._session, found, picture.objects),
         )
+
+    def _charts(self, objects: Mapping[Ref, Object]) -> dict[Ref, Object]:
+        """Read what the charts come from that HelmReleases wait for, once in a tick; who has none costs nothing."""
+        if time.monotonic() - self._charts_read < _TICK:
+            return self._chart_objects
+        waiting = [
+            item
+            for item in objects.values()
+            if text(item, "kind") == "HelmRelease"
+            and text(condition(item, "Ready"), "reason") == survey.SOURCE_NOT_READY
+        ]
+        read: dict[Ref, Object] = {}
+        for named in dict.fromkeys(chart for item in waiting[:_SUSPECTS] for chart in kinds.charts(item)):
+            with contextlib.suppress(ApiError):
+                found = self._session.object(named) if named not in objects else None
+                if found is not None:
+                    read[named] = {"apiVersion": f"{named.group}/v1", "kind": named.kind, **found}
+        self._charts_read, self._chart_objects = time.monotonic(), read
+        return read
 
     def _look(self, objects: dict[Ref, Object]) -> tuple[survey.Survey, survey.Decision]:
         now = time.monotonic()

@@ -19,6 +19,7 @@ from dataclasses import dataclass, field
 from pathlib import Path, PurePosixPath
 from typing import TYPE_CHECKING, Self
 
+from ansible_collections.stagecraft.gitops.plugins.plugin_utils._addresses import has_credentials, without_credentials
 from ansible_collections.stagecraft.gitops.plugins.plugin_utils.git.errors import BranchMovedError, GitError
 
 if TYPE_CHECKING:
@@ -26,8 +27,8 @@ if TYPE_CHECKING:
     from types import TracebackType
 
 _ATTEMPTS = 5
+_PAGE = 4096
 _URL = re.compile(r"(?:ssh|https?|file)://\S+|[\w.-]+@[\w.-]+:\S+")
-_PASSWORD = re.compile(r"(?<=://)([^/@\s:]+):[^/@\s]*@")
 _BRANCH = re.compile(r"(?!.*(?:\.\.|//|@\{|\.lock(?:/|$)))[^\s~^:?*\[\\/.-][^\s~^:?*\[\\]*(?<![/.])")
 _REASONS = (
     (
@@ -73,7 +74,13 @@ class Remote:
         """Refuse what git would misunderstand."""
         problems = []
         if not _URL.fullmatch(self.url):
-            problems.append(f"the address {without_password(self.url)!r} is none: write ssh://git@HOST/PATH.git")
+            problems.append(f"the address {without_credentials(self.url)!r} is none: write ssh://git@HOST/PATH.git")
+        if has_credentials(self.url):
+            problems.append(
+                f"the address {without_credentials(self.url)} carries credentials, which everybody who reads the inventory,"
+                " the repository or the cluster would see: take them out, and use an ssh:// address with a key, or git's"
+                " credential helper"
+            )
         if not _BRANCH.fullmatch(self.branch):
             problems.append(f"{self.branch!r} is no name of a branch")
         if self.key_file and not Path(self.key_file).expanduser().is_file():
@@ -82,8 +89,8 @@ class Remote:
             raise GitError("; ".join(problems) + ".")
 
     def __str__(self) -> str:
-        """`ADDRESS, branch NAME`, without a password."""
-        return f"{without_password(self.url)}, branch {self.branch}"
+        """`ADDRESS, branch NAME`, without credentials."""
+        return f"{without_credentials(self.url)}, branch {self.branch}"
 
 
 @dataclass(frozen=True)
@@ -161,6 +168,18 @@ class Branch:
                 blobs[path] = identity
         return Snapshot(commit, blobs)
 
+    def newer(self, commit: str) -> str | None:
+        """Return the branch's newest commit if it is `commit` or comes after it, else None. Raises GitError.
+
+        Fetches the commits since the snapshot only: history before it is left where it is.
+        """
+        ref = f"refs/heads/{self._remote.branch}"
+        found = self._git("fetch", "--quiet", "--no-tags", self._remote.url, f"+{ref}:{ref}", check=False)
+        if found.returncode:
+            raise self._failure(found.stderr.decode("utf-8", "replace"))
+        after = self._git("merge-base", "--is-ancestor", commit, ref, check=False)
+        return self._git("rev-parse", ref).stdout.decode().strip() if after.returncode == 0 else None
+
     def read(self, snapshot: Snapshot, paths: Iterable[str]) -> dict[str, bytes]:
         """Return the content of those of `paths` that are files of the branch."""
         wanted = [path for path in dict.fromkeys(paths) if path in snapshot.blobs]
@@ -176,6 +195,12 @@ class Branch:
             contents[path] = answer[end + 1 : end + 1 + size]
             position = end + 1 + size + 1
         return contents
+
+    def unpacked(self, snapshot: Snapshot, paths: Iterable[str]) -> int:
+        """Return how many bytes those of `paths` that are files of the branch take on a disk, in whole pages."""
+        question = "".join(f"{snapshot.blobs[path]}\n" for path in paths if path in snapshot.blobs).encode()
+        answer = self._git("cat-file", "--batch-check=%(objectsize)", data=question).stdout
+        return sum(-(-int(size) // _PAGE) * _PAGE for size in answer.split())
 
     def push(self, base: Snapshot, changes: Changes, message: str, author: Author) -> str:
         """Commit `changes` on top of `base` and push; return the commit. Raises BranchMovedError, GitError."""
@@ -242,7 +267,7 @@ class Branch:
         return done
 
     def _failure(self, said: str) -> GitError:
-        words = " ".join(without_password(said).split())[-600:]
+        words = " ".join(without_credentials(said).split())[-600:]
         for sign, reason in _REASONS:
             if sign in said:
                 if "host key" in reason:
@@ -271,11 +296,6 @@ def publish(
                     raise
                 time.sleep(0.2 * attempt)
     raise AssertionError("unreachable")
-
-
-def without_password(text: str) -> str:
-    """Return `text` with the passwords of addresses taken out."""
-    return _PASSWORD.sub(r"\1@", text)
 
 
 def _import_stream(ref: str, base: str | None, changes: Changes, message: str, author: Author) -> bytes:

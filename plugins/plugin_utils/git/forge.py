@@ -5,12 +5,14 @@
 
 from __future__ import annotations
 
+import itertools
 import json
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 from urllib.parse import quote, urlsplit
 
+from ansible_collections.stagecraft.gitops.plugins.plugin_utils._addresses import has_credentials, without_credentials
 from ansible_collections.stagecraft.gitops.plugins.plugin_utils._libraries import missing
 from ansible_collections.stagecraft.gitops.plugins.plugin_utils.git.errors import GitError
 
@@ -23,6 +25,8 @@ if TYPE_CHECKING:
     from collections.abc import Mapping
 
 _TIMEOUT = 20.0
+#: What Gitea gives at most, by default.
+_PER_PAGE = 50
 
 
 @dataclass(frozen=True)
@@ -37,7 +41,11 @@ class Gitea:
         """Read the dict {url, token_file}. Raises GitError."""
         url, file = str(options.get("url") or ""), Path(str(options.get("token_file") or "")).expanduser()
         if urlsplit(url).scheme not in ("http", "https"):
-            raise GitError(f"the forge's address {url!r} is none: write https://HOST.")
+            raise GitError(f"the forge's address {without_credentials(url)!r} is none: write https://HOST.")
+        if has_credentials(url):
+            raise GitError(
+                f"the forge's address {without_credentials(url)} carries credentials: token_file is for them."
+            )
         try:
             token = file.read_text(encoding="ascii").strip()
         except (OSError, UnicodeDecodeError) as error:
@@ -47,21 +55,40 @@ class Gitea:
     def has_key(self, repository: str, public: str) -> bool:
         """Say whether a repository (``owner/name``) lets this key read. Raises GitError."""
         wanted = _bare(public)
-        return any(_bare(str(key.get("key"))) == wanted for key in self._ask("GET", repository) or [])
+        return any(_bare(str(key.get("key"))) == wanted for key in self._keys(repository))
 
     def allow_key(self, repository: str, public: str, title: str) -> None:
         """Let a key read a repository, in the place of the one that had its title before. Raises GitError."""
-        for key in self._ask("GET", repository) or []:
+        for key in self._keys(repository):
             if _bare(str(key.get("key"))) == _bare(public):
                 return
             if key.get("title") == title:
                 self._ask("DELETE", repository, number=int(key["id"]))
         self._ask("POST", repository, {"title": title, "key": public, "read_only": True})
 
+    def _keys(self, repository: str) -> list[dict[str, Any]]:
+        """Return all keys of a repository. The server decides how many are in a page, so only an empty one is the last.
+
+        One that knows no pages gives the same again.
+        """
+        found: dict[int, dict[str, Any]] = {}
+        for page in itertools.count(1):
+            listed = self._ask("GET", repository, query=f"?page={page}&limit={_PER_PAGE}") or []
+            new = {int(key["id"]): key for key in listed if int(key["id"]) not in found}
+            if not new:
+                break
+            found |= new
+        return list(found.values())
+
     def _ask(
-        self, method: str, repository: str, body: Mapping[str, Any] | None = None, number: int | None = None
+        self,
+        method: str,
+        repository: str,
+        body: Mapping[str, Any] | None = None,
+        number: int | None = None,
+        query: str = "",
     ) -> Any:
-        address = f"{self.url}/api/v1/repos/{quote(repository)}/keys" + ("" if number is None else f"/{number}")
+        address = f"{self.url}/api/v1/repos/{quote(repository)}/keys" + (query if number is None else f"/{number}")
         headers = {"Authorization": f"token {self.token}", "Accept": "application/json"}
         try:
             answer = urllib3.request(

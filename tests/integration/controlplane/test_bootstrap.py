@@ -57,13 +57,15 @@ def test_from_nothing_to_nothing(world: World) -> None:
     assert world.commits() == [f"chore(staging): add Flux v{VERSION}"]
 
     other = {"url": f"{world.server.url}/infra/environments.git", "path": "clusters/production"}
-    refused = world.bootstrap(environment="production", repository=other)
-    assert refused["failed"]
-    assert "this cluster is another environment's: it follows" in refused["msg"]
+    for way in ({}, {"state": "absent"}, {"state": "absent", "takeover": True}):
+        refused = world.bootstrap(environment="production", repository=other, **way)
+        assert refused["failed"]
+        assert "this cluster is another environment's: it follows" in refused["msg"]
     moved = {"url": f"{world.server.url}/infra/moved.git", "path": "clusters/staging"}
     world.server.create("infra/moved.git")
-    refused = world.bootstrap(repository=moved)
-    assert "somebody bootstrapped Flux here from another repository" in refused["msg"]
+    for wanted in ("present", "absent"):
+        refused = world.bootstrap(repository=moved, state=wanted)
+        assert "somebody bootstrapped Flux here from another repository" in refused["msg"]
     world.follows(done["commit"])
 
     gone = world.bootstrap(state="absent")
@@ -98,6 +100,23 @@ def test_an_upgrade_is_one_commit_and_flux_does_the_rest(world: World, tmp_path:
     labels = world.get(f"/apis/apps/v1/namespaces/{NAMESPACE}/deployments/source-controller")["metadata"]["labels"]
     assert labels["app.kubernetes.io/version"] == f"v{VERSION}"
     assert world.bootstrap()["changed"] is False
+
+
+def test_a_push_by_somebody_else_during_the_set_up_is_waited_for_too(world: World) -> None:
+    process = world.start(world.command())
+    deadline = time.monotonic() + 60
+    while not world.commits() and time.monotonic() < deadline:
+        time.sleep(0.05)
+    theirs = world.push(
+        "clusters/staging/theirs.yaml",
+        "apiVersion: v1\nkind: ConfigMap\nmetadata: {name: theirs, namespace: default}\n",
+    )
+    done = world.result(process)
+    assert not done.get("failed"), done["msg"]
+    assert done["commit"] in (theirs, world.parent(theirs))
+    assert done["seconds"] < 40
+    assert world.bootstrap()["commit"] == theirs
+    world.follows(theirs)
 
 
 def test_two_at_once_end_in_one_flux(world: World) -> None:

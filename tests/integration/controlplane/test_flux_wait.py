@@ -302,3 +302,29 @@ def test_a_release_that_was_rolled_back_is_not_ready(site: Site) -> None:
     assert site.ref("app", "HelmRelease") in outcome.found.verdicts
     outcome = site.wait(site.repository.push({"apps/app.yaml": release("missing")}), seconds=60)
     tells(outcome, "HelmRelease", "RollbackSucceeded", "what runs is not what was wanted", "flux_reconcile with reset")
+
+
+def test_a_release_whose_charts_cannot_be_fetched_names_their_server(site: Site) -> None:
+    def flux(kind: str, group: str, spec: dict[str, object]) -> str:
+        metadata = {"name": f"{site.name}-app", "namespace": "flux-system"}
+        return yaml.safe_dump({"apiVersion": group, "kind": kind, "metadata": metadata, "spec": spec})
+
+    source = {"kind": "HelmRepository", "name": f"{site.name}-app"}
+    files = {
+        "apps/charts.yaml": flux(
+            "HelmRepository", "source.toolkit.fluxcd.io/v1", {"interval": "1h", "url": "http://127.0.0.1:1/charts"}
+        ),
+        "apps/app.yaml": flux(
+            "HelmRelease",
+            "helm.toolkit.fluxcd.io/v2",
+            {"interval": "1h", "chart": {"spec": {"chart": "app", "sourceRef": source}}},
+        ),
+    }
+    commit = site.repository.push(files)
+    site.follow()
+    site.kustomization("apps")
+    outcome = site.wait(commit, seconds=40)
+    tells(
+        outcome, f"HelmRelease flux-system/{site.name}-app", "HelmRepository", "connection refused", "does not answer"
+    )
+    assert outcome.seconds < 30

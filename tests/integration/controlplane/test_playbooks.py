@@ -134,6 +134,9 @@ def test_the_users_verbs(ansible: Ansible, site: Site) -> None:
     diagnosed = ansible.playbook("diagnose")
     assert diagnosed.returncode != 0
     assert f"{site.name}-apps: Suspended: it is suspended at" in diagnosed.stdout
+    elsewhere = ansible.task("flux_info", {"gather": ["diagnosis"], "namespace": site.name}, "-v")
+    assert elsewhere.returncode == 0
+    assert '"blocked": false' in elsewhere.stdout
     newer = site.repository.push({"apps/b.yaml": site.config_map("b", n="2")})
     refused = ansible.task("flux_wait", {"source": source, "revision": newer, "timeout": 40})
     assert refused.returncode != 0

@@ -19,6 +19,7 @@ from typing import Any
 
 import yaml
 from ansible_collections.stagecraft.gitops.plugins.plugin_utils.artifacts.catalogue import load_catalogue
+from ansible_collections.stagecraft.gitops.plugins.plugin_utils.git.branch import Author, Remote, publish
 from ansible_collections.stagecraft.gitops.plugins.plugin_utils.kube.errors import KubeError
 
 from tests.integration.controlplane import control_plane
@@ -119,6 +120,17 @@ class World:
     def head(self) -> str:
         argv = ["git", "rev-parse", "main"]
         return subprocess.run(argv, cwd=self.repository, capture_output=True, text=True, check=True).stdout.strip()
+
+    def parent(self, commit: str) -> str:
+        argv = ["git", "rev-parse", f"{commit}^"]
+        return subprocess.run(argv, cwd=self.repository, capture_output=True, text=True, check=True).stdout.strip()
+
+    def push(self, path: str, text: str) -> str:
+        """Commit a file as somebody else, on the server itself; return the commit."""
+        remote, author = Remote(f"file://{self.repository}", "main"), Author("Ada", "ada@example.com")
+        done = publish(remote, lambda *_: {path: text.encode()}, lambda _: f"feat: {path}\n", author)
+        assert done.commit is not None
+        return done.commit
 
     def get(self, path: str) -> Any:
         with self.plane.session() as session:

@@ -6,6 +6,7 @@
 from __future__ import annotations
 
 import base64
+import re
 from dataclasses import replace
 from typing import Any
 
@@ -87,6 +88,8 @@ HOLDS = state.Observed(
     key=deploy_key.KeySecret("ssh-ed25519 AAAA flux-staging", HOSTS + "\n", complete=True),
     namespace_phase="Active",
 )
+GOING = {"metadata": {**crd()["metadata"], "deletionTimestamp": "2026-11-21T16:00:00Z"}}
+HELM = crd(**{"app.kubernetes.io/managed-by": "Helm"})
 FIVE_STATES: list[tuple[state.State, state.Observed]] = [
     ("absent", state.Observed(kubernetes="v1.36.3")),
     ("unfinished", state.Observed(crd=crd(manager="stagecraft.gitops"))),
@@ -98,6 +101,7 @@ FIVE_STATES: list[tuple[state.State, state.Observed]] = [
     ("helm", state.Observed(crd=crd(**{"app.kubernetes.io/managed-by": "Helm"}))),
     ("flux-operator", state.Observed(crd=crd(**{"app.kubernetes.io/managed-by": "flux-operator"}))),
     ("flux-operator", state.Observed(operator=True)),
+    ("unfinished", replace(HOLDS, crd=GOING, source=None, sync=None)),
 ]
 
 
@@ -115,7 +119,8 @@ def test_whose_flux_it_is(kind: state.State, seen: state.Observed) -> None:
         (state.Observed(crd=crd(**{"app.kubernetes.io/managed-by": "Helm"})), "installed by Helm"),
         (state.Observed(operator=True), "managed by Flux Operator"),
         (state.Observed(kubernetes="v1.32.9"), r"wants Kubernetes 1\.33 or newer, the cluster runs v1\.32\.9"),
-        (state.Observed(namespace_phase="Terminating"), "namespace is being deleted"),
+        (state.Observed(namespace_phase="Terminating"), "is being removed here"),
+        (replace(HOLDS, crd=GOING), "is being removed here"),
     ],
 )  # fmt: skip
 def test_what_is_not_ours_is_left_alone(seen: state.Observed, said: str) -> None:
@@ -131,6 +136,34 @@ def test_takeover_never_takes_another_path() -> None:
     assert taken.state == "plain"
     assert taken.install
     assert taken.follow
+
+
+def test_what_helm_has_left_behind_is_taken_over_and_its_release_is_not() -> None:
+    taking = replace(WANTED, takeover=True)
+    released = {**deployment("source-controller"), "metadata": {"name": "source-controller", **HELM["metadata"]}}
+    with pytest.raises(FluxError, match="helm uninstall"):
+        bootstrap.plan(state.Observed(crd=HELM, deployments=(released,)), taking, {"x": b""})
+    assert bootstrap.plan(state.Observed(crd=HELM), taking, {"x": b""}).install
+
+
+@pytest.mark.parametrize(
+    ("seen", "said", "takeover_helps"),
+    [
+        (HOLDS, "", True),
+        (state.Observed(deployments=(deployment("source-controller"),)), "", True),
+        (replace(HOLDS, crd=GOING, source=None, sync=None), "", True),
+        (replace(HOLDS, sync=root("./clusters/production")), "another environment's: .*clusters/production; wanted .*staging", False),
+        (replace(HOLDS, source=OTHER), "another repository: .*flux_takeover: true", True),
+        (state.Observed(crd=crd(manager="flux")), r"Flux v2\.9\.4 is installed here and follows no repository that we know", True),
+        (state.Observed(crd=HELM), "installed by Helm", True),
+        (state.Observed(operator=True), "Delete its FluxInstance", False),
+    ],
+)  # fmt: skip
+def test_only_this_environments_flux_is_taken_away(seen: state.Observed, said: str, takeover_helps: bool) -> None:
+    kind = state.classify(seen, FOLLOWS)
+    told = " ".join(state.removal_refusals(seen, kind, FOLLOWS, takeover=False))
+    assert re.search(said, told) if said else not told
+    assert (not state.removal_refusals(seen, kind, FOLLOWS, takeover=True)) == takeover_helps
 
 
 def test_all_problems_are_told_at_once() -> None:

@@ -13,6 +13,7 @@ from ansible_collections.stagecraft.gitops.plugins.plugin_utils.flux import boot
 from ansible_collections.stagecraft.gitops.plugins.plugin_utils.flux.errors import FluxError
 from ansible_collections.stagecraft.gitops.plugins.plugin_utils.kube.errors import ApiError
 
+from tests.unit.flux import test_bootstrap
 from tests.unit.flux.test_bootstrap import COMMIT, HOSTS, WANTED
 
 CRDS = state.CRDS
@@ -211,4 +212,50 @@ def test_a_kind_that_is_never_served_is_named() -> None:
 def test_who_waits_in_vain_is_told_what_does_not_hold() -> None:
     api = FakeApi({"/version": {"gitVersion": "v1.36.3"}})
     with pytest.raises(FluxError, match=r"after 0 s:\n- Deployment source-controller is not there\n"):
-        bootstrap.Bootstrap(api, WANTED, hush).verify(COMMIT, 0.0, new_key=False)  # type: ignore[arg-type]
+        bootstrap.Bootstrap(api, WANTED, hush).verify(COMMIT, 0.0, str, new_key=False)  # type: ignore[arg-type]
+
+
+NEWER = "b" * 40
+
+
+class Controllers(FakeApi):
+    """Flux that runs and fetches `at`, and applies it once it was asked."""
+
+    def __init__(self, at: str) -> None:
+        home = "/apis/apps/v1/namespaces/flux-system/deployments"
+        names = [item["metadata"]["name"] for item in WANTED.components if item["kind"] == "Deployment"]
+        super().__init__(
+            {
+                "/version": {"gitVersion": "v1.36.3"},
+                "/api/v1/namespaces/flux-system": {"status": {"phase": "Active"}},
+                f"{CRDS}/{NAME}": NEW,
+                **{f"{home}/{name}": test_bootstrap.deployment(name) for name in names},
+                state.source_path("flux-system"): test_bootstrap.source("main@sha1:0"),
+                state.sync_path("flux-system"): test_bootstrap.root(applied="main@sha1:0"),
+            }
+        )
+        self.at = at
+
+    def request(self, method: str, path: str, *, body: Any = None, **more: Any) -> Any:
+        if path in (state.source_path("flux-system"), state.sync_path("flux-system")):
+            asked = body["metadata"]["annotations"]["reconcile.fluxcd.io/requestedAt"]
+            self.objects[state.source_path("flux-system")] = test_bootstrap.source(
+                f"main@sha1:{self.at}", lastHandledReconcileAt=asked
+            )
+            self.objects[state.sync_path("flux-system")] = test_bootstrap.root(applied=f"main@sha1:{self.at}")
+            return body
+        return super().request(method, path, body=body, **more)
+
+
+def test_a_commit_that_somebody_pushed_on_top_of_ours_is_waited_for_instead() -> None:
+    told: list[str] = []
+    work = bootstrap.Bootstrap(Controllers(NEWER), WANTED, told.append)  # type: ignore[arg-type]
+    verified = work.verify(COMMIT, 5.0, {COMMIT: NEWER, NEWER: NEWER}.get, new_key=False)
+    assert verified.commit == NEWER
+    assert any(f"waiting for commit {NEWER} instead of {COMMIT}" in line for line in told)
+
+
+def test_a_commit_that_does_not_come_after_ours_is_not_taken_for_it() -> None:
+    work = bootstrap.Bootstrap(Controllers(NEWER), WANTED, hush)  # type: ignore[arg-type]
+    with pytest.raises(FluxError, match=f"has main@sha1:{NEWER}, wanted commit {COMMIT}"):
+        work.verify(COMMIT, 0.5, lambda _: None, new_key=False)

@@ -129,6 +129,30 @@ def test_workers_follow_the_size_of_the_repository(count: int, workers: int) -> 
     assert manifests.concurrency_for(count) == workers
 
 
+MEBI = 1 << 20
+
+
+@pytest.mark.parametrize(
+    ("workers", "size", "scratch"),
+    [(4, 0, "256Mi"), (4, 62 * MEBI, "256Mi"), (4, 63 * MEBI, "512Mi"), (20, 100 * MEBI, "2048Mi")],
+)
+def test_scratch_space_holds_the_repository_once_for_each_worker(workers: int, size: int, scratch: str) -> None:
+    assert manifests.scratch_for(workers, size) == scratch
+
+
+@pytest.mark.parametrize(
+    ("scratch", "limit"), [("256Mi", "1Gi"), ("128Mi", "1Gi"), ("2048Mi", "2816Mi"), ("1Gi", "1792Mi"), ("1G", "1Gi")]
+)
+def test_what_lies_in_memory_has_room_there(scratch: str, limit: str) -> None:
+    name = "kustomize-controller"
+    limited = RELEASE[f"{name}.yaml"].replace(
+        "        - name: manager\n", "        - name: manager\n          resources: {limits: {memory: 1Gi}}\n"
+    )
+    wanted = manifests.Installation(version="v2.9.4", scratch=scratch)
+    objects = manifests.build({**RELEASE, f"{name}.yaml": limited}, wanted)
+    assert container(objects, name)["resources"]["limits"]["memory"] == limit
+
+
 def test_the_release_asset_is_read(tmp_path: Path) -> None:
     archive = tmp_path / "manifests.tar.gz"
     with tarfile.open(archive, "w:gz") as written:

@@ -53,6 +53,9 @@ def test_a_commit_is_found_in_its_revision(commit: str, prefix: str) -> None:
     assert revision.short(prefix + commit).startswith(prefix)
 
 
+REFUSED = "dial tcp 10.96.7.1:443: connect: connection refused"
+
+
 @pytest.mark.parametrize(
     ("item", "asked", "wanted"),
     [
@@ -211,6 +214,36 @@ def test_a_commit_is_found_in_its_revision(commit: str, prefix: str) -> None:
             "failed: RollbackSucceeded: rolled back to 1.2.2: what runs is not what was wanted; pods are not ready. Fix it",
         ),
         (release(READY, suspend=True), Asked(), "ready"),
+        # the same words mean another server
+        (
+            kustomization(
+                "a", OLD, failing("ReconciliationFailed", f'failed calling webhook "x": {REFUSED}'), attempted=NEW
+            ),
+            TARGET,
+            f'passing: ReconciliationFailed: failed calling webhook "x": {REFUSED}. The named admission webhook does not answer',
+        ),
+        (
+            kustomization("a", OLD, failing("ReconciliationFailed", REFUSED), attempted=NEW),
+            TARGET,
+            f"passing: ReconciliationFailed: {REFUSED}END",
+        ),
+        (
+            kustomization(
+                "a", OLD, failing("ReconciliationFailed", "pods is forbidden: permission denied"), attempted=NEW
+            ),
+            TARGET,
+            "failed: ReconciliationFailed: pods is forbidden: permission deniedEND",
+        ),
+        (
+            release(failing("ArtifactFailed", f"failed to download: {REFUSED}")),
+            Asked(),
+            f"passing: ArtifactFailed: failed to download: {REFUSED}. source-controller does not answer",
+        ),
+        (
+            flux_object("HelmRepository", "r", {}, {"conditions": [failing("FetchFailed", REFUSED)]}),
+            Asked(),
+            f"passing: FetchFailed: {REFUSED}. The server does not answer",
+        ),
         # the others
         (flux_object("Alert", "a", {}, {}), Asked(), "ready"),
         (
@@ -227,4 +260,4 @@ def test_a_commit_is_found_in_its_revision(commit: str, prefix: str) -> None:
 )
 def test_verdicts(item: dict[str, Any], asked: Asked, wanted: str) -> None:
     found = judge(item, asked)
-    assert f"{found.state}: {found}".startswith(wanted)
+    assert f"{found.state}: {found}END".startswith(wanted)

@@ -6,6 +6,7 @@
 from __future__ import annotations
 
 from itertools import pairwise
+from typing import Any
 
 import pytest
 from ansible_collections.stagecraft.gitops.plugins.plugin_utils.flux import (
@@ -21,7 +22,7 @@ from ansible_collections.stagecraft.gitops.plugins.plugin_utils.kube.objects imp
 from hypothesis import given
 from hypothesis import strategies as st
 
-from tests.unit.flux.objects import NEW, OLD, SOURCE, by_ref, condition, git, kustomization, named, release
+from tests.unit.flux.objects import NEW, OLD, SOURCE, by_ref, condition, flux_object, git, kustomization, named, release
 
 GOAL = survey.Goal(SOURCE, NEW)
 NOBODY = survey.Requests()
@@ -120,6 +121,33 @@ def test_a_failure_that_may_pass_has_its_grace() -> None:
     assert decide(GOAL, {**objects, **by_ref(kustomization("b", OLD))}, a=31.0)[0] == "wait"
 
 
+CHART = {"chart": {"spec": {"chart": "web", "sourceRef": {"kind": "HelmRepository", "name": "charts"}}}}
+NO_CHART = condition("Ready", "False", "SourceNotReady", "HelmChart 'flux-system/web' is not ready")
+
+
+@pytest.mark.parametrize(
+    ("broken", "kind", "name"),
+    [(condition("Ready", "False", "FetchFailed", "404 Not Found"), "HelmRepository", "charts"),
+     (condition("Ready", "False", "ChartPullError", "404 Not Found"), "HelmChart", "web")],
+)  # fmt: skip
+def test_a_release_without_its_chart_tells_what_is_wrong_with_that(
+    broken: dict[str, Any], kind: str, name: str
+) -> None:
+    waiting = release(NO_CHART, **CHART)
+    waiting["status"]["helmChart"] = "flux-system/web"
+    app = kustomization("a", applied=(named("web", "HelmRelease"),))
+    chart = flux_object(kind, name, {}, {"conditions": [broken]})
+    assert decide(GOAL, by_ref(git(), app, waiting))[0] == "wait"
+    objects = by_ref(git(), app, waiting, chart)
+    found = survey.survey(GOAL, objects, NOBODY)
+    verdict = found.verdicts[named("web", "HelmRelease")]
+    assert str(verdict) == f"SourceNotReady: {kind} flux-system/{name}: {broken['reason']}: 404 Not Found"
+    assert survey.decide(GOAL, found, {}) == "wait"
+    assert survey.decide(GOAL, found, {named("web", "HelmRelease"): 31.0}) == "failed"
+    healed = by_ref(git(), app, waiting, flux_object(kind, name, {}, {"conditions": [condition("Ready", "True")]}))
+    assert decide(GOAL, healed, web=31.0)[0] == "wait"
+
+
 def test_named_objects_are_waited_for_with_what_they_need() -> None:
     objects = by_ref(git(), kustomization("a"), kustomization("b", needs=("a",)), kustomization("c", OLD))
     assert survey.members(survey.Goal(SOURCE, NEW, (named("b"),)), objects) == {named("a"), named("b")}
@@ -199,6 +227,29 @@ def test_the_diagnosis_tells_deadlocks_and_missing_sources() -> None:
     (finding,) = diagnosis.diagnose(by_ref(refused, kustomization("a", OLD)))
     assert finding.named == SOURCE
     assert diagnosis.diagnose(by_ref(git(), kustomization("a"))) == []
+
+
+def elsewhere(item: dict[str, Any], namespace: str) -> dict[str, Any]:
+    return {**item, "metadata": {**item["metadata"], "namespace": namespace}}
+
+
+def test_the_diagnosis_of_a_namespace_tells_nothing_of_others() -> None:
+    source = {"sourceRef": {"kind": "GitRepository", "name": "repo", "namespace": "flux-system"}}
+    waits = condition("Ready", "False", "DependencyNotReady", "dependency 'flux-system/a' is not ready")
+    needs = {**source, "dependsOn": [{"name": "a", "namespace": "flux-system"}]}
+    objects = by_ref(
+        git(spec={"interval": "1h"}),
+        kustomization("a", OLD, FAILS, attempted=NEW),
+        elsewhere(kustomization("mine", OLD, spec={"suspend": True, **source}), "shop"),
+        elsewhere(kustomization("late", OLD, waits, spec=needs), "shop"),
+        elsewhere(kustomization("fine", spec=source), "shop"),
+    )
+    everywhere = {f.named.name for f in diagnosis.diagnose(objects)}
+    assert everywhere == {"repo", "a", "mine"}
+    # what it waits for is not told here, so it is
+    assert {f.named.name for f in diagnosis.diagnose(objects, "shop")} == {"mine", "late"}
+    assert {f.named.name for f in diagnosis.diagnose(objects, "flux-system")} == {"repo", "a"}
+    assert diagnosis.diagnose(objects, "other") == []
 
 
 @pytest.mark.parametrize(

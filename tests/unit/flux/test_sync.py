@@ -92,3 +92,9 @@ def test_flux_kustomizations_are_counted_and_plain_ones_are_not() -> None:
 @pytest.mark.parametrize("path", ["clusters/staging", "./clusters/staging", "clusters/staging/", "/clusters//staging"])
 def test_a_path_has_one_form(path: str) -> None:
     assert state.clean_path(path) == "clusters/staging"
+
+
+@pytest.mark.parametrize("who", ["ada:s3cret", "s3cret"])
+def test_what_somebody_elses_flux_logs_in_with_is_not_shown(who: str) -> None:
+    shown = str(state.Sync(f"https://{who}@example.com/x.git", "main", "clusters/x"))
+    assert shown == "https://(hidden)@example.com/x.git, branch main, path clusters/x"

@@ -82,6 +82,38 @@ def test_a_branch_that_moved_is_planned_anew(server: Path) -> None:
     assert run("ls-tree", "-r", "--name-only", done.commit or "", cwd=server).split() == ["a", "mine", "other"]
 
 
+def test_a_newer_commit_is_one_that_comes_after_ours(server: Path) -> None:
+    for number in range(3):
+        put(server, {"a": str(number).encode()})
+    with git.Branch(remote(server)) as branch:
+        base = branch.fetch().commit
+        ours = put(server, {"a": b"ours"}).commit
+        assert ours is not None
+        assert branch.newer(ours) == ours
+        theirs = put(server, {"b": b"theirs"}).commit
+        assert branch.newer(ours) == theirs
+        run("update-ref", "refs/heads/main", base or "", cwd=server)
+        put(server, {"c": b"instead"})
+        assert branch.newer(ours) is None
+        assert branch.newer("1" * 40) is None
+
+
+def test_files_take_whole_pages(server: Path) -> None:
+    put(server, {"a": b"1", "b": b"", "c": b"x" * 4097, "not asked for": b"x"})
+    with git.Branch(remote(server)) as branch:
+        snapshot = branch.fetch()
+        assert branch.unpacked(snapshot, ["a", "b", "c", "absent"]) == 3 * 4096
+        assert branch.unpacked(snapshot, []) == 0
+
+
+def test_an_empty_repository_has_newer_commits_too(server: Path) -> None:
+    with git.Branch(remote(server)) as branch:
+        branch.fetch()
+        ours = put(server, {"a": b"ours"}).commit
+        theirs = put(server, {"b": b"theirs"}).commit
+        assert branch.newer(ours or "") == theirs
+
+
 def test_who_never_gets_through_is_told_so(server: Path) -> None:
     put(server, {"a": b"1"})
     count = [0]
@@ -139,9 +171,18 @@ def test_what_git_would_misunderstand_is_refused(url: str, branch: str, said: st
         git.Remote(url, branch)
 
 
-def test_passwords_are_in_no_message() -> None:
-    shown = str(git.Remote("https://ada:s3cret@example.com/x.git", "main"))
-    assert shown == "https://ada@example.com/x.git, branch main"
+@pytest.mark.parametrize("who", ["ada:s3cret", "s3cret", "ada:s3@cret", ":s3cret"])
+@pytest.mark.parametrize("scheme", ["http", "https", "HTTPS"])
+def test_credentials_in_an_address_are_refused_and_in_no_message(scheme: str, who: str) -> None:
+    with pytest.raises(GitError, match=r"//\(hidden\)@example\.com/x\.git.* carries credentials") as caught:
+        git.Remote(f"{scheme}://{who}@example.com/x.git", "main")
+    assert "s3" not in str(caught.value)
+    assert "ada" not in str(caught.value)
+
+
+def test_the_user_of_ssh_is_no_secret_and_its_password_is() -> None:
+    assert str(git.Remote("ssh://git@example.com/x.git", "main")) == "ssh://git@example.com/x.git, branch main"
+    assert str(git.Remote("ssh://git:s3cret@example.com/x.git", "main")) == "ssh://git@example.com/x.git, branch main"
 
 
 def test_paths_stay_inside(server: Path) -> None:

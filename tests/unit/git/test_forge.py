@@ -11,6 +11,7 @@ from collections.abc import Iterator
 from http.server import BaseHTTPRequestHandler, HTTPServer
 from pathlib import Path
 from typing import Any
+from urllib.parse import parse_qs, urlsplit
 
 import pytest
 from ansible_collections.stagecraft.gitops.plugins.plugin_utils.git import forge
@@ -25,6 +26,8 @@ class Server:
 
     def __init__(self) -> None:
         self.keys: list[dict[str, Any]] = []
+        self.page = 3
+        self.pages = True
         server = self
 
         class Handler(BaseHTTPRequestHandler):
@@ -42,7 +45,9 @@ class Server:
                 elif not self.path.startswith(f"/api/v1/repos/{REPOSITORY}/keys"):
                     self.answer(404, {"message": "no"})
                 elif self.command == "GET":
-                    self.answer(200, server.keys)
+                    asked = parse_qs(urlsplit(self.path).query)
+                    start = (int(asked.get("page", ["1"])[0]) - 1) * server.page
+                    self.answer(200, server.keys[start : start + server.page] if server.pages else server.keys)
                 elif self.command == "POST":
                     server.keys.append({"id": len(server.keys) + 1, **body})
                     self.answer(201, server.keys[-1])
@@ -90,6 +95,20 @@ def test_a_new_key_takes_the_place_of_the_old_one_and_of_no_other(server: Server
     assert [key["key"] for key in server.keys] == ["ssh-ed25519 OTHER", "ssh-ed25519 NEW"]
 
 
+@pytest.mark.parametrize("pages", [True, False])
+@pytest.mark.parametrize("count", [2, 3, 7])
+def test_a_key_is_found_on_any_page(server: Server, count: int, pages: bool) -> None:
+    server.pages = pages
+    server.keys = [{"id": n, "title": f"flux-{n}", "key": f"ssh-ed25519 KEY{n}"} for n in range(1, count + 1)]
+    api = forge.Gitea(server.url, TOKEN)
+    assert api.has_key(REPOSITORY, f"ssh-ed25519 KEY{count}")
+    assert not api.has_key(REPOSITORY, "ssh-ed25519 KEY0")
+    api.allow_key(REPOSITORY, f"ssh-ed25519 KEY{count}", "another title")
+    assert len(server.keys) == count
+    api.allow_key(REPOSITORY, "ssh-ed25519 NEW", f"flux-{count}")
+    assert [key["key"] for key in server.keys[count - 1 :]] == ["ssh-ed25519 NEW"]
+
+
 def test_refusals_are_quoted_without_the_token(server: Server) -> None:
     with pytest.raises(GitError, match=r"401: .*The token is not valid") as caught:
         forge.Gitea(server.url, "wr0ng").has_key(REPOSITORY, "x")
@@ -109,6 +128,8 @@ def test_options_are_checked(tmp_path: Path) -> None:
     assert TOKEN not in repr(forge.Gitea("https://x", TOKEN))
     with pytest.raises(GitError, match=r"'git\.example\.com' is none"):
         forge.Gitea.from_options({"url": "git.example.com", "token_file": str(file)})
+    with pytest.raises(GitError, match=r"//\(hidden\)@x carries credentials"):
+        forge.Gitea.from_options({"url": "https://ada@x", "token_file": str(file)})
     with pytest.raises(GitError, match="token cannot be read"):
         forge.Gitea.from_options({"url": "https://x", "token_file": str(tmp_path / "none")})
 

@@ -17,6 +17,8 @@ from functools import lru_cache
 from pathlib import Path
 from typing import Any
 
+from ansible_collections.stagecraft.gitops.plugins.plugin_utils.flux import secret_names
+
 
 def default_directory() -> Path:
     """Return where results are kept when nothing else is said."""
@@ -31,7 +33,7 @@ def default_directory() -> Path:
 def engine_digest() -> str:
     """Return the digest of the gate's own code: another version does not use its results."""
     found = hashlib.sha256()
-    for path in sorted(Path(__file__).parent.glob("*.py")):
+    for path in [*sorted(Path(__file__).parent.glob("*.py")), Path(secret_names.__file__)]:
         found.update(path.read_bytes())
     return found.hexdigest()
 

@@ -7,34 +7,19 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterator
-from typing import Any
 
 from ansible_collections.stagecraft.gitops.plugins.plugin_utils.flux.check.errors import BuildError
 from ansible_collections.stagecraft.gitops.plugins.plugin_utils.flux.check.generators import variables
 from ansible_collections.stagecraft.gitops.plugins.plugin_utils.flux.check.resources import Object, label
+from ansible_collections.stagecraft.gitops.plugins.plugin_utils.flux.secret_names import is_clear, secret_by
 
 _FIX = "Encrypt it (a SealedSecret, or SOPS), or fetch it by an ExternalSecret; then change the secret: Git keeps its history"
-_NAME = re.compile(
-    r"(password|passwd|passphrase|secret|token|api[-_]?key|access[-_]?key|private[-_]?key|credentials?)\Z",
-    re.IGNORECASE,
-)
-_PLACEHOLDER = re.compile(r"\s*(\$\{[^}]*\}\s*)*\Z")
 _CONTENT = re.compile(
     rb"-----BEGIN (?:[A-Z]+ )*PRIVATE KEY-----\s+[A-Za-z0-9+/=]{16}|AGE-SECRET-KEY-1[0-9A-Z]{50}|\bgh[pousr]_[A-Za-z0-9]{36}"
     rb"|\bgithub_pat_[A-Za-z0-9_]{50}|\bglpat-[A-Za-z0-9_-]{20}|\bAKIA[0-9A-Z]{16}\b"
 )
 _ENVIRONMENT_FILE = re.compile(r"(^|/)\.env(\.[^/]+)?\Z")
 _NOT_SECRET_TYPES = ("kubernetes.io/service-account-token",)
-
-
-def is_secret_name(name: str) -> bool:
-    """Say whether a key looks like that of a secret."""
-    return bool(_NAME.search(name))
-
-
-def _is_clear(value: Any) -> bool:
-    text = str(value)
-    return bool(text) and not text.startswith("ENC[") and not _PLACEHOLDER.match(text)
 
 
 def is_encrypted(content: Object) -> bool:
@@ -49,14 +34,14 @@ def in_object(content: Object) -> Iterator[tuple[tuple[str | int, ...], str, str
         if content.get("type") not in _NOT_SECRET_TYPES and not is_encrypted(content):
             for field in ("data", "stringData"):
                 values = content.get(field)
-                if isinstance(values, dict) and any(_is_clear(value) for value in values.values()):
+                if isinstance(values, dict) and any(is_clear(value) for value in values.values()):
                     message = f"{label(content)} is readable for everybody who can read the repository. {_FIX}"
                     yield (field,), "secret-in-clear", message
                     return
     elif kind == "ConfigMap" and isinstance(content.get("data"), dict):
         for key, value in content["data"].items():
-            if is_secret_name(key) and _is_clear(value):
-                message = f"{label(content)} holds {key}, which by its name is a secret. Put it into a Secret. {_FIX}"
+            if by := secret_by(str(key), value):
+                message = f"{label(content)} holds {key}, which by its {by} is a secret. Put it into a Secret. {_FIX}"
                 yield ("data", key), "secret-in-configmap", message
 
 
@@ -78,6 +63,6 @@ def _in_variables(path: str, data: bytes) -> Iterator[tuple[int, str, str]]:
             yield number, "environment-file", message
             continue
         for key, value in pairs:
-            if is_secret_name(key) and _is_clear(value):
-                message = f"{key} by its name is a secret, and {path} becomes a ConfigMap. Remove it from here. {_FIX}"
+            if by := secret_by(key, value):
+                message = f"{key} by its {by} is a secret, and {path} becomes a ConfigMap. Remove it from here. {_FIX}"
                 yield number, "secret-in-clear", message
