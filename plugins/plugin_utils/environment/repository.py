@@ -15,7 +15,7 @@ if TYPE_CHECKING:
 
 _KEYS = ("url", "branch", "path")
 _SCHEMES = ("ssh://", "https://", "http://")
-#: Environments whose directories are told apart by their names.
+#: Environments that the role gitops_repository makes without being told of any.
 _ENVIRONMENTS = ("local", "staging", "production")
 
 
@@ -50,7 +50,9 @@ def repository(inventory: Inventory) -> Iterator[Problem]:
         )
     name = str(wanted.get("path") or "").strip("/").rpartition("/")[2]
     environment = str(inventory.of("stagecraft_environment") or "")
-    if name in _ENVIRONMENTS and environment and name != environment:
+    declared = inventory.of("gitops_repository_environments")
+    own = [item.get("name") for item in declared if isinstance(item, dict)] if isinstance(declared, list) else []
+    if name in {*_ENVIRONMENTS, *own} and environment and name != environment:
         found = f"the cluster of {environment} would follow the directory of {name}"
         fix = f"Set path to {environment}'s own, such as clusters/{environment}"
         yield Problem("repository-other-environment", subject, found, fix, origin)
