@@ -151,6 +151,9 @@ class Program:
 def is_race(said: str) -> bool:
     """Say whether a push was refused because the branch is not where it was when we looked."""
     refused = [line for line in said.splitlines() if "rejected]" in line]
+    if any("failed to update ref" in line for line in refused):
+        # what a server says of it stands in a line of its own
+        refused += [line for line in said.splitlines() if "cannot lock ref" in line and "but expected" in line]
     return any(any(word in line for word in _MOVED) for line in refused) and not any(
         word in line.lower() for line in refused for word in _REFUSED
     )

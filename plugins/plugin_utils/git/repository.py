@@ -216,6 +216,12 @@ class Repository:
         found = self._program.run("rev-list", "--first-parent", "--max-count=1", f"--before={moment}", tip)
         return found.stdout.decode().strip() or None
 
+    def moment(self, text: str) -> int | None:
+        """Read a time as git does (``2026-12-24 18:00``, ``2 hours ago``): seconds since the epoch, or None."""
+        done = self._program.run("rev-parse", f"--since={text}", check=False).stdout.decode().strip()
+        found = done.removeprefix("--max-age=")
+        return int(found) if found.isdigit() else None
+
     def changed(self, old: str, new: str) -> dict[str, tuple[str | None, str | None]]:
         """Return path → (content before, after) of all files that differ between two commits."""
         out = self._program.run("diff-tree", "-r", "--raw", "--no-abbrev", "--no-renames", "-z", old, new).stdout

@@ -110,6 +110,12 @@ def comment(content: bytes, document: int, path: Path) -> str:
     return text[start:end]
 
 
+def comment_place(text: str, edit: SetComment) -> tuple[int, int]:
+    """Return where in the text the comment of an edit stands. Raises YamlEditError."""
+    root = nodes.parse(text)[edit.document]
+    return _comment_range(text, root, find(root, edit.path))
+
+
 def decode(content: bytes) -> tuple[bool, str]:
     """Return whether a file begins with a byte order mark, and its text. Raises YamlEditError."""
     try:

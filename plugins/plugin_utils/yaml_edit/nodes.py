@@ -118,11 +118,13 @@ def kind_of(plain: str) -> str:
 
 
 def value(node: Node) -> Any:
-    """Return a node as plain Python: dict, list, and for every scalar its text. Aliases are expanded."""
+    """Return a node as plain Python: dict, list, for every scalar its text, and None for null. Aliases are expanded."""
     content = resolve(node)
     if isinstance(content, Mapping):
         return {key.value: value(item) for key, item in content.pairs if isinstance(key, Scalar)}
-    return content.value if isinstance(content, Scalar) else [value(item) for item in content.items]
+    if isinstance(content, Scalar):
+        return None if content.kind == "null" else content.value
+    return [value(item) for item in content.items]
 
 
 def structure(node: Node) -> Any:

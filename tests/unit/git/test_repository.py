@@ -169,6 +169,16 @@ def test_a_missing_branch_is_named(server: Path, tmp_path: Path) -> None:
         ("!\tx:refs/heads/main\t[rejected] (stale info)", True),
         ("!\tx:refs/heads/main\t[remote rejected] (cannot lock ref 'refs/heads/main': is at a but expected b)", True),
         ("!\tx:refs/heads/main\t[remote rejected] (incorrect old value provided)", True),
+        (
+            "!\tx:refs/heads/main\t[remote rejected] (failed to update ref)\n"
+            "remote: error: cannot lock ref 'refs/heads/main': is at a but expected b",
+            True,
+        ),
+        (
+            "!\tx:refs/heads/main\t[remote rejected] (failed to update ref)\n"
+            "remote: error: cannot lock ref 'refs/heads/main': Unable to create x: Permission denied",
+            False,
+        ),
         ("!\tx:refs/heads/main\t[remote rejected] (pre-receive hook declined)", False),
         ("remote: fetch first, says the hook\n!\tx:y\t[remote rejected] (hook declined)", False),
         ("!\tx:refs/heads/main\t[remote rejected] (protected branch hook declined; non-fast-forward)", False),
@@ -177,4 +187,3 @@ def test_a_missing_branch_is_named(server: Path, tmp_path: Path) -> None:
 )
 def test_only_races_are_tried_again(said: str, *, race: bool) -> None:
     assert is_race(said) is race
-
