@@ -18,6 +18,7 @@ from ansible_collections.stagecraft.gitops.plugins.plugin_utils.git.pull_request
 from ansible_collections.stagecraft.gitops.plugins.plugin_utils.kube.errors import KubeError
 from ansible_collections.stagecraft.gitops.plugins.plugin_utils.release import (
     history,
+    holds,
     live,
     message,
     pull_request,
@@ -35,6 +36,7 @@ from ansible_collections.stagecraft.gitops.plugins.plugin_utils.release.gates im
 from ansible_collections.stagecraft.gitops.plugins.plugin_utils.release.message import Record
 from ansible_collections.stagecraft.gitops.plugins.plugin_utils.release.model import Environment
 from ansible_collections.stagecraft.gitops.plugins.plugin_utils.release.operation import (
+    Holding,
     Job,
     Landed,
     Observation,
@@ -245,6 +247,50 @@ class Run:
             ]
         said += [f"{name}: {seen.environment.name} has never had this version" for name in seen.foreign]
         return said
+
+    # -- hold ------------------------------------------------------------------------------------------------------------
+
+    def hold(
+        self, environment: str, components: Sequence[str], state: str, *, deny: str = "", until: str = ""
+    ) -> dict[str, Any]:
+        """Hold versions, or lift holds; return the result as the module gives it. Raises ReleaseError, GitError."""
+        job = Holding(
+            self.place, self.now, environment, components, state, deny=deny, until=until, reason=self.options.reason
+        )
+        seen = look(job)
+        made = job.plan(seen)
+        if made.problems:
+            raise ReleaseError("nothing was pushed:\n" + "\n".join(f"- {one}" for one in made.problems))
+        held = holds.parse(
+            made.files.get(seen.holds_path, seen.reader.content(seen.base, seen.holds_path)), seen.holds_path
+        )
+        result: dict[str, Any] = {
+            "changed": bool(made.files),
+            "commit": "",
+            "base": seen.base,
+            "holds": [str(one) for one in held if one.active(self.now)],
+            "diff": made.diffs(),
+            "warnings": self._reappliers(seen) if state == "present" else [],
+        }
+        if not made.files or self.options.check_mode:
+            return result
+
+        def record(now: Observation, _final: Plan) -> str:
+            return Record(
+                "hold" if state == "present" else "release",
+                "",
+                now.environment.name,
+                now.components,
+                actor=self.place.actor,
+                reason=self.options.reason,
+                text=self.options.message,
+            ).message()
+
+        def identity(one: Plan) -> str:
+            return str(sorted(one.files))
+
+        landed = land(job, seen, made, record, identity, self.options.retries)
+        return {**result, "changed": landed.commit is not None, "commit": landed.commit or ""}
 
     # -- both ------------------------------------------------------------------------------------------------------------
 

@@ -90,7 +90,10 @@ def _is_other(one: Entry, current: Mapping[str, selectors.Version], hold: Hold |
 
 
 def _listed(entries: Sequence[Entry]) -> str:
-    said = [", ".join(_SHORT.sub(r"\1", selectors.shown(one)) for one in entry.vector.values()) or "none" for entry in entries]
+    said = [
+        ", ".join(_SHORT.sub(r"\1", selectors.shown(one)) for one in entry.vector.values()) or "none"
+        for entry in entries
+    ]
     return "; ".join(list(dict.fromkeys(said))[:10])
 
 
