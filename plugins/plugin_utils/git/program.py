@@ -86,6 +86,8 @@ class Program:
                 check=False,
             )
         except FileNotFoundError as error:
+            if error.filename != "git":  # the working directory: a repository that is not open any more
+                raise
             raise GitError("wanted git on the controller, found none: install the package git.") from error
         except subprocess.TimeoutExpired as error:
             raise GitError(

@@ -105,6 +105,11 @@ class Settings:
         return self.components.get(name) or Component(name)
 
 
+def freeze_file(environment: Environment) -> str:
+    """Return the file by which somebody stops all changes to an environment."""
+    return f".stagecraft/freeze/{environment.name}.yaml"
+
+
 def load(text: bytes | None, environments: Any = None, components: Any = None) -> Settings:
     """Read the description: the repository's file, and what variables say in its place. Raises ReleaseError."""
     content: Any = {}

@@ -419,5 +419,6 @@ def _preload(reader: Reader, wishes: Sequence[Wish]) -> None:
     """Read what a plan may copy, while the repository is open."""
     reader.contents({blob for wish in wishes for state in (wish.source, wish.target) for blob in state.copied.values()})
     for wish in wishes:
-        root = holds.path_of(wish.target.environment.path)
-        reader.content(wish.target.commit, root)
+        environment = wish.target.environment
+        for path in (holds.path_of(environment.path), model.freeze_file(environment)):
+            reader.content(wish.target.commit, path)

@@ -21,6 +21,7 @@ from ansible_collections.stagecraft.gitops.plugins.plugin_utils.release import (
     holds,
     live,
     message,
+    model,
     pull_request,
     render,
     target,
@@ -529,8 +530,7 @@ class Run:
         if where is None:
             said = f"{seen.environment.name} was not verified: no cluster is named for it"
             return {**result, "warnings": [*result["warnings"], said]}
-        images = _expected(landed)
-        found = verify.verify(where, commit, images, _namespaces(seen), self.options.verify, self._clone(job))
+        found = verify.verify(where, _subject(commit, landed), self.options.verify, verify.Clone(job.place))
         self.clock.lap("verify")
         result |= {"verified": found.verified, "health": found.as_dict()}
         result["warnings"] = [*result["warnings"], *found.warnings]
@@ -550,7 +550,7 @@ class Run:
         seen, plan_id = landed.observation, result["plan_id"]
         names = tuple(dict.fromkeys(change.component for change in landed.plan.changes))
         reason = message.one_line(f"{plan_id} does not get well: {found.text()}")[:500]
-        place = replace(self.place)
+        place = self.place
         undo = Rollback(place, self.now, seen.environment.name, names, seen.base, hold=True, reason=reason)
         with place.open() as repository:
             now = undo.observe(repository)
@@ -577,8 +577,8 @@ class Run:
         where = self.clusters.of(seen.environment)
         after = "which is not verified"
         if where is not None and back.commit:
-            images = _expected(back)
-            well = verify.verify(where, back.commit, images, _namespaces(seen), self.options.verify, None)
+            clone = verify.Clone(place)
+            well = verify.verify(where, _subject(back.commit, back), self.options.verify, clone)
             self.clock.lap("verify_rollback")
             self._note(back.commit, "", well, result)
             after = "where it is well" if well.verified else f"but that does not get well either: {well.text()}"
@@ -588,9 +588,6 @@ class Run:
             "msg": f"{said}. It was rolled back by commit {back.commit} to the versions before, {after}. The versions of"
             f" {landed.commit} are held; release_hold lifts that.",
         }
-
-    def _clone(self, job: Job) -> verify.Clone:
-        return verify.Clone(job.place)
 
     def _note(self, commit: str, plan_id: str, found: verify.Verification, result: dict[str, Any]) -> None:
         note = {
@@ -626,7 +623,7 @@ def _defaults(seen: Observation) -> dict[str, Any]:
 
 def _stopped(seen: Observation) -> Mapping[str, Any] | None:
     """Read the file by which somebody stops all changes to an environment."""
-    content = seen.reader.content(seen.base, f".stagecraft/freeze/{seen.environment.name}.yaml")
+    content = seen.reader.content(seen.base, model.freeze_file(seen.environment))
     if content is None:
         return None
     try:
@@ -648,6 +645,12 @@ def _expected(landed: Landed) -> list[live.Image]:
     return list(dict.fromkeys(found))
 
 
-def _namespaces(seen: Observation) -> tuple[str, ...]:
-    own = [wish.target.component.namespaces for wish in seen.wishes]
-    return tuple(name for one in own for name in one) if all(own) else ()
+def _subject(commit: str, landed: Landed) -> verify.Subject:
+    """Return what is to be looked at after a plan."""
+    wishes = landed.observation.wishes
+    files = dict.fromkeys(change.file for change in landed.plan.changes) or dict.fromkeys(
+        path for wish in wishes for path in wish.target.files
+    )
+    own = [wish.target.component.namespaces for wish in wishes]
+    namespaces = tuple(name for one in own for name in one) if all(own) else ()
+    return verify.Subject(commit, tuple(files), tuple(_expected(landed)), namespaces)

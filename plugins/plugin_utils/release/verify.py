@@ -12,6 +12,7 @@ from __future__ import annotations
 import contextlib
 import copy
 import json
+import posixpath
 import secrets
 import subprocess
 import time
@@ -50,6 +51,7 @@ if TYPE_CHECKING:
     from ansible_collections.stagecraft.gitops.plugins.plugin_utils.release.state import Reader
 
 _LOOK = 0.5
+_SUSPECTS_TOLD = 5
 _SUSPECTS = ("Deployment", "StatefulSet", "DaemonSet")
 _RESTARTS = 3
 #: Why a container waits when waiting is of no use.
@@ -122,29 +124,33 @@ class _Answer:
     warnings: list[str] = field(default_factory=list)
 
 
-def verify(
-    cluster: live.Cluster,
-    commit: str,
-    images: Sequence[live.Image],
-    namespaces: Sequence[str],
-    options: Options,
-    clone: Clone | None,
-) -> Verification:
+@dataclass(frozen=True)
+class Subject:
+    """What is looked at: a commit, the files of it that count, the images that are to run, and where (all without)."""
+
+    commit: str
+    files: tuple[str, ...]
+    images: tuple[live.Image, ...] = ()
+    namespaces: tuple[str, ...] = ()
+
+
+def verify(cluster: live.Cluster, subject: Subject, options: Options, clone: Clone | None) -> Verification:
     """Wait until a commit does well, or is known not to. Never raises for what a cluster does."""
     started = time.monotonic()
     ends = started + options.timeout
     answer = _Answer()
     at = ""
     try:
-        outcome = _flux(cluster, commit, options.timeout, clone)
+        lost = _Lost(cluster, subject)
+        outcome = _flux(cluster, subject, options.timeout, clone, lost)
         at = outcome.revision
-        _judge_flux(outcome, commit, answer)
+        answer.failures += lost.said
+        if not lost.said:
+            _judge_flux(outcome, subject.commit, answer)
         if not answer.failures and not answer.unknown:
-            _workloads(cluster, outcome, images, namespaces, options, ends, answer)
+            _workloads(cluster, outcome, subject.images, subject.namespaces, options, ends, answer)
         if not answer.failures and not answer.unknown:
             _probes(cluster, options, ends, answer)
-    except ApiError as error:
-        answer.unknown.append(str(error))
     except KubeError as error:
         answer.unknown.append(str(error))
     verified = False if answer.failures else None if answer.unknown else True
@@ -161,10 +167,71 @@ def verify(
 # -- Flux ----------------------------------------------------------------------------------------------------------------------
 
 
-def _flux(cluster: live.Cluster, commit: str, timeout: float, clone: Clone | None) -> wait.Outcome:
-    goal = survey.Goal(kinds.parse(cluster.environment.source), revision.wanted(commit))
+class _Lost:
+    """Looks, while Flux is waited for, whether a pod of the new version is beyond hope: Flux says so minutes later."""
+
+    def __init__(self, cluster: live.Cluster, subject: Subject) -> None:
+        self._cluster, self._subject = cluster, subject
+        self._next = 0.0
+        self.said: list[str] = []
+
+    def __call__(self) -> bool:
+        """Say whether waiting is of no use."""
+        now = time.monotonic()
+        if now < self._next or not self._subject.images:
+            return False
+        self._next = now + _LOOK * 2
+        with contextlib.suppress(KubeError):
+            wanted, namespaces = self._subject.images, self._subject.namespaces
+            self.said = [
+                said
+                for pod in self._cluster.pods(fresh=True)
+                if (not namespaces or text(pod, "metadata", "namespace") in namespaces)
+                and asks_for(pod, wanted)
+                and (said := hopeless_pod(pod))
+            ][:_SUSPECTS_TOLD]
+        return bool(self.said)
+
+
+def asks_for(pod: Object, wanted: Sequence[live.Image]) -> bool:
+    """Say whether a pod is of a version that is looked for: its image, at the tag and digest. Pure."""
+    known = {image.name: image for image in wanted}
+    for one in [*listed(pod, "spec", "containers"), *listed(pod, "spec", "initContainers")]:
+        image = live.parse_image(text(one, "image"))
+        found = known.get(image.name)
+        if found is not None and (found.tag, found.digest) == (image.tag, image.digest):
+            return True
+    return False
+
+
+def _flux(cluster: live.Cluster, subject: Subject, timeout: float, clone: Clone | None, stop: _Lost) -> wait.Outcome:
+    source = kinds.parse(cluster.environment.source)
+    served = cluster.session.preferred(kinds.KUSTOMIZE, "Kustomization")
+    followers = [] if served is None else cluster.session.items(served.collection())
+    goal = survey.Goal(source, revision.wanted(subject.commit), tuple(deliverers(followers, source, subject.files)))
     directory = clone.directory() if clone is not None else None
-    return wait.Wait(cluster.session, goal, wait.Options(timeout=timeout, clone=directory)).run()
+    options = wait.Options(timeout=timeout, clone=directory)
+    return wait.Wait(cluster.session, goal, options, stop=stop).run()
+
+
+def deliverers(followers: Sequence[Object], source: Ref, files: Sequence[str]) -> list[Ref]:
+    """Return the Kustomizations that bring these files: of each the one with the innermost path. Pure.
+
+    None is found where a file is brought by way of another one; all that follow the source count then.
+    """
+    paths = {
+        ref(item): posixpath.normpath(text(item, "spec", "path") or ".").lstrip("/")
+        for item in followers
+        if kinds.source_of(item) == source
+    }
+    found: dict[Ref, None] = {}
+    for file in files:
+        above = {named: path for named, path in paths.items() if path == "." or file.startswith(f"{path}/")}
+        if not above:
+            return []
+        longest = max(map(len, above.values()))
+        found |= dict.fromkeys(named for named, path in above.items() if len(path) == longest)
+    return list(found)
 
 
 def _judge_flux(outcome: wait.Outcome, commit: str, answer: _Answer) -> None:

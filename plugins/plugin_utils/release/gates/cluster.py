@@ -27,7 +27,7 @@ from ansible_collections.stagecraft.gitops.plugins.plugin_utils.kube.objects imp
     text,
 )
 from ansible_collections.stagecraft.gitops.plugins.plugin_utils.kube.quantity import quantity
-from ansible_collections.stagecraft.gitops.plugins.plugin_utils.release import holds, live, selectors
+from ansible_collections.stagecraft.gitops.plugins.plugin_utils.release import holds, live, selectors, verify
 from ansible_collections.stagecraft.gitops.plugins.plugin_utils.release.errors import ReleaseError
 from ansible_collections.stagecraft.gitops.plugins.plugin_utils.release.gates import policy, rules
 from ansible_collections.stagecraft.gitops.plugins.plugin_utils.release.gates.gate import Verdict
@@ -57,11 +57,12 @@ def digest(found: Resolver) -> Verdict:
 def source_healthy(cluster: live.Cluster, seen: Observation) -> Verdict:
     """Refuse what the source does not run healthily, at the digest that Git says."""
     said = []
-    flux = wait.Wait(
-        cluster.session,
-        survey.Goal(kinds.parse(cluster.environment.source), ""),
-        wait.Options(timeout=0.0, poke=False),
-    ).run()
+    source = kinds.parse(cluster.environment.source)
+    served = cluster.session.preferred(kinds.KUSTOMIZE, "Kustomization")
+    followers = [] if served is None else cluster.session.items(served.collection())
+    files = [path for wish in seen.wishes for path in wish.source.files]
+    goal = survey.Goal(source, "", tuple(verify.deliverers(followers, source, files)))
+    flux = wait.Wait(cluster.session, goal, wait.Options(timeout=0.0, poke=False)).run()
     said += flux.sentences()[:_MOST]
     for wish in seen.wishes:
         found = live.images(wish.source.occurrences)
