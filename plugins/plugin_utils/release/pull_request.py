@@ -75,6 +75,9 @@ def propose(
     if forge is None:
         said = f"the branch {branch} was pushed; no forge is named, so open the pull request by hand"
         return Proposed(pushed, branch, commit, warnings=(said,))
+    found = None if pushed else forge.find(branch, seen.branch)
+    if found is not None and f"Gitops-Plan: {plan_id}" in found.body:
+        return Proposed(False, branch, commit, found.url)
     title = text.partition("\n")[0]
     one, touched = forge.ensure(branch, seen.branch, title, body(made, text, gates))
     warnings = []
