@@ -120,13 +120,20 @@ class Gitea:
         return done.stdout
 
     def ask(self, method: str, path: str, body: Any = None) -> Any:
-        """Ask the API."""
+        """Ask the API for JSON."""
+        text = self._ask(method, path, body)
+        return json.loads(text) if text else None
+
+    def text(self, path: str) -> str:
+        """Ask the API for a file."""
+        return self._ask("GET", path, None)
+
+    def _ask(self, method: str, path: str, body: Any) -> str:
         headers = {"Authorization": f"token {self.token}", "Content-Type": "application/json"}
         data = None if body is None else json.dumps(body).encode()
         request = urllib.request.Request(f"{self.url}/api/v1{path}", data, headers, method=method)
         with urllib.request.urlopen(request, timeout=20) as answer:
-            text = answer.read()
-        return json.loads(text) if text else None
+            return str(answer.read().decode())
 
     def _wait(self) -> None:
         ends = time.monotonic() + _START

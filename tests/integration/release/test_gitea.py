@@ -5,7 +5,6 @@
 
 from __future__ import annotations
 
-import base64
 import time
 from collections.abc import Iterator
 from pathlib import Path
@@ -56,7 +55,7 @@ class Site:
         return run.promote("staging", "production", ["podinfo"], ask_registry=False)
 
     def text(self, path: str, ref: str = "main") -> str:
-        return base64.b64decode(self.gitea.ask("GET", f"{self.path}/contents/{path}?ref={ref}")["content"]).decode()
+        return self.gitea.text(f"{self.path}/raw/{path}?ref={ref}")
 
     def pulls(self) -> list[dict[str, Any]]:
         found: list[dict[str, Any]] = self.gitea.ask("GET", f"{self.path}/pulls?state=all")
