@@ -20,6 +20,7 @@ from typing import Any
 
 from ansible_collections.stagecraft.gitops.plugins.plugin_utils.artifacts.catalogue import Entry, load_catalogue
 
+from tests.benchmarks import releases
 from tests.benchmarks.check import check_1pct, check_1000
 from tests.benchmarks.cluster import apply_new, apply_same, push_ready
 from tests.benchmarks.hosts import (
@@ -284,4 +285,9 @@ BENCHES = {
     "push-ready": Bench(push_ready, 5),
     "check-1000": Bench(check_1000, 3),
     "check-1pct": Bench(check_1pct, 3),
+    "plan": Bench(releases.plan, 5),
+    "land": Bench(releases.land, 5),
+    "noop": Bench(releases.noop, 5),
+    "writers-50": Bench(releases.writers, 2),
+    "history": Bench(releases.versions, 3),
 }

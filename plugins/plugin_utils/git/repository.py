@@ -19,7 +19,7 @@ import time
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import TYPE_CHECKING, Self
+from typing import TYPE_CHECKING, NamedTuple, Self
 
 from ansible_collections.stagecraft.gitops.plugins.plugin_utils.git.branch import Changes, import_stream
 from ansible_collections.stagecraft.gitops.plugins.plugin_utils.git.errors import BranchMovedError, GitError
@@ -42,8 +42,7 @@ _NOTE_ATTEMPTS = 10
 _FIELDS = "%x01%H%x02%ct%x02%an <%ae>%x02%B%x03"
 
 
-@dataclass(frozen=True)
-class File:
+class File(NamedTuple):
     """A file of a commit: its mode as git writes it, and the id of its content."""
 
     mode: str
@@ -164,12 +163,13 @@ class Repository:
     def files(self, commit: str) -> dict[str, File]:
         """Return all files of a commit by path; symbolic links and submodules are left out."""
         listing = self._program.run("ls-tree", "-r", "-z", "--full-tree", commit).stdout
-        found = {}
-        for line in listing.decode("utf-8", "surrogateescape").split("\0"):
-            meta, _, path = line.partition("\t")
-            if meta[:3] == "100":
-                found[path] = File(meta[:6], meta[12:])
-        return found
+        lines = listing.decode("utf-8", "surrogateescape").split("\0")
+        # MODE TYPE ID<tab>PATH; the id's length depends on the repository's hash
+        return {
+            path: File(meta[:6], meta[12:])
+            for meta, _, path in (one.partition("\t") for one in lines)
+            if meta[:3] == "100"
+        }
 
     def read(self, blobs: Iterable[str]) -> dict[str, bytes]:
         """Return contents by their ids."""

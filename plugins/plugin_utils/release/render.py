@@ -5,9 +5,10 @@
 
 from __future__ import annotations
 
+import bisect
 import difflib
 import posixpath
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Collection, Iterable, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -27,50 +28,81 @@ from ansible_collections.stagecraft.gitops.plugins.plugin_utils.flux.check.tree 
 
 Object = dict[str, Any]
 _SEVERE = "error"
+_MOST_AT_ONCE = 200
 
 
 class CommitTree(Tree):
-    """The files of a commit, with some of them replaced: nothing is written anywhere."""
+    """The files of a commit, with some of them replaced: nothing is written anywhere.
 
-    def __init__(self, paths: Iterable[str], read: Callable[[str], bytes], changed: Mapping[str, bytes | None]) -> None:
+    `paths` are those of the commit, `read` returns the contents of some of them.
+    """
+
+    def __init__(
+        self,
+        paths: Collection[str],
+        read: Callable[[Iterable[str]], Mapping[str, bytes]],
+        changed: Mapping[str, bytes | None],
+    ) -> None:
         super().__init__(Path("/"))
-        self._paths = {path for path in paths if changed.get(path, b"") is not None}
-        self._paths |= {path for path, content in changed.items() if content is not None}
-        self._changed, self._source = changed, read
-        self._listing: dict[str, set[str]] = {}
-        for path in self._paths:
-            directory, _, name = path.rpartition("/")
-            self._listing.setdefault(directory or ".", set()).add(name)
-            while directory:
-                directory, _, name = directory.rpartition("/")
-                self._listing.setdefault(directory or ".", set()).add(f"{name}/")
+        self._paths, self._changed, self._source = paths, changed, read
+        self._sorted: list[str] | None = None
+
+    def _is_file(self, path: str) -> bool:
+        return self._changed[path] is not None if path in self._changed else path in self._paths
+
+    def _all(self) -> list[str]:
+        if self._sorted is None:
+            added = {path for path, content in self._changed.items() if content is not None and path not in self._paths}
+            self._sorted = sorted([path for path in self._paths if self._is_file(path)] + list(added))
+        return self._sorted
 
     def read(self, path: str) -> bytes | None:
         """Return a file's content, or None when there is no such file."""
         path = normal(path)
         if path not in self._data:
-            there = path in self._paths
-            content = self._changed.get(path) if path in self._changed else self._source(path) if there else None
-            self._data[path] = content
-            self._digests[path] = ABSENT if content is None else digest(content)
+            if path in self._changed:
+                self._note(path, self._changed[path])
+            elif path not in self._paths:
+                self._note(path, None)
+            else:
+                # who reads one file of a directory soon reads the others
+                beside = [one for one in self._below(posixpath.dirname(path)) if one not in self._data][:_MOST_AT_ONCE]
+                wanted = {path, *(one for one in beside if one not in self._changed)}
+                for one, content in self._source(wanted).items():
+                    self._note(one, content)
         for notes in self._notes:
             notes[path] = self._digests[path]
         return self._data[path]
 
+    def _note(self, path: str, content: bytes | None) -> None:
+        self._data[path] = content
+        self._digests[path] = ABSENT if content is None else digest(content)
+
+    def _below(self, directory: str) -> list[str]:
+        """Return the files of a directory and of those in it."""
+        if directory in ("", "."):
+            return [path for path in self._all() if "/" not in path]
+        paths = self._all()
+        begin = bisect.bisect_left(paths, f"{directory}/")
+        return paths[begin : bisect.bisect_left(paths, f"{directory}0")]  # "0" is what comes after "/"
+
     def is_directory(self, path: str) -> bool:
         """Say whether there is a directory."""
-        return normal(path) in self._listing
+        path = normal(path)
+        return path == "." or bool(self._below(path))
 
     def names(self, path: str) -> list[str]:
         """Return what is in a directory, sorted; names of directories end in a slash."""
-        found = sorted(self._listing.get(normal(path), ()))
+        path = normal(path)
+        inside = self._all() if path == "." else [one[len(path) + 1 :] for one in self._below(path)]
+        found = sorted({name if not slash else f"{name}/" for name, slash, _ in (one.partition("/") for one in inside)})
         for notes in self._notes:
             notes[listing_key(path)] = listing_digest(found)
         return found
 
     def has_kustomization(self, directory: str) -> bool:
         """Say whether a directory has a kustomization."""
-        return any(name in self._listing.get(directory or ".", ()) for name in FILE_NAMES)
+        return any(self._is_file(posixpath.join(directory, name)) for name in FILE_NAMES)
 
 
 @dataclass(frozen=True)

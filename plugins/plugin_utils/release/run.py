@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import json
 import time
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime
 from typing import Any, Literal
@@ -358,10 +358,13 @@ class Run:
         with job.place.open() as repository:
             if repository.commit_of(seen.base) is None:
                 repository.fetch([seen.branch])
-            files = repository.files(seen.base)
+            reader = seen.reader.on(repository)
+            files = reader.files(seen.base)
 
-            def read(path: str) -> bytes:
-                return repository.read([files[path].blob])[files[path].blob]
+            def read(paths: Iterable[str]) -> dict[str, bytes]:
+                wanted = {path: files[path].blob for path in paths}
+                contents = reader.contents(wanted.values())
+                return {path: contents[blob] for path, blob in wanted.items()}
 
             trees = [render.CommitTree(files, read, changed) for changed in ({}, made.files)]
             touched = [path for path in made.files if path != seen.holds_path]

@@ -209,7 +209,8 @@ def _remotes(here: _Place, value: Mapping[str, Any]) -> Iterator[Occurrence]:
             found = _REMOTE_REF.fullmatch(entry) if isinstance(entry, str) else None
             if found is None:
                 continue
-            address = f"{found['before']}{found['after']}".replace("?ref=", "").replace("&ref=", "")
+            rest = found["after"].replace("&", "?", 1) if found["before"].endswith("?ref=") else found["after"]
+            address = f"{found['before'][: -len('?ref=')]}{rest}"
             label = address.partition("?")[0].rstrip("/").rsplit("/", 1)[-1].removesuffix(".git")
             yield Occurrence(
                 f"{key}[{address}]", label, "ref", here.file, here.document, (key, number), ("ref",),

@@ -146,12 +146,7 @@ class Reader:
     def state(self, commit: str, environment: Environment, component: Component) -> State:
         """Return what a component has in an environment at a commit. Raises ReleaseError."""
         files = self.files(commit)
-        candidates = [
-            path
-            for path in files
-            if path.endswith((".yaml", ".yml", "/Kustomization")) and is_candidate(path, environment, component)
-        ]
-        self.contents(files[path].blob for path in candidates)
+        candidates = self._candidates(commit, environment, component)
         named, chosen = component.name.encode(), environment.name in component.paths or "*" in component.paths
         found = []
         for path in candidates:
@@ -159,24 +154,32 @@ class Reader:
             if chosen or component.name in path or named in self._contents[blob]:
                 found += [o for o in self.occurrences(path, blob, component) if belongs(o, environment, component)]
         copied = {}
-        for path, file in files.items():
-            inside = relative(path, environment.path)
-            if inside != path and any(glob(pattern).fullmatch(inside) for pattern in component.subtree):
-                copied[inside] = file.blob
+        if component.subtree:
+            for path, file in files.items():
+                inside = relative(path, environment.path)
+                if inside != path and any(glob(pattern).fullmatch(inside) for pattern in component.subtree):
+                    copied[inside] = file.blob
         taken = {one.file for one in found}
         contents = {path: self._contents[files[path].blob] for path in sorted(taken)}
         return State(environment, component, commit, tuple(found), contents, copied)
+
+    def _candidates(self, commit: str, environment: Environment, component: Component) -> list[str]:
+        """Return the files that may hold versions, and read them."""
+        files = self.files(commit)
+        paths = [path for path in files if path.endswith((".yaml", ".yml", "/Kustomization"))]
+        if environment.path and environment.name not in component.paths:
+            prefix = f"{environment.path}/"
+            paths = [path for path in paths if path.startswith(prefix)]
+        if component.paths:
+            paths = [path for path in paths if is_candidate(path, environment, component)]
+        self.contents(files[path].blob for path in paths)
+        return paths
 
     def labels(self, commit: str, environment: Environment) -> list[str]:
         """Return the names of all components that can be found in an environment."""
         files = self.files(commit)
         everything = Component("*")
-        candidates = [
-            path
-            for path in files
-            if path.endswith((".yaml", ".yml", "/Kustomization")) and is_candidate(path, environment, everything)
-        ]
-        self.contents(files[path].blob for path in candidates)
+        candidates = self._candidates(commit, environment, everything)
         return sorted(
             {one.label for path in candidates for one in self.occurrences(path, files[path].blob, everything)}
         )

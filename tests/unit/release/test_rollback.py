@@ -9,6 +9,9 @@ from datetime import timedelta
 
 import pytest
 import yaml
+from ansible_collections.stagecraft.gitops.plugins.plugin_utils.flux.check.check import Options as CheckOptions
+from ansible_collections.stagecraft.gitops.plugins.plugin_utils.flux.check.check import check
+from ansible_collections.stagecraft.gitops.plugins.plugin_utils.flux.check.schemas import installed_versions
 from ansible_collections.stagecraft.gitops.plugins.plugin_utils.release.errors import ReleaseError
 
 from tests.unit.release.lab import NOW, SELECTOR, A, B, C, Lab, kustomization
@@ -223,3 +226,15 @@ def test_broken_holds_are_told(lab: Lab) -> None:
     lab.commit({HOLDS: "spec: {holds: 5}\n"})
     with pytest.raises(ReleaseError, match=r"gitops-holds\.yaml: the holds cannot be read .*Restore the file"):
         lab.promote()
+
+
+def test_the_file_of_holds_disturbs_no_check(lab: Lab) -> None:
+    """With a kustomization beside it, which does not list it, and without one, where Flux reads every file."""
+    lab.promote()
+    lab.rollback()
+    lab.git("pull", "--quiet", "--rebase", "origin", "main")
+    for files in ({}, {"clusters/production/kustomization.yaml": "resources: [podinfo]\n"}):
+        for path, text in files.items():
+            (lab.work / path).write_text(text)
+        report = check(CheckOptions(lab.work, ("clusters/production",), installed_versions()[-1]))
+        assert [finding.text() for finding in report.findings] == []
