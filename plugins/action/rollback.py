@@ -29,6 +29,7 @@ class ActionModule(ControllerAction):
             "environment": {"type": "str", "required": True},
             "component": {"type": "list", "elements": "str", "required": True},
             "to": {"type": "str", "default": "previous"},
+            "method": {"type": "str", "choices": ["restore", "revert", "ref"], "default": "restore"},
             "hold": {"type": "bool", "default": True},
             "hold_until": {"type": "str", "default": ""},
             **shared.REPOSITORY,
@@ -43,13 +44,17 @@ class ActionModule(ControllerAction):
         where = shared.place(options)
         run = Run(where, shared.carry_out(options, {}, where, check_mode=self.check_mode))
         try:
-            result = run.rollback(
-                options["environment"],
-                options["component"],
-                options["to"],
-                hold=options["hold"],
-                until=options["hold_until"],
-            )
+            if options["method"] == "ref":
+                result = run.move(options["environment"], options["to"])
+            else:
+                result = run.rollback(
+                    options["environment"],
+                    options["component"],
+                    options["to"],
+                    hold=options["hold"],
+                    until=options["hold_until"],
+                    revert_all=options["method"] == "revert",
+                )
         finally:
             run.close()
         return result if self._task.diff else {key: value for key, value in result.items() if key != "diff"}

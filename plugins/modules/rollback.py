@@ -47,6 +47,15 @@ options:
       - A version, a tag, a digest (V(sha256:...), or its beginning), a commit, a Git tag, a plan's id, or V(@{2026-11-20 12:00}) for a point in time.
     type: str
     default: previous
+  method:
+    description:
+      - V(restore) takes versions back, and nothing else.
+      - V(revert) undoes all that the commits of the plan O(to) have changed, files that came and went included. Where others have changed the same lines since,
+        nothing is done.
+      - V(ref) moves the branch of an environment that has one of its own to the commit or tag O(to). What the branch has got since is not in it any more.
+    type: str
+    choices: [restore, revert, ref]
+    default: restore
   hold:
     description: Whether the versions that are left are held.
     type: bool

@@ -271,7 +271,7 @@ def _copy(
         full = f"{root}/{path}" if root else path
         before[full] = None if old is None else read(old)
         files[full] = content
-        versions = [() if blob is None else (("blob", blob[:12]),) for blob in (old, new)]
+        versions = [() if blob is None else (("blob", blob),) for blob in (old, new)]
         changes.append(Change(name, wish.target.environment.name, full, f"file[{path}]", versions[0], versions[1]))
 
 

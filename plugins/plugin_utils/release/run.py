@@ -24,6 +24,7 @@ from ansible_collections.stagecraft.gitops.plugins.plugin_utils.release import (
     model,
     pull_request,
     render,
+    revert,
     target,
     verify,
 )
@@ -192,10 +193,18 @@ class Run:
     # -- rollback --------------------------------------------------------------------------------------------------------
 
     def rollback(
-        self, environment: str, components: Sequence[str], to: str, *, hold: bool = True, until: str = ""
+        self,
+        environment: str,
+        components: Sequence[str],
+        to: str,
+        *,
+        hold: bool = True,
+        until: str = "",
+        revert_all: bool = False,
     ) -> dict[str, Any]:
-        """Roll back by a new commit; return the result as the module gives it. Raises ReleaseError, GitError."""
-        job = Rollback(
+        """Roll back; return the result as the module gives it. Raises ReleaseError, GitError."""
+        kind = revert.Revert if revert_all else Rollback
+        job = kind(
             self.place, self.now, environment, components, to, hold=hold, until=until, reason=self.options.reason
         )
         seen = look(job)
@@ -236,6 +245,22 @@ class Run:
         result |= {"changed": landed.commit is not None, "commit": landed.commit or "", "attempts": landed.attempts}
         # A rollback that does not get well is not rolled back in turn: somebody has to look at it.
         return self._verified(job, landed, result, on_failure="keep")
+
+    def move(self, environment: str, to: str) -> dict[str, Any]:
+        """Move the branch of an environment to an older commit. Raises ReleaseError, GitError."""
+        if not self.options.reason:
+            raise ReleaseError("method ref needs a reason: it takes back everything that the branch has got since.")
+        job = Rollback(self.place, self.now, environment, (), to)
+        moved = revert.move_branch(job, check_mode=self.options.check_mode)
+        nothing: dict[str, Any] = {
+            "plan_id": "",
+            "edits": [],
+            "diff": [],
+            "rendered_diff": "",
+            "attempts": 0,
+            "health": {},
+        }
+        return {**nothing, "verified": None, "durations": self.clock.taken, **moved}
 
     def _guards(self, seen: Observation) -> list[str]:
         said = []

@@ -6,7 +6,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from functools import lru_cache
 from typing import TYPE_CHECKING
@@ -133,15 +133,18 @@ class Reader:
         """Return the occurrences in one content. Raises ReleaseError where it cannot be read."""
         key = (path, blob, component.select)
         if key not in self._found:
-            content = self.contents([blob])[blob]
-            found: Sequence[Occurrence] = ()
-            if selectors.may_have(path, content, component.select):
-                try:
-                    found = selectors.occurrences(path, content, component.select)
-                except YamlEditError as error:
-                    raise ReleaseError(f"{error}. Correct the file first.") from error
-            self._found[key] = tuple(found)
+            self._found[key] = self.occurrences_in(path, self.contents([blob])[blob], component)
         return self._found[key]
+
+    @staticmethod
+    def occurrences_in(path: str, content: bytes, component: Component) -> tuple[Occurrence, ...]:
+        """Return the occurrences in some text. Raises ReleaseError where it cannot be read."""
+        if not selectors.may_have(path, content, component.select):
+            return ()
+        try:
+            return tuple(selectors.occurrences(path, content, component.select))
+        except YamlEditError as error:
+            raise ReleaseError(f"{error}. Correct the file first.") from error
 
     def state(self, commit: str, environment: Environment, component: Component) -> State:
         """Return what a component has in an environment at a commit. Raises ReleaseError."""

@@ -151,8 +151,11 @@ class Lab:
     ) -> dict[str, Any]:
         how = {key: options.pop(key) for key in ("hold", "until") if key in options}
         environment = options.pop("environment", "production")
+        method = options.pop("method", "restore")
         run = self.run(place, options.pop("now", NOW), **{"reason": "it is broken", **options})
         try:
-            return run.rollback(environment, components or ("podinfo",), to, **how)
+            if method == "ref":
+                return run.move(environment, to)
+            return run.rollback(environment, components or ("podinfo",), to, revert_all=method == "revert", **how)
         finally:
             run.close()
