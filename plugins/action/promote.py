@@ -5,6 +5,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
 from ansible_collections.stagecraft.gitops.plugins.plugin_utils._action import ArgumentSpec, ControllerAction, given
@@ -13,6 +14,7 @@ from ansible_collections.stagecraft.gitops.plugins.plugin_utils.git.errors impor
 from ansible_collections.stagecraft.gitops.plugins.plugin_utils.kube.errors import KubeError
 from ansible_collections.stagecraft.gitops.plugins.plugin_utils.release import _action as shared
 from ansible_collections.stagecraft.gitops.plugins.plugin_utils.release.errors import ReleaseError
+from ansible_collections.stagecraft.gitops.plugins.plugin_utils.release.retag import Options as RetagOptions
 from ansible_collections.stagecraft.gitops.plugins.plugin_utils.release.run import Run
 from ansible_collections.stagecraft.gitops.plugins.plugin_utils.yaml_edit.errors import YamlEditError
 
@@ -34,6 +36,14 @@ class ActionModule(ControllerAction):
             "pin_digest": {"type": "bool", "default": True},
             "ask_registry": {"type": "bool", "default": True},
             "gates": {"type": "dict", "default": {}},
+            "retag": {
+                "type": "dict",
+                "options": {
+                    "tags": {"type": "list", "elements": "str", "required": True},
+                    "user": {"type": "str", "default": ""},
+                    "password_file": {"type": "str", "default": "", "no_log": False},
+                },
+            },
             **shared.REPOSITORY,
             **shared.CARRY_OUT,
         },
@@ -44,7 +54,11 @@ class ActionModule(ControllerAction):
         options = {**options, "verify": given(options["verify"])}
         options["verify"].setdefault("job", None)
         where = shared.place(options)
-        run = Run(where, shared.carry_out(options, options["gates"], where, check_mode=self.check_mode))
+        how = shared.carry_out(options, options["gates"], where, check_mode=self.check_mode)
+        if options["retag"]:
+            own = options["retag"]
+            how = replace(how, retag=RetagOptions(tuple(own["tags"]), own["user"], own["password_file"]))
+        run = Run(where, how)
         components = [name for name in options["component"] if name != "all"]
         try:
             result = run.promote(

@@ -75,6 +75,25 @@ options:
         target; C(secrets) that are referenced exist; C(capacity) of the target; C(connectivity) of the target (C(hosts), C(registries)); C(command) (C(argv)).
     type: dict
     default: {}
+  retag:
+    description:
+      - Tags that the promoted images get in their registry once the commit does well, such as V(production-latest). The manifest stays the same, and so its digest.
+      - A tag that is a version is made, and never moved.
+    type: dict
+    suboptions:
+      tags:
+        description: The tags.
+        type: list
+        elements: str
+        required: true
+      user:
+        description: The user of the registry.
+        type: str
+        default: ""
+      password_file:
+        description: A file with the user's password or token.
+        type: str
+        default: ""
 """
 
 EXAMPLES = r"""
@@ -182,6 +201,12 @@ gates:
   type: list
   elements: dict
   sample: [{name: soak, mode: enforce, status: pass, detail: 26.0h of 24h}]
+retagged:
+  description: The tags that images have got, with the digest, and whether that was new.
+  returned: with O(retag)
+  type: list
+  elements: dict
+  sample: [{image: ghcr.io/x/podinfo, tag: production-latest, digest: "sha256:bb", changed: true}]
 rolled_back:
   description: Whether the commit was rolled back because it did not get well.
   returned: always

@@ -24,6 +24,7 @@ from ansible_collections.stagecraft.gitops.plugins.plugin_utils.release import (
     model,
     pull_request,
     render,
+    retag,
     revert,
     target,
     verify,
@@ -71,6 +72,7 @@ class Options:
     forge: Forge | None = None
     auto_merge: bool = False
     clusters: Mapping[str, Mapping[str, str]] = field(default_factory=dict)
+    retag: retag.Options = field(default_factory=retag.Options)
 
 
 class Clusters:
@@ -162,7 +164,8 @@ class Run:
         result = self._result(seen, made, settings)
         result["unpromoted_differences"] = [said for wish in seen.wishes for said in planning.differences(wish)]
         if not made.files:
-            return self._resume(job, seen, result)
+            resumed = self._resume(job, seen, result)
+            return resumed if self.options.check_mode else self._retagged(Landed(None, seen, Plan(), 0), resumed)
         self._need_reason(seen)
         before, after, diff = self._render(job, seen, made)
         result["rendered_diff"] = diff
@@ -188,7 +191,21 @@ class Run:
             return self._propose(job, seen, made, record, result, gate.words(answers))
         landed = self._land(job, seen, made, record, settings, recheck)
         result |= {"changed": landed.commit is not None, "commit": landed.commit or "", "attempts": landed.attempts}
-        return self._verified(job, landed, result)
+        result = self._verified(job, landed, result)
+        return self._retagged(landed, result)
+
+    def _retagged(self, landed: Landed, result: dict[str, Any]) -> dict[str, Any]:
+        """Give the images that were promoted the tags of the environment, if they do well."""
+        if result.get("failed") or not self.options.retag.tags:
+            return result
+        try:
+            return {**result, "retagged": retag.retag(_expected(landed), self.options.retag)}
+        except ReleaseError as error:
+            return {
+                **result,
+                "failed": True,
+                "msg": f"commit {landed.commit} was promoted, and its images got no new tag: {error}",
+            }
 
     # -- rollback --------------------------------------------------------------------------------------------------------
 

@@ -123,6 +123,13 @@ def test_a_promotion_is_verified_at_its_commit_and_noted(releases: Releases) -> 
     assert (again["changed"], again["verified"], again["commit"]) == (False, True, done["commit"])
 
 
+def test_a_commit_whose_run_was_killed_is_verified_by_the_next(releases: Releases) -> None:
+    landed = releases.promote(verify=verify.Options(enabled=False))
+    assert landed["verified"] is None
+    again = releases.promote()
+    assert (again["changed"], again["verified"], again["commit"]) == (False, True, landed["commit"])
+
+
 def test_a_bad_release_is_rolled_back_and_held(releases: Releases) -> None:
     releases.push("staging", "missing")
     started = time.monotonic()
@@ -137,6 +144,7 @@ def test_a_bad_release_is_rolled_back_and_held(releases: Releases) -> None:
     assert "ImagePullBackOff" in done["msg"]
     assert releases.image("production").endswith("-production:1")
     assert seconds < 90, done["durations"]
+    assert done["durations"]["verify"] < 15, done["durations"]
     refused = releases.promote(gates={"source_healthy": "off"})
     assert "app is held in production" in refused["msg"]
 
