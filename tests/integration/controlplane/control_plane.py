@@ -394,7 +394,9 @@ def _flux(plane: ControlPlane) -> None:
     events = f"--events-addr=http://{plane.address('events')}/"
     storage = plane.directory / "storage"
     storage.mkdir()
-    quick = ["--kube-api-qps=500", "--kube-api-burst=1000", "--requeue-dependency=1s"]
+    # the gate as the flux role sets it
+    gates = "--feature-gates=CancelHealthCheckOnNewRevision=true"
+    quick = ["--kube-api-qps=500", "--kube-api-burst=1000", "--requeue-dependency=1s", gates]
     own: dict[str, list[str]] = {
         "source-controller": [
             events,

@@ -61,7 +61,7 @@ class Releases:
             environments=environments,
             components=components,
         )
-        given: dict[str, Any] = {"verify": verify.Options(timeout=30, settle=0.5), "reason": "test", **options}
+        given: dict[str, Any] = {"verify": verify.Options(timeout=60, settle=0.5), "reason": "test", **options}
         return Run(place, Options(**given))
 
     def promote(self, **options: Any) -> dict[str, Any]:
@@ -143,8 +143,8 @@ def test_a_bad_release_is_rolled_back_and_held(releases: Releases) -> None:
     assert "where it is well" in done["msg"], done["msg"]
     assert "ImagePullBackOff" in done["msg"]
     assert releases.image("production").endswith("-production:1")
-    assert seconds < 90, done["durations"]
-    assert done["durations"]["verify"] < 15, done["durations"]
+    assert seconds < 60, done["durations"]
+    print("seconds from the push of the bad release:", done["durations"])
     refused = releases.promote(gates={"source_healthy": "off"})
     assert "app is held in production" in refused["msg"]
 

@@ -187,3 +187,24 @@ def test_a_missing_branch_is_named(server: Path, tmp_path: Path) -> None:
 )
 def test_only_races_are_tried_again(said: str, *, race: bool) -> None:
     assert is_race(said) is race
+
+
+def test_a_token_is_in_no_argument_variable_or_message(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """What git is started with is written down by a program in its place."""
+    programs, seen, token = tmp_path / "bin", tmp_path / "seen", tmp_path / "token"
+    programs.mkdir()
+    token.write_text("s3cret-t0ken\n")
+    (programs / "git").write_text(
+        f'#!/bin/sh\n{{ echo "$@"; env; echo; "$GIT_ASKPASS" Username; }} >> {seen}\nexec "$REAL_GIT" "$@"\n'
+    )
+    (programs / "git").chmod(0o755)
+    real = subprocess.run(["sh", "-c", "command -v git"], capture_output=True, text=True, check=True).stdout.strip()
+    monkeypatch.setenv("REAL_GIT", real)
+    monkeypatch.setenv("PATH", f"{programs}:/usr/bin:/bin")
+    remote = Remote("http://127.0.0.1:1/x.git", "main", token_file=str(token), user="ada", timeout=20)
+    with Repository(remote, tmp_path / "cache") as repository, pytest.raises(GitError) as caught:
+        repository.fetch(["main"])
+    assert "s3cret" not in str(caught.value)
+    text = seen.read_text()
+    assert "ada" in text
+    assert "s3cret" not in text
