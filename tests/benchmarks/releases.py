@@ -26,6 +26,10 @@ from ansible_collections.stagecraft.gitops.plugins.plugin_utils.release.state im
 
 from tests.benchmarks.hosts import BenchError
 from tests.benchmarks.report import Row, Target
+from tests.integration.controlplane import control_plane
+from tests.integration.controlplane.git_server import GitServer
+from tests.integration.controlplane.site import Site
+from tests.integration.controlplane.test_release import Releases
 from tests.integration.gitops_check import kustomize
 from tests.integration.ssh.conftest import end, start
 
@@ -79,7 +83,7 @@ def stream(commits: int) -> Iterator[bytes]:
 
 
 @dataclass(frozen=True)
-class Site:
+class SshSite:
     """A repository behind an SSH server of this machine."""
 
     url: str
@@ -104,7 +108,7 @@ class Site:
 
 
 @contextmanager
-def site(commits: int = 1) -> Iterator[Site]:
+def site(commits: int = 1) -> Iterator[SshSite]:
     """Make the repository and its server."""
     with tempfile.TemporaryDirectory(prefix="bench-") as work:
         root = Path(work)
@@ -115,7 +119,7 @@ def site(commits: int = 1) -> Iterator[Site]:
         server = start(sshd, [f"AuthorizedKeysFile {sshd / 'authorized_keys'}", "PasswordAuthentication no"])
         try:
             user = "root" if os.geteuid() == 0 else Path.home().name
-            yield Site(f"ssh://{user}@127.0.0.1:{server.port}{bare}", root, server.key_file, server.known_hosts)
+            yield SshSite(f"ssh://{user}@127.0.0.1:{server.port}{bare}", root, server.key_file, server.known_hosts)
         finally:
             end(server.process)
 
@@ -153,7 +157,7 @@ def land(rounds: int) -> Row:
     return Row("land", Target(1.0, "seconds"), ours, other, what, broken)
 
 
-def by_script(place: Site, program: Path, app: int) -> float:
+def by_script(place: SshSite, program: Path, app: int) -> float:
     """Return the wall seconds of the script for one application."""
     with tempfile.TemporaryDirectory(prefix="bench-") as work:
         environment = {**place.environment(), "WORK": work, "KUSTOMIZE": str(program), "NUMBER": str(app), "TAG": "v2"}
@@ -188,6 +192,33 @@ def writers(rounds: int) -> Row:
             if count != str(WRITERS + 1) or not all(one["changed"] for one in done):
                 broken.append(f"{count} commits, wanted {WRITERS + 1}")
     return Row("writers-50", Target(60.0, "seconds"), times, broken_rules=broken)
+
+
+def mttr(rounds: int) -> Row:
+    """From the push of a release that cannot start to the version before serving again, verified, on the real Flux."""
+    times, broken = [], []
+    try:
+        plane = control_plane.up()
+    except control_plane.Missing as missing:
+        raise BenchError(str(missing)) from missing
+    try:
+        with tempfile.TemporaryDirectory(prefix="bench-") as work, plane.session() as session:
+            root = Path(work)
+            server = GitServer(root / "git")
+            for number in range(rounds):
+                own = root / str(number)
+                own.mkdir()
+                releases = Releases(Site(plane, session, server, f"bench{number}", own))
+                releases.push("staging", "missing")
+                done = releases.promote(gates={"source_healthy": "off"})
+                if not done["rolled_back"] or "where it is well" not in done["msg"]:
+                    broken.append(done.get("msg", "it was not rolled back"))
+                parts = ("verify", "rollback", "verify_rollback")
+                times.append(sum(done["durations"].get(part, 0.0) for part in parts))
+            server.close()
+    finally:
+        plane.down()
+    return Row("mttr", Target(15.0, "seconds"), times, broken_rules=broken)
 
 
 def versions(rounds: int) -> Row:

@@ -289,5 +289,6 @@ BENCHES = {
     "land": Bench(releases.land, 5),
     "noop": Bench(releases.noop, 5),
     "writers-50": Bench(releases.writers, 2),
+    "mttr": Bench(releases.mttr, 3),
     "history": Bench(releases.versions, 3),
 }
