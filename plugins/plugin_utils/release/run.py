@@ -550,18 +550,26 @@ class Run:
         """Nothing is to be done in Git; a commit that was not verified yet is verified now."""
         if self.options.check_mode or not self.options.verify.enabled or self.clusters.of(seen.environment) is None:
             return result
-        newest = ""
         with self.place.open() as repository:
             reader = seen.reader.on(repository)
-            for wish in seen.wishes:
-                found = history.versions(repository, reader, seen.base, seen.environment, wish.target.component)
-                if found and not newest:
-                    newest = found[0].commit.id
-            said = history.verification(repository.note(newest)) if newest else None
-        if not newest or (said is not None and said["verified"] is True):
-            return {**result, "verified": True if newest else None, "commit": newest}
-        landed = Landed(newest, seen, Plan(), 0)
-        return self._verified(job, landed, {**result, "commit": newest}, on_failure="keep")
+            found = [
+                (entries[0].commit, wish)
+                for wish in seen.wishes
+                if (entries := history.versions(repository, reader, seen.base, seen.environment, wish.target.component))
+            ]
+            if not found:
+                return result
+            newest = max((commit for commit, _ in found), key=lambda one: one.time)
+            said = history.verification(repository.note(newest.id))
+            parent = repository.parent(newest.id)
+        if said is not None and said["verified"] is True:
+            return {**result, "verified": True, "commit": newest.id}
+        # The run that made it was interrupted: this one does what that one would have done.
+        ours = message.trailer(newest.message, "Gitops-Action") == "promote" and parent is not None
+        wishes = tuple(wish for commit, wish in found if commit.id == newest.id)
+        then = replace(seen, base=parent or seen.base, wishes=wishes)
+        result = {**result, "commit": newest.id, "plan_id": message.trailer(newest.message, "Gitops-Plan")}
+        return self._verified(job, Landed(newest.id, then, Plan(), 0), result, on_failure=None if ours else "keep")
 
     def _verified(
         self, job: Job, landed: Landed, result: dict[str, Any], on_failure: str | None = None
@@ -593,7 +601,7 @@ class Run:
     def _undo(self, landed: Landed, result: dict[str, Any], said: str, found: verify.Verification) -> dict[str, Any]:
         """Roll back by a new commit what does not get well, once for each plan."""
         seen, plan_id = landed.observation, result["plan_id"]
-        names = tuple(dict.fromkeys(change.component for change in landed.plan.changes))
+        names = tuple(dict.fromkeys(change.component for change in landed.plan.changes)) or seen.components
         reason = message.one_line(f"{plan_id} does not get well: {found.text()}")[:500]
         place = self.place
         undo = Rollback(place, self.now, seen.environment.name, names, seen.base, hold=True, reason=reason)

@@ -130,6 +130,16 @@ def test_a_commit_whose_run_was_killed_is_verified_by_the_next(releases: Release
     assert (again["changed"], again["verified"], again["commit"]) == (False, True, landed["commit"])
 
 
+def test_a_bad_commit_whose_run_was_killed_is_rolled_back_by_the_next(releases: Releases) -> None:
+    releases.push("staging", "missing")
+    off = {"source_healthy": "off"}
+    landed = releases.promote(verify=verify.Options(enabled=False), gates=off)
+    done = releases.promote(gates=off)
+    assert (done["rolled_back"], done["commit"]) == (True, landed["commit"])
+    assert "where it is well" in done["msg"], done["msg"]
+    assert releases.image("production").endswith("-production:1")
+
+
 def test_a_bad_release_is_rolled_back_and_held(releases: Releases) -> None:
     releases.push("staging", "missing")
     started = time.monotonic()
