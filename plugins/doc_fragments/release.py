@@ -83,9 +83,9 @@ options:
   components:
     description:
       - The components, as a list of dicts. In the place of what C(.stagecraft/releases.yaml) in the repository says.
-      - Each has C(name), and may have C(paths) (globs below an environment's path, or a dict of globs from the root by environment), C(select) (scalars that are
-        versions as well, by C(kind), C(name), C(path)), C(exclude) (globs of C(SELECTOR.FIELD) that stay), C(subtree) (globs of files that are copied whole),
-        C(irreversible) (versions that cannot be undone), and C(namespaces) of its pods.
+      - Each has C(name), and may have C(paths) (globs below an environment's path, or a dict of globs from the root by environment), C(select) (scalars
+        that are versions as well, by C(kind), C(name), C(path)), C(exclude) (globs of C(SELECTOR.FIELD) that stay),
+        C(subtree) (globs of files that are copied whole), C(irreversible) (versions that cannot be undone), and C(namespaces) of its pods.
       - One that is not described is all that has its name, as an image's, an object's or a directory's name.
     type: raw
   clusters:
@@ -156,7 +156,8 @@ options:
         default: false
   verify:
     description:
-      - What has to hold in the cluster after the commit. Flux at the commit, workloads current, the promoted digest in every ready pod, for a while; then the probes.
+      - What has to hold in the cluster after the commit. Flux at the commit, workloads current, the promoted digest in every ready pod, for a while; then the
+        probes.
       - What cannot be known (an API server, Git host or registry that does not answer, a metric without data) is told, and is no reason to roll back.
     type: dict
     default: {}

@@ -11,8 +11,8 @@ module: promote
 short_description: Bring a release from one environment to the next by one commit to Git
 version_added: 0.1.0
 description:
-  - Reads the versions of components in one environment of a GitOps repository and writes them into another one. Only the bytes of the versions change, and nothing
-    that belongs to an environment (replicas, resources, hosts, Secrets, ...).
+  - Reads the versions of components in one environment of a GitOps repository and writes them into another one. Only the bytes of the versions change, and
+    nothing that belongs to an environment (replicas, resources, hosts, Secrets, ...).
   - Versions are images of kustomizations, charts of HelmReleases, references of OCIRepositories and GitRepositories, remote bases, inputs of ResourceSets,
     elements of ApplicationSets, and what a component declares.
   - Asks all gates of the target and tells everything that refuses at once. Then pushes one commit for all components, and verifies it in the cluster. What does
@@ -70,14 +70,16 @@ options:
     description:
       - Modes of gates, in the place of the target's own. V(enforce) refuses, V(warn) tells, V(off) does not ask. A dict has C(mode) and the gate's options.
       - C(hold) versions that are held; C(freeze) windows without changes; C(versions) of tags (C(match), C(deny), C(semver)); C(no_downgrade); C(soak) how long
-        the source has had it (C(hours)); C(source_healthy) and running what Git says; C(digest) known and undisputed; C(signature) by cosign (C(key), or C(identity)
-        and C(issuer)); C(render) builds and fits the schemas; C(policy) of workloads (C(pod_security), C(requests), C(network_policy)); C(server_dry_run) on the
-        target; C(secrets) that are referenced exist; C(capacity) of the target; C(connectivity) of the target (C(hosts), C(registries)); C(command) (C(argv)).
+        the source has had it (C(hours)); C(source_healthy) and running what Git says; C(digest) known and undisputed; C(signature) by cosign (C(key),
+        or C(identity) and C(issuer)); C(render) builds and fits the schemas; C(policy) of workloads (C(pod_security), C(requests), C(network_policy));
+        C(server_dry_run) on the target; C(secrets) that are referenced exist; C(capacity) of the target; C(connectivity) of the target
+        (C(hosts), C(registries)); C(command) (C(argv)).
     type: dict
     default: {}
   retag:
     description:
-      - Tags that the promoted images get in their registry once the commit does well, such as V(production-latest). The manifest stays the same, and so its digest.
+      - Tags that the promoted images get in their registry once the commit does well, such as V(production-latest). The manifest stays the same,
+        and so its digest.
       - A tag that is a version is made, and never moved.
     type: dict
     suboptions:

@@ -11,9 +11,10 @@ module: rollback
 short_description: Give components of an environment an earlier version, by a commit that stays
 version_added: 0.1.0
 description:
-  - Takes the versions that components had at an earlier commit and writes them into the environment as it is now, by a new commit. Later changes of anything else stay.
-  - The versions that are left are held. Promotion refuses them, and a marker of Flux's image automation behind them is hidden until the hold ends. What else may bring
-    them back is named. So O(to=previous) goes further back each time.
+  - Takes the versions that components had at an earlier commit and writes them into the environment as it is now, by a new commit. Later changes of
+    anything else stay.
+  - The versions that are left are held. Promotion refuses them, and a marker of Flux's image automation behind them is hidden until the hold ends.
+    What else may bring them back is named. So O(to=previous) goes further back each time.
   - Works without a cluster, and verifies where the environment names one.
 author:
   - The stagecraft.gitops contributors (@stagecraft)

@@ -119,7 +119,7 @@ class Forge(ABC):
     def pages(self, path: str) -> Iterator[Mapping[str, Any]]:
         """Yield the entries of all pages of a list."""
         following: str | None = path
-        for _ in range(_PAGES):
+        for _page in range(_PAGES):
             if following is None:
                 return
             answer = self.ask("GET", following)

@@ -186,7 +186,7 @@ class Repository:
         # MODE TYPE ID<tab>PATH; the id's length depends on the repository's hash
         return {
             path: File(meta[:6], meta[12:])
-            for meta, _, path in (one.partition("\t") for one in lines)
+            for meta, _tab, path in (one.partition("\t") for one in lines)
             if meta[:3] == "100"
         }
 
@@ -297,7 +297,7 @@ class Repository:
     def notes(self) -> dict[str, str]:
         """Return the id of the note of each commit that has one."""
         listed = self._program.run("notes", f"--ref={NOTES}", "list", check=False).stdout.decode().splitlines()
-        return {commit: note for note, _, commit in (line.partition(" ") for line in listed)}
+        return {commit: note for note, _space, commit in (line.partition(" ") for line in listed)}
 
     def note(self, commit: str) -> str:
         """Return the note of a commit, or ""."""
@@ -335,9 +335,9 @@ class Repository:
 def _commits(out: str) -> Iterator[Commit]:
     """Read what ``git log --raw -z`` prints with the format of `Repository.log`."""
     for entry in out.split("\x01")[1:]:
-        head, _, raw = entry.partition("\x03")
+        head, _mark, raw = entry.partition("\x03")
         identity, moment, author, message = head.split("\x02", 3)
-        blobs = {path: after for path, (_, after) in _raw(raw.lstrip("\0\n"))}
+        blobs = {path: after for path, (_before, after) in _raw(raw.lstrip("\0\n"))}
         yield Commit(identity, int(moment), author, message.strip("\n"), blobs)
 
 
@@ -347,8 +347,11 @@ def _raw(out: str) -> Iterator[tuple[str, tuple[str | None, str | None]]]:
     for meta in parts:
         if not meta.lstrip("\n").startswith(":"):
             continue
-        _, _, before, after, _ = meta.split()
-        yield next(parts), (_content(before), _content(after))
+        before, after = meta.split()[2:4]
+        path = next(parts, None)
+        if path is None:
+            return
+        yield path, (_content(before), _content(after))
 
 
 def _content(blob: str) -> str | None:

@@ -52,15 +52,15 @@ class Container:
 
 def parse_image(reference: str) -> Image:
     """Take a reference apart, as container runtimes do."""
-    rest, _, digest = reference.partition("@")
+    rest, _at, digest = reference.partition("@")
     head, slash, last = rest.rpartition("/")
-    last, _, tag = last.partition(":")
+    last, _colon, tag = last.partition(":")
     return Image(full_name(f"{head}{slash}{last}"), tag, digest)
 
 
 def full_name(name: str) -> str:
     """Return the name of an image with its registry."""
-    first, slash, _ = name.partition("/")
+    first, slash, _rest = name.partition("/")
     if not slash:
         return f"docker.io/library/{name}"
     if "." in first or ":" in first or first == "localhost":

@@ -95,7 +95,9 @@ class CommitTree(Tree):
         """Return what is in a directory, sorted; names of directories end in a slash."""
         path = normal(path)
         inside = self._all() if path == "." else [one[len(path) + 1 :] for one in self._below(path)]
-        found = sorted({name if not slash else f"{name}/" for name, slash, _ in (one.partition("/") for one in inside)})
+        found = sorted(
+            {name if not slash else f"{name}/" for name, slash, _rest in (one.partition("/") for one in inside)}
+        )
         for notes in self._notes:
             notes[listing_key(path)] = listing_digest(found)
         return found

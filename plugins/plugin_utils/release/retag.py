@@ -52,7 +52,7 @@ class _Registry:
 
     @property
     def base(self) -> str:
-        host, _, repository = self.image.name.partition("/")
+        host, _slash, repository = self.image.name.partition("/")
         scheme = "http" if _LOOPBACK.fullmatch(host) else "https"
         return f"{scheme}://{_HOSTS.get(host, host)}/v2/{repository}"
 
@@ -87,7 +87,7 @@ class _Registry:
     def _log_in(self, challenge: str) -> None:
         """Do what the registry asks for: a password, or a token that a password gives."""
         basic = self._basic()
-        scheme, _, rest = challenge.partition(" ")
+        scheme, _space, rest = challenge.partition(" ")
         if scheme.lower() == "basic" and basic:
             self._headers = basic
             return

@@ -559,7 +559,7 @@ class Run:
             ]
             if not found:
                 return result
-            newest = max((commit for commit, _ in found), key=lambda one: one.time)
+            newest = max((commit for commit, _wish in found), key=lambda one: one.time)
             said = history.verification(repository.note(newest.id))
             parent = repository.parent(newest.id)
         if said is not None and said["verified"] is True:

@@ -72,7 +72,7 @@ class Occurrence:
 
     def places(self) -> list[edit.Path]:
         """Return the paths of the scalars that hold the version now."""
-        return [self.base] if self.around is not None else [(*self.base, field) for field, _ in self.version]
+        return [self.base] if self.around is not None else [(*self.base, field) for field, _value in self.version]
 
 
 def may_have(path: str, content: bytes, declared: Iterable[Declared] = ()) -> bool:

@@ -12,6 +12,7 @@ from __future__ import annotations
 import contextlib
 import copy
 import json
+import math
 import posixpath
 import secrets
 import subprocess
@@ -462,7 +463,7 @@ def _promql(probe: Mapping[str, Any], answer: _Answer) -> None:
     except (urllib3.exceptions.HTTPError, ValueError, KeyError, TypeError, AttributeError) as error:
         answer.warnings.append(f"metric {name} is not known: {str(error)[:200]}")
         return
-    values = [value for value in values if value == value]  # noqa: PLR0124  # NaN: nothing was divided by nothing
+    values = [value for value in values if not math.isnan(value)]  # nothing was divided by nothing
     if not values:
         answer.warnings.append(f"metric {name} has no data, which says nothing")
         return

@@ -239,7 +239,7 @@ def _block(old: str, value: str) -> str:
 
 
 def _insert(text: str, mapping: nodes.Mapping, expected: Any, key: str, edit: SetValue) -> list[tuple[int, int, str]]:
-    names = [name.value if isinstance(name, nodes.Scalar) else "" for name, _ in mapping.pairs]
+    names = [name.value if isinstance(name, nodes.Scalar) else "" for name, _value in mapping.pairs]
     if not names:
         raise YamlEditError(f"{written(edit.path[:-1])} is empty. Write its first key by hand")
     number = names.index(edit.after) if edit.after in names else len(names) - 1
@@ -265,7 +265,7 @@ def _remove(
     key = edit.path[-1]
     if not isinstance(mapping, nodes.Mapping) or not isinstance(node, nodes.Scalar | nodes.Alias):
         raise YamlEditError(f"there is no {written(edit.path)} to take away")
-    number = next(i for i, (_, item) in enumerate(mapping.pairs) if item is node)
+    number = next(i for i, (_key, item) in enumerate(mapping.pairs) if item is node)
     name = mapping.pairs[number][0]
     if len(mapping.pairs) == 1:
         raise YamlEditError(f"{written(edit.path)} is the only key of its mapping. Take that away by hand")
@@ -335,7 +335,7 @@ def _at(structure: Any, root: nodes.Node, path: Path) -> Any:
         holder = nodes.resolve(node)
         inner = find(node, (step,))
         if isinstance(holder, nodes.Mapping):
-            part = part[1][next(i for i, (_, item) in enumerate(holder.pairs) if item is inner)][1]
+            part = part[1][next(i for i, (_key, item) in enumerate(holder.pairs) if item is inner)][1]
         elif isinstance(holder, nodes.Sequence):
             part = part[1][next(i for i, item in enumerate(holder.items) if item is inner)]
         node = inner

@@ -87,7 +87,7 @@ def parse(text: str) -> list[Node]:
     """Return the root node of each document that is not empty of nodes. Raises YamlEditError for what is no YAML."""
     try:
         events: Iterator[Any] = iter(yaml.parse(text, Loader=_Loader))
-        return [_Reader(text, events).node(next(events)) for event in events if type(event) is yaml.DocumentStartEvent]
+        return [_Reader(text, events).node(next(events)) for event in events if _is(event, yaml.DocumentStartEvent)]
     except yaml.YAMLError as error:
         raise YamlEditError(_syntax(error)) from error
 
@@ -167,7 +167,7 @@ class _Reader:
             mapping = Mapping(start, end, bool(event.flow_style))
             self._remember(event, mapping)
             for inner in self._events:
-                if type(inner) is yaml.MappingEndEvent:
+                if _is(inner, yaml.MappingEndEvent):
                     mapping.end = _span(inner)[1]
                     return mapping
                 key = self.node(inner)
@@ -175,7 +175,7 @@ class _Reader:
         sequence = Sequence(start, end, bool(event.flow_style))
         self._remember(event, sequence)
         for inner in self._events:
-            if type(inner) is yaml.SequenceEndEvent:
+            if _is(inner, yaml.SequenceEndEvent):
                 sequence.end = _span(inner)[1]
                 break
             sequence.items.append(self.node(inner))
@@ -198,6 +198,10 @@ class _Reader:
         else:
             kind = kind_of(event.value)
         return Scalar(start, end, style, event.value, kind, event.anchor or "")
+
+
+def _is(event: Any, kind: type[yaml.Event]) -> bool:
+    return isinstance(event, kind)
 
 
 def _span(event: Any) -> tuple[int, int]:

@@ -149,7 +149,7 @@ def test_all_gates_are_asked_and_all_refusals_told() -> None:
         "secrets": broken,
         "render": lambda _: Verdict(False, "does not build"),
     }
-    answers = gate.ask(gate.settings(), questions, [OSError], {"connectivity": "no cluster"})
+    answers = gate.ask(gate.settings(), questions, (OSError,), {"connectivity": "no cluster"})
     status = {one.name: one.status for one in answers}
     assert status["hold"] == "fail"
     assert status["capacity"] == "warn"
@@ -160,7 +160,7 @@ def test_all_gates_are_asked_and_all_refusals_told() -> None:
     for said in ("- hold: it is held", "- render: does not build", "- secrets: not known: nobody answers"):
         assert said in refused
     assert refused.endswith("With force and a reason hold can be passed over.")
-    forced = gate.ask(gate.settings(), questions, [OSError], force=True)
+    forced = gate.ask(gate.settings(), questions, (OSError,), force=True)
     assert {one.name: one.status for one in forced}["hold"] == "forced"
     assert "- hold" not in gate.refusal(forced)
     assert "- render" in gate.refusal(forced)

@@ -109,7 +109,7 @@ def _mode(value: Any) -> Mode | None:
 def ask(
     settings: Mapping[str, Setting],
     questions: Mapping[str, Callable[[Mapping[str, Any]], Verdict]],
-    errors: Sequence[type[Exception]],
+    errors: tuple[type[Exception], ...],
     absent: Mapping[str, str] | None = None,
     *,
     force: bool = False,
@@ -124,7 +124,7 @@ def ask(
             continue
         try:
             verdict = question(setting.options)
-        except tuple(errors) as error:
+        except errors as error:
             verdict = Verdict(None, str(error))
         answered.append(_gate(name, setting.mode, verdict, force=force))
     return answered

@@ -81,7 +81,7 @@ def _all(own: selectors.Order, part: str) -> bool:
         numbers = limit[0]
         # ^1.2 goes up to the next first number that is not zero, ~1.2 to the next second one
         place = next((i for i, n in enumerate(numbers) if n), 0) if sign == "^" else min(1, text.count("."))
-        above = (*numbers[:place], numbers[place] + 1, *(0 for _ in numbers[place + 1 :]))
+        above = (*numbers[:place], numbers[place] + 1, *([0] * len(numbers[place + 1 :])))
         holds_good = {
             ">=": own >= limit, "<=": own <= limit, ">": own > limit, "<": own < limit, "!=": own != limit,
             "^": own >= limit and own[0] < above, "~": own >= limit and own[0] < above,
@@ -193,7 +193,7 @@ def _cron_end(cron: str, length: timedelta, now: datetime) -> datetime | None:
 def _field(text: str, low: int, high: int) -> set[int]:
     found: set[int] = set()
     for part in text.split(","):
-        span, _, step = part.partition("/")
+        span, _slash, step = part.partition("/")
         first, dash, last = span.partition("-")
         try:
             begin = low if span == "*" else int(first)
