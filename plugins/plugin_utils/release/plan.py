@@ -33,6 +33,7 @@ _KINDS: Mapping[str, tuple[str, ...]] = {
     "all": ("image", "chart", "ref", "value"),
 }
 _ENCRYPTED = re.compile(r"ENC\[[^\]]*\]")
+_SECRET_KEY = re.compile(r"passw|passphrase|secret|token|credential|private|api_?key|dsn", re.IGNORECASE)
 _MOST_DIFFERENCES = 100
 #: Finds the digest of an image that Git names by its tag alone: (name, tag) → digest, or None where nobody knows.
 Digests = Callable[[str, str], str | None]
@@ -311,8 +312,9 @@ def differences(wish: Wish) -> list[str]:
         one, two = (_flat(edit.decode(text)[1]) for text in (other[inside], content))
         for key in sorted(one.keys() | two.keys(), key=str):
             if one.get(key) != two.get(key) and key not in selected:
+                hidden = any(_SECRET_KEY.search(str(step)) for step in key[1:])
                 values = " and ".join(
-                    f"{_short(side.get(key))} in {name}"
+                    f"{'(not shown)' if hidden else _short(side.get(key))} in {name}"
                     for side, name in ((one, wish.source.environment.name), (two, wish.target.environment.name))
                 )
                 said.append(f"{inside}: {'.'.join(map(str, key[1:]))}: {values}")

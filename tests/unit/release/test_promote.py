@@ -141,6 +141,21 @@ def test_what_differs_and_is_no_version_is_told_and_stays(lab: Lab) -> None:
     assert "count: 3" in lab.text(PRODUCTION)
 
 
+def test_nothing_secret_is_shown(lab: Lab) -> None:
+    release = (
+        "kind: HelmRelease\nmetadata: {name: podinfo}\nspec:\n  chart: {spec: {version: '%s'}}\n  values:\n"
+        "    adminPassword: hunter-%s\n    sealed: ENC[AES256_GCM,data:%s]\n    host: %s.example.com\n"
+    )
+    paths = ["clusters/staging/podinfo/release.yaml", "clusters/production/podinfo/release.yaml"]
+    lab.commit({paths[0]: release % ("2", "one", "s3aled", "s"), paths[1]: release % ("1", "two", "s4aled", "p")})
+    result = lab.promote()
+    told = str(result["unpromoted_differences"])
+    assert "spec.values.adminPassword: (not shown) in staging and (not shown) in production" in told
+    assert "spec.values.host: s.example.com in staging and p.example.com in production" in told
+    assert "hunter" not in told
+    assert "aled" not in str(result).replace("sealed", "")
+
+
 def test_unknown_names_are_told(lab: Lab) -> None:
     with pytest.raises(
         ReleaseError, match="there is no environment 'prod'; the repository has base, production, staging"
