@@ -5,6 +5,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import os
 import re
 import shlex
@@ -43,6 +44,9 @@ _REASONS = (
     ("not exist", "the server knows no such repository, or does not show it to this key"),
     ("not found", "the server knows no such repository, or does not show it to this key"),
 )
+#: For how many seconds an SSH connection is kept, as Ansible does; and what a path of a socket may have, with ssh's suffix.
+_KEPT = 60
+_LONGEST_SOCKET = 90
 #: What git and servers say where somebody else was faster; everything else is no reason to try again.
 _MOVED = ("fetch first", "non-fast-forward", "cannot lock ref", "incorrect old value provided", "stale info")
 _REFUSED = ("hook declined", "protected branch", "not allowed", "permission", "denied")
@@ -56,11 +60,16 @@ esac
 
 
 class Program:
-    """Runs git commands in the bare repository `repository`; `home` is a private directory for what they need."""
+    """Runs git commands in the bare repository `repository`; `home` is a private directory for what they need.
 
-    def __init__(self, remote: Remote, repository: Path, home: Path) -> None:
+    With `sockets`, a private directory that stays, an SSH connection is kept for a minute and used by the next run: to
+    connect takes longer than all that is asked.
+    """
+
+    def __init__(self, remote: Remote, repository: Path, home: Path, sockets: Path | None = None) -> None:
         self.remote = remote
         self._home = home
+        self._sockets = sockets
         self.environment = self._make_environment(repository)
 
     def run(
@@ -129,6 +138,7 @@ class Program:
             ssh += ["-o", f"UserKnownHostsFile={file}", "-o", "GlobalKnownHostsFile=/dev/null"]
         if self.remote.key_file:
             ssh += ["-o", "IdentitiesOnly=yes", "-i", str(Path(self.remote.key_file).expanduser())]
+        ssh += self._sharing()
         kept = {name: value for name, value in os.environ.items() if not name.startswith("GIT_")}
         made = {
             **kept,
@@ -148,6 +158,17 @@ class Program:
                 "STAGECRAFT_GIT_TOKEN_FILE": str(Path(self.remote.token_file).expanduser().absolute()),
             }
         return made
+
+    def _sharing(self) -> list[str]:
+        """Return ssh's options for a connection that runs share, if they would log in with the same means."""
+        if self._sockets is None:
+            return []
+        means = f"{self.remote.key_file}\n{self.remote.known_hosts}"
+        socket = self._sockets / f"ssh-{hashlib.sha256(means.encode()).hexdigest()[:8]}-%C"
+        if len(str(socket)) + 40 > _LONGEST_SOCKET:
+            return []
+        alive = ["-o", "ServerAliveInterval=5", "-o", "ServerAliveCountMax=3"]
+        return [*alive, "-o", "ControlMaster=auto", "-o", f"ControlPath={socket}", "-o", f"ControlPersist={_KEPT}"]
 
 
 def is_race(said: str) -> bool:

@@ -96,7 +96,7 @@ class Repository:
             self._stack.close()
             raise GitError(f"the clones of repositories cannot be kept in {self._place.parent}: {error}.") from error
         self.directory = self._place.with_suffix(".git") if locked else home / "repository"
-        self._program = Program(self._remote, self.directory, home)
+        self._program = Program(self._remote, self.directory, home, self._place.parent)
         if not (self.directory / "HEAD").is_file():
             self._make()
         return self

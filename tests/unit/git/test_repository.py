@@ -5,12 +5,13 @@
 
 from __future__ import annotations
 
+import re
 import subprocess
 from pathlib import Path
 
 import pytest
 from ansible_collections.stagecraft.gitops.plugins.plugin_utils.git.errors import BranchMovedError, GitError
-from ansible_collections.stagecraft.gitops.plugins.plugin_utils.git.program import is_race
+from ansible_collections.stagecraft.gitops.plugins.plugin_utils.git.program import Program, is_race
 from ansible_collections.stagecraft.gitops.plugins.plugin_utils.git.remote import Author, Remote
 from ansible_collections.stagecraft.gitops.plugins.plugin_utils.git.repository import Repository
 
@@ -208,3 +209,20 @@ def test_a_token_is_in_no_argument_variable_or_message(tmp_path: Path, monkeypat
     text = seen.read_text()
     assert "ada" in text
     assert "s3cret" not in text
+
+
+def test_runs_share_a_connection_that_logs_in_by_the_same_means(tmp_path: Path) -> None:
+    def command(remote: Remote, sockets: Path | None) -> str:
+        return Program(remote, tmp_path / "r.git", tmp_path, sockets).environment["GIT_SSH_COMMAND"]
+
+    short, key = Path("/run/x"), tmp_path / "key"
+    key.touch()
+    plain = Remote("ssh://git@example.com/x.git", "main", known_hosts="a")
+    assert "ControlMaster" not in command(plain, None)
+    assert "ControlMaster" not in command(plain, Path("/" + "x" * 80))
+    first = command(plain, short)
+    assert "ControlPath=/run/x/ssh-" in first
+    assert first == command(plain, short)
+    other = Remote("ssh://git@example.com/x.git", "main", str(key), "a")
+    paths = {re.search(r"ControlPath=\S+", one) for one in (first, command(other, short))}
+    assert len({found[0] for found in paths if found}) == 2
