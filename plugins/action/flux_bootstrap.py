@@ -14,14 +14,9 @@ from ansible_collections.stagecraft.gitops.plugins.plugin_utils._addresses impor
 from ansible_collections.stagecraft.gitops.plugins.plugin_utils.flux import bootstrap, cluster, manifests, state, sync
 from ansible_collections.stagecraft.gitops.plugins.plugin_utils.flux.errors import FluxError
 from ansible_collections.stagecraft.gitops.plugins.plugin_utils.git import forge
-from ansible_collections.stagecraft.gitops.plugins.plugin_utils.git.branch import (
-    Author,
-    Branch,
-    Remote,
-    Snapshot,
-    publish,
-)
+from ansible_collections.stagecraft.gitops.plugins.plugin_utils.git.branch import Branch, Snapshot, publish
 from ansible_collections.stagecraft.gitops.plugins.plugin_utils.git.errors import GitError
+from ansible_collections.stagecraft.gitops.plugins.plugin_utils.git.remote import Author, Remote
 from ansible_collections.stagecraft.gitops.plugins.plugin_utils.kube._action import KubeAction
 from ansible_collections.stagecraft.gitops.plugins.plugin_utils.kube.access import API_ACCESS_OPTIONS
 from ansible_collections.stagecraft.gitops.plugins.plugin_utils.kube.client import connect

@@ -11,8 +11,9 @@ from typing import TYPE_CHECKING, Any
 from ansible_collections.stagecraft.gitops.plugins.plugin_utils._action import ArgumentSpec, ControllerAction
 from ansible_collections.stagecraft.gitops.plugins.plugin_utils.flux import scaffold
 from ansible_collections.stagecraft.gitops.plugins.plugin_utils.flux.errors import FluxError
-from ansible_collections.stagecraft.gitops.plugins.plugin_utils.git.branch import Author, Branch, Remote, publish
+from ansible_collections.stagecraft.gitops.plugins.plugin_utils.git.branch import Branch, publish
 from ansible_collections.stagecraft.gitops.plugins.plugin_utils.git.errors import GitError
+from ansible_collections.stagecraft.gitops.plugins.plugin_utils.git.remote import Author, Remote
 
 if TYPE_CHECKING:
     from collections.abc import Mapping

@@ -21,6 +21,7 @@ from typing import Any
 import yaml
 from ansible_collections.stagecraft.gitops.plugins.plugin_utils.artifacts.catalogue import Entry, load_catalogue
 
+from tests.benchmarks import releases
 from tests.benchmarks.check import check_1pct, check_1000
 from tests.benchmarks.cluster import apply_new, apply_playbook, apply_same, flux_noop, push_ready
 from tests.benchmarks.hosts import (
@@ -284,4 +285,10 @@ BENCHES = {
     "flux-noop": Bench(flux_noop, 5),
     "check-1000": Bench(check_1000, 3),
     "check-1pct": Bench(check_1pct, 3),
+    "plan": Bench(releases.plan, 5),
+    "land": Bench(releases.land, 5),
+    "noop": Bench(releases.noop, 5),
+    "writers-50": Bench(releases.writers, 2),
+    "mttr": Bench(releases.mttr, 3),
+    "history": Bench(releases.versions, 3),
 }

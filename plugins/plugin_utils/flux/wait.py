@@ -68,7 +68,7 @@ class Outcome:
 
 
 class Wait:
-    """One wait; `run` does it."""
+    """One wait; `run` does it. `progress` is told what is not ready; `stop` is asked now and then whether to give up."""
 
     def __init__(
         self,
@@ -76,11 +76,13 @@ class Wait:
         goal: survey.Goal,
         options: Options,
         progress: Callable[[str], None] | None = None,
+        stop: Callable[[], bool] | None = None,
     ) -> None:
         self._session = session
         self._goal = goal
         self._options = options
         self._progress = progress
+        self._stop = stop
         self._start = time.monotonic()
         self._tokens: dict[Ref, str] = {}
         self._settled: set[Ref] = set()
@@ -111,6 +113,8 @@ class Wait:
                     found, decision = self._look({**self._charts(picture.objects), **picture.objects})
                     if decision == "done" and not self._confirmed(follower):
                         continue
+                if self._stop is not None and decision == "wait" and self._stop():
+                    break
                 if decision != "wait" or (self._left() <= 0 and (picture.complete or picture.trouble)):
                     break
                 self._tell(found)

@@ -14,6 +14,7 @@ import socket
 import subprocess
 import tarfile
 import time
+from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any
 
 import pytest
@@ -65,12 +66,13 @@ def _program(directory: Path) -> str:
     return str(directory / "usr" / "bin" / "docker-registry")
 
 
-@pytest.fixture
-def docker_registry(tmp_path: Path) -> Iterator[str]:
-    program = _program(tmp_path / "package")
+@contextmanager
+def running(directory: Path) -> Iterator[str]:
+    """Run a registry that keeps everything in a directory; yield its address."""
+    program = _program(directory / "package")
     address = f"127.0.0.1:{_free_port()}"
-    configuration = tmp_path / "registry.yml"
-    storage = {"filesystem": {"rootdirectory": str(tmp_path / "storage")}}
+    configuration = directory / "registry.yml"
+    storage = {"filesystem": {"rootdirectory": str(directory / "storage")}}
     configuration.write_text(json.dumps({"version": 0.1, "storage": storage, "http": {"addr": address}}))
     with subprocess.Popen(
         [program, "serve", str(configuration)], stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL
@@ -80,6 +82,12 @@ def docker_registry(tmp_path: Path) -> Iterator[str]:
             yield address
         finally:
             server.terminate()
+
+
+@pytest.fixture
+def docker_registry(tmp_path: Path) -> Iterator[str]:
+    with running(tmp_path) as address:
+        yield address
 
 
 def _wait(url: str, server: subprocess.Popen[bytes]) -> None:

@@ -404,6 +404,8 @@ def start_flux(plane: ControlPlane) -> None:
     storage = plane.directory / "storage"
     storage.mkdir()
     quick = ["--kube-api-qps=500", "--kube-api-burst=1000", "--requeue-dependency=1s"]
+    # the gate as the flux role sets it: without it a rollback waits for the health check of the bad release
+    cancel = "--feature-gates=CancelHealthCheckOnNewRevision=true"
     own: dict[str, list[str]] = {
         "source-controller": [
             events,
@@ -411,7 +413,7 @@ def start_flux(plane: ControlPlane) -> None:
             f"--storage-addr={plane.address('storage')}",
             f"--storage-adv-addr={plane.address('storage')}",
         ],
-        "kustomize-controller": [events, *quick, "--concurrent=8"],
+        "kustomize-controller": [events, *quick, "--concurrent=8", cancel],
         "helm-controller": [events, *quick],
         "notification-controller": [
             f"--events-addr={plane.address('events')}",

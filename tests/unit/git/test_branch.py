@@ -11,8 +11,9 @@ from pathlib import Path
 import pytest
 from ansible_collections.stagecraft.gitops.plugins.plugin_utils.git import branch as git
 from ansible_collections.stagecraft.gitops.plugins.plugin_utils.git.errors import BranchMovedError, GitError
+from ansible_collections.stagecraft.gitops.plugins.plugin_utils.git.remote import Author, Remote
 
-AUTHOR = git.Author("Ada", "ada@example.com")
+AUTHOR = Author("Ada", "ada@example.com")
 
 
 def run(*arguments: str, cwd: Path) -> str:
@@ -27,8 +28,8 @@ def server(tmp_path: Path) -> Path:
     return directory
 
 
-def remote(server: Path, branch: str = "main") -> git.Remote:
-    return git.Remote(f"file://{server}", branch)
+def remote(server: Path, branch: str = "main") -> Remote:
+    return Remote(f"file://{server}", branch)
 
 
 def put(server: Path, changes: git.Changes, message: str = "test: change") -> git.Published:
@@ -152,7 +153,7 @@ def test_a_server_that_refuses_is_quoted(server: Path, tmp_path: Path) -> None:
 
 
 def test_nobody_listens() -> None:
-    nobody = git.Remote("ssh://git@127.0.0.1:1/x.git", "main", known_hosts="127.0.0.1 ssh-ed25519 AAAA", timeout=8)
+    nobody = Remote("ssh://git@127.0.0.1:1/x.git", "main", known_hosts="127.0.0.1 ssh-ed25519 AAAA", timeout=8)
     with git.Branch(nobody) as branch, pytest.raises(GitError, match="nothing answers at its address and port"):
         branch.fetch()
 
@@ -168,21 +169,21 @@ def test_nobody_listens() -> None:
 )
 def test_what_git_would_misunderstand_is_refused(url: str, branch: str, said: str) -> None:
     with pytest.raises(GitError, match=said):
-        git.Remote(url, branch)
+        Remote(url, branch)
 
 
 @pytest.mark.parametrize("who", ["ada:s3cret", "s3cret", "ada:s3@cret", ":s3cret"])
 @pytest.mark.parametrize("scheme", ["http", "https", "HTTPS"])
 def test_credentials_in_an_address_are_refused_and_in_no_message(scheme: str, who: str) -> None:
     with pytest.raises(GitError, match=r"//\(hidden\)@example\.com/x\.git.* carries credentials") as caught:
-        git.Remote(f"{scheme}://{who}@example.com/x.git", "main")
+        Remote(f"{scheme}://{who}@example.com/x.git", "main")
     assert "s3" not in str(caught.value)
     assert "ada" not in str(caught.value)
 
 
 def test_the_user_of_ssh_is_no_secret_and_its_password_is() -> None:
-    assert str(git.Remote("ssh://git@example.com/x.git", "main")) == "ssh://git@example.com/x.git, branch main"
-    assert str(git.Remote("ssh://git:s3cret@example.com/x.git", "main")) == "ssh://git@example.com/x.git, branch main"
+    assert str(Remote("ssh://git@example.com/x.git", "main")) == "ssh://git@example.com/x.git, branch main"
+    assert str(Remote("ssh://git:s3cret@example.com/x.git", "main")) == "ssh://git@example.com/x.git, branch main"
 
 
 def test_paths_stay_inside(server: Path) -> None:

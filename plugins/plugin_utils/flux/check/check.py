@@ -36,6 +36,8 @@ from ansible_collections.stagecraft.gitops.plugins.plugin_utils.flux.check.worke
 
 _MOST_ROUNDS = 50
 _LARGEST_SCANNED = 4_000_000
+#: Files of ours that lie beside manifests and that no cluster gets.
+_NOT_APPLIED = frozenset({"gitops-holds.yaml"})
 _CRD = b"kind: CustomResourceDefinition"
 
 
@@ -323,6 +325,7 @@ class _ClusterRun:
                 and path.endswith((".yaml", ".yml"))
                 and path not in used
                 and not name.startswith(".")
+                and name not in _NOT_APPLIED
             ):
                 message = f"nothing in {directory or '.'} lists this file, so it is not applied. List it, or remove it"
                 yield Finding(path, 1, "warning", "file-not-listed", message)

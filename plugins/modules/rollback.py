@@ -1,0 +1,155 @@
+#!/usr/bin/python
+# Copyright (c) 2026 The stagecraft.gitops contributors
+# GNU General Public License v3.0+ (see COPYING or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""Documentation of the action stagecraft.gitops.rollback, which runs on the controller."""
+
+from __future__ import annotations
+
+DOCUMENTATION = r"""
+module: rollback
+short_description: Give components of an environment an earlier version, by a commit that stays
+version_added: 0.1.0
+description:
+  - Takes the versions that components had at an earlier commit and writes them into the environment as it is now, by a new commit. Later changes of
+    anything else stay.
+  - The versions that are left are held. Promotion refuses them, and a marker of Flux's image automation behind them is hidden until the hold ends.
+    What else may bring them back is named. So O(to=previous) goes further back each time.
+  - Works without a cluster, and verifies where the environment names one.
+author:
+  - The stagecraft.gitops contributors (@stagecraft)
+extends_documentation_fragment:
+  - stagecraft.gitops.attributes
+  - stagecraft.gitops.attributes.controller
+  - stagecraft.gitops.release
+  - stagecraft.gitops.release.carry_out
+attributes:
+  check_mode:
+    support: full
+    details: Makes the same plan and pushes nothing.
+  diff_mode:
+    support: full
+  idempotent:
+    support: partial
+    details: With O(to=previous) or O(to=last_verified) each run goes further back; with any other target a second run changes nothing.
+options:
+  environment:
+    description: The environment.
+    type: str
+    required: true
+  component:
+    description: What is rolled back, all or nothing.
+    type: list
+    elements: str
+    required: true
+  to:
+    description:
+      - V(previous), the newest other version that is not held. V(last_verified), the newest of these that did well.
+      - A version, a tag, a digest (V(sha256:...), or its beginning), a commit, a Git tag, a plan's id, or V(@{2026-11-20 12:00}) for a point in time.
+    type: str
+    default: previous
+  method:
+    description:
+      - V(restore) takes versions back, and nothing else.
+      - V(revert) undoes all that the commits of the plan O(to) have changed, files that came and went included. Where others have changed the same lines since,
+        nothing is done.
+      - V(ref) moves the branch of an environment that has one of its own to the commit or tag O(to). What the branch has got since is not in it any more.
+    type: str
+    choices: [restore, revert, ref]
+    default: restore
+  hold:
+    description: Whether the versions that are left are held.
+    type: bool
+    default: true
+  hold_until:
+    description: When the hold ends by itself, such as V(2026-12-24T18:00:00Z).
+    type: str
+    default: ""
+"""
+
+EXAMPLES = r"""
+- name: Go back to the version before
+  stagecraft.gitops.rollback:
+    repository: {url: "ssh://git@git.example.com/infra.git"}
+    environment: production
+    component: podinfo
+    reason: it loses sessions
+
+- name: Go back to a version, without a cluster
+  stagecraft.gitops.rollback:
+    repository: {url: /srv/git/infra.git}
+    environment: production
+    component: podinfo
+    to: 6.5.4
+    reason: it loses sessions
+"""
+
+RETURN = r"""
+changed:
+  description: Whether a commit was made, or would be.
+  returned: always
+  type: bool
+  sample: true
+plan_id:
+  description: The id of the plan, for O(approved_plan). Empty where there is nothing to do.
+  returned: always
+  type: str
+  sample: 3f9c0a7e51d2
+base:
+  description: The commit that the plan was made on.
+  returned: always
+  type: str
+  sample: 4be1c0de9a0b3d5f7c6e8a1b2c3d4e5f60718293
+commit:
+  description: The commit that was made.
+  returned: always
+  type: str
+  sample: 9d2f6b1c0e3a4958b7c6d5e4f3a2b1c0d9e8f7a6
+branch:
+  description: The branch of the pull request.
+  returned: with O(strategy=pull_request)
+  type: str
+  sample: gitops/promote/production/podinfo
+pr_url:
+  description: The address of the pull request.
+  returned: with O(strategy=pull_request)
+  type: str
+  sample: https://git.example.com/infra/environments/pulls/42
+edits:
+  description: Each version that changes, with the place where it stands.
+  returned: always
+  type: list
+  elements: dict
+  sample:
+    - component: podinfo
+      environment: production
+      file: clusters/production/podinfo/kustomization.yaml
+      selector: images[ghcr.io/x/podinfo]
+      before: 6.5.4@sha256:aa
+      after: 6.6.0@sha256:bb
+rendered_diff:
+  description: The difference of what the cluster gets. Contents of Secrets are not shown.
+  returned: always
+  type: str
+  sample: ""
+verified:
+  description: Whether the commit does well in the cluster; null where nobody asked, or nobody knows.
+  returned: always
+  type: bool
+  sample: true
+health:
+  description: What verification found, C(failures), C(unknown), C(revision), and C(seconds).
+  returned: always
+  type: dict
+  sample: {failures: [], unknown: [], revision: "main@sha1:9d2f6b1c0e3a", seconds: 21.4}
+attempts:
+  description: How many pushes it took.
+  returned: always
+  type: int
+  sample: 1
+durations:
+  description: Seconds that the parts took.
+  returned: always
+  type: dict
+  sample: {look: 0.12, plan: 0.01, gates: 0.02, land: 0.15}
+"""

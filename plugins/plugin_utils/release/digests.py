@@ -1,0 +1,90 @@
+# Copyright (c) 2026 The stagecraft.gitops contributors
+# GNU General Public License v3.0+ (see COPYING or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""The digest behind a tag: what the source's pods run, or what the registry says."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from typing import Literal
+
+from ansible_collections.stagecraft.gitops.plugins.plugin_utils.artifacts.catalogue import ImageReference
+from ansible_collections.stagecraft.gitops.plugins.plugin_utils.artifacts.errors import ArtifactError
+from ansible_collections.stagecraft.gitops.plugins.plugin_utils.artifacts.registry import Registry
+from ansible_collections.stagecraft.gitops.plugins.plugin_utils.artifacts.transport import Policy, Transport
+from ansible_collections.stagecraft.gitops.plugins.plugin_utils.kube.errors import KubeError
+from ansible_collections.stagecraft.gitops.plugins.plugin_utils.release import live
+from ansible_collections.stagecraft.gitops.plugins.plugin_utils.release.state import State
+
+_POLICY = Policy(attempts=1, connect_timeout=3.0, read_timeout=5.0)
+
+
+class Resolver:
+    """Finds digests ahead of a plan and answers from memory while one is made.
+
+    `truth` says whether running pods that disagree with Git are a problem (``running``) or not (``git``). With `pin`
+    false nothing is looked up, without `ask_registry` no registry is asked. `problems` tells where the sources disagree,
+    `unknown` which images no digest was found for.
+    """
+
+    def __init__(self, truth: Literal["git", "running"], *, pin: bool, ask_registry: bool) -> None:
+        self._truth, self._pin, self._ask_registry = truth, pin, ask_registry
+        self._cluster: live.Cluster | None = None
+        self._known: dict[tuple[str, str], str | None] = {}
+        self._registry = Registry(Transport(_POLICY))
+        self.problems: list[str] = []
+        self.unknown: list[str] = []
+
+    def __call__(self, image: str, tag: str) -> str | None:
+        """Return the digest of an image at a tag, as far as it was found."""
+        return self._known.get((live.full_name(image), tag))
+
+    def prepare(self, states: Iterable[State], cluster: live.Cluster | None) -> None:
+        """Find the digests of all images of the source that need one. Asks its cluster and registries."""
+        self._cluster = cluster
+        if not self._pin:
+            return
+        for state in states:
+            for image in live.images(state.occurrences):
+                if not image.tag or (image.name, image.tag) in self._known:
+                    continue
+                running = self._running(image, state)
+                if image.digest:
+                    self._compare(image, running)
+                    continue
+                found = running[0] if len(running) == 1 else None
+                if len(running) > 1:
+                    self.problems.append(
+                        f"{image.name}:{image.tag} runs in {state.environment.name} with {len(running)} digests"
+                        f" ({', '.join(one[:19] for one in running)}): the tag was moved. Wait for the rollout, or pin a digest"
+                    )
+                    continue
+                found = found or self._ask(image)
+                self._known[image.name, image.tag] = found
+                if found is None:
+                    self.unknown.append(f"{image.name}:{image.tag}")
+
+    def _running(self, image: live.Image, state: State) -> list[str]:
+        if self._cluster is None:
+            return []
+        try:
+            found = self._cluster.running([image.name], state.component.namespaces)
+        except KubeError:
+            return []
+        return live.running_digests(found, image)
+
+    def _compare(self, image: live.Image, running: list[str]) -> None:
+        other = [one for one in running if one != image.digest]
+        if other and self._truth == "running":
+            self.problems.append(
+                f"{image.name}:{image.tag}: Git says {image.digest[:19]}, and what runs is {other[0][:19]}. Let the source"
+                " follow Git first"
+            )
+
+    def _ask(self, image: live.Image) -> str | None:
+        if not self._ask_registry:
+            return None
+        try:
+            return self._registry.digest(ImageReference.parse(f"{image.name}:{image.tag}"))
+        except ArtifactError:
+            return None

@@ -1,0 +1,357 @@
+# Copyright (c) 2026 The stagecraft.gitops contributors
+# GNU General Public License v3.0+ (see COPYING or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""Gates that only a running cluster, a registry or a program can answer. They change nothing."""
+
+from __future__ import annotations
+
+import json
+import os
+import re
+import shutil
+import socket
+import subprocess
+from collections.abc import Iterable, Mapping, Sequence
+from datetime import datetime
+from typing import TYPE_CHECKING, Any
+from urllib.parse import urlsplit
+
+from ansible_collections.stagecraft.gitops.plugins.plugin_utils.flux import kinds, survey, wait
+from ansible_collections.stagecraft.gitops.plugins.plugin_utils.kube import apply, health
+from ansible_collections.stagecraft.gitops.plugins.plugin_utils.kube.errors import ApiError, KubeError
+from ansible_collections.stagecraft.gitops.plugins.plugin_utils.kube.objects import (
+    Object,
+    Ref,
+    listed,
+    mapping,
+    text,
+)
+from ansible_collections.stagecraft.gitops.plugins.plugin_utils.kube.quantity import quantity
+from ansible_collections.stagecraft.gitops.plugins.plugin_utils.release import holds, live, selectors, verify
+from ansible_collections.stagecraft.gitops.plugins.plugin_utils.release.errors import ReleaseError
+from ansible_collections.stagecraft.gitops.plugins.plugin_utils.release.gates import policy, rules
+from ansible_collections.stagecraft.gitops.plugins.plugin_utils.release.gates.gate import Verdict
+from ansible_collections.stagecraft.gitops.plugins.plugin_utils.release.plan import Change
+from ansible_collections.stagecraft.gitops.plugins.plugin_utils.release.render import Rendered
+
+if TYPE_CHECKING:
+    from ansible_collections.stagecraft.gitops.plugins.plugin_utils.release.digests import Resolver
+    from ansible_collections.stagecraft.gitops.plugins.plugin_utils.release.operation import Observation
+
+_SECONDS = 60.0
+_MOST = 10
+
+
+def digest(found: Resolver) -> Verdict:
+    """Refuse images whose digest is disputed; tell those that go by their tag alone."""
+    if found.problems:
+        return Verdict(False, "; ".join(found.problems))
+    if found.unknown:
+        return Verdict(None, f"no digest is known of {', '.join(found.unknown)}; the tag alone is promoted")
+    return Verdict(True)
+
+
+# -- the source ----------------------------------------------------------------------------------------------------------------
+
+
+def source_healthy(cluster: live.Cluster, seen: Observation) -> Verdict:
+    """Refuse what the source does not run healthily, at the digest that Git says."""
+    said = []
+    source = kinds.parse(cluster.environment.source)
+    served = cluster.session.preferred(kinds.KUSTOMIZE, "Kustomization")
+    followers = [] if served is None else cluster.session.items(served.collection())
+    files = [path for wish in seen.wishes for path in wish.source.files]
+    goal = survey.Goal(source, "", tuple(verify.deliverers(followers, source, files)))
+    flux = wait.Wait(cluster.session, goal, wait.Options(timeout=0.0, poke=False)).run()
+    said += flux.sentences()[:_MOST]
+    for wish in seen.wishes:
+        found = live.images(wish.source.occurrences)
+        running = cluster.running([one.name for one in found], wish.source.component.namespaces)
+        name = wish.source.component.name
+        if found and not running:
+            said.append(f"{name}: no pod in {wish.source.environment.name} runs {', '.join(one.name for one in found)}")
+        said += [f"{name}: {reason}" for reason in mismatches(found, running)]
+    return Verdict(not said, "; ".join(said))
+
+
+def mismatches(wanted: Iterable[live.Image], running: Sequence[live.Container]) -> list[str]:
+    """Say which containers are not ready, or run something else than Git says."""
+    by_name = {one.name: one for one in wanted}
+    said = []
+    for one in running:
+        image = by_name.get(one.wanted.name)
+        if image is None:
+            continue
+        if not one.ready:
+            said.append(f"pod {one.pod} is not ready")
+        elif image.digest and one.digest and one.digest != image.digest:
+            said.append(f"pod {one.pod} runs {one.digest[:19]}, Git says {image.digest[:19]}")
+        elif image.tag and one.wanted.tag and one.wanted.tag != image.tag:
+            said.append(f"pod {one.pod} runs the tag {one.wanted.tag}, Git says {image.tag}")
+    return list(dict.fromkeys(said))
+
+
+def soak(since: datetime, cluster: live.Cluster | None, seen: Observation, hours: float, now: datetime) -> Verdict:
+    """Refuse what has not been in the source for so long, by Git and, with a cluster, by pods that did not restart."""
+    times, said = [since], []
+    if cluster is not None:
+        for wish in seen.wishes:
+            names = [one.name for one in live.images(wish.source.occurrences)]
+            for one in cluster.running(names, wish.source.component.namespaces):
+                if one.restarts:
+                    said.append(f"pod {one.pod} has restarted {one.restarts} times")
+                if one.since:
+                    times.append(holds.moment(one.since))
+    verdict = rules.soaked(max(times), hours, now)
+    return Verdict(bool(verdict.ok) and not said, "; ".join([verdict.detail, *said]))
+
+
+# -- the target ----------------------------------------------------------------------------------------------------------------
+
+
+def server_dry_run(cluster: live.Cluster, after: Rendered) -> Verdict:
+    """Let the target's API server judge the objects, without keeping them. Those with variables are left out."""
+    objects = [one for one in after.objects.values() if "${" not in json.dumps(one) and one.get("kind") != "Secret"]
+    left = len(after.objects) - len(objects)
+    note = f"{left} objects with variables or secrets were not asked about" if left else ""
+    if not objects:
+        return Verdict(True, note)
+    try:
+        apply.Applier(cluster.session, apply.Options(manager="stagecraft.gitops-preview", force=True)).plan(objects)
+    except ApiError as error:
+        if error.status is None or error.transient:
+            raise
+        return Verdict(False, str(error))
+    except KubeError as error:
+        return Verdict(False, str(error))
+    return Verdict(True, note)
+
+
+def secrets(cluster: live.Cluster, after: Rendered) -> Verdict:
+    """Refuse what needs Secrets, ConfigMaps or keys of them that neither Git nor the target has. Values are not read."""
+    rendered = {
+        (str(one.get("kind")), text(one, "metadata", "namespace") or "default", text(one, "metadata", "name")): _keys(
+            one
+        )
+        for one in after.objects.values()
+        if one.get("kind") in ("Secret", "ConfigMap")
+    }
+    # what makes a Secret of the same name in the cluster
+    made = {
+        (
+            text(one, "metadata", "namespace") or "default",
+            text(one, "spec", "target", "name") or text(one, "metadata", "name"),
+        )
+        for one in after.objects.values()
+        if one.get("kind") in ("SealedSecret", "ExternalSecret")
+    }
+    said = []
+    for (kind, namespace, name), keys in sorted(references(after).items()):
+        if kind == "Secret" and (namespace, name) in made:
+            continue
+        there = rendered.get((kind, namespace, name))
+        if there is None:
+            live_object = cluster.session.object(Ref("", kind, namespace, name))
+            there = None if live_object is None else _keys(live_object)
+        if there is None:
+            said.append(f"{kind} {namespace}/{name} is neither in Git nor in the target")
+        else:
+            said += [f"{kind} {namespace}/{name} has no key {key}" for key in sorted(keys - there)]
+    return Verdict(not said, "; ".join(said[:_MOST]))
+
+
+def _keys(one: Object) -> set[str]:
+    return {str(key) for part in ("data", "stringData", "binaryData") for key in mapping(one, part)}
+
+
+def references(rendered: Rendered) -> dict[tuple[str, str, str], set[str]]:
+    """Return the Secrets and ConfigMaps that workloads need: (kind, namespace, name) → keys. Optional ones are none."""
+    found: dict[tuple[str, str, str], set[str]] = {}
+    for one in rendered.objects.values():
+        if one.get("kind") not in policy.WORKLOADS:
+            continue
+        namespace = text(one, "metadata", "namespace") or "default"
+        pod = policy.pod_spec(one)
+        for kind, name, keys in _needs(pod):
+            if name and "${" not in name:
+                found.setdefault((kind, namespace, name), set()).update(keys)
+    return found
+
+
+def _needs(pod: Mapping[str, Any]) -> Iterable[tuple[str, str, set[str]]]:
+    containers = [*listed(pod, "containers"), *listed(pod, "initContainers")]
+    sources: list[tuple[str, Mapping[str, Any], str, list[Any]]] = []
+    for variable in (one for container in containers for one in listed(container, "env")):
+        for key, kind in (("secretKeyRef", "Secret"), ("configMapKeyRef", "ConfigMap")):
+            source = mapping(variable, "valueFrom", key)
+            sources.append((kind, source, "name", [source]))
+    for entry in (one for container in containers for one in listed(container, "envFrom")):
+        sources += [
+            ("Secret", mapping(entry, "secretRef"), "name", []),
+            ("ConfigMap", mapping(entry, "configMapRef"), "name", []),
+        ]
+    for volume in listed(pod, "volumes"):
+        for part in [volume, *listed(volume, "projected", "sources")]:
+            secret, config = mapping(part, "secret"), mapping(part, "configMap")
+            sources.append(
+                ("Secret", secret, "secretName" if "secretName" in secret else "name", listed(secret, "items"))
+            )
+            sources.append(("ConfigMap", config, "name", listed(config, "items")))
+    for kind, source, field, items in sources:
+        if source and source.get("optional") is not True:
+            yield kind, text(source, field), {text(item, "key") for item in items}
+    for entry in listed(pod, "imagePullSecrets"):
+        yield "Secret", text(entry, "name"), set()
+
+
+def capacity(cluster: live.Cluster, before: Rendered, after: Rendered) -> Verdict:
+    """Refuse what the target's nodes have no room for: what is asked for anew, and what a rollout needs meanwhile."""
+    nodes = [one for one in cluster.session.items("/api/v1/nodes") if not health.node_problem(one)]
+    if not nodes:
+        return Verdict(False, "no node is ready")
+    pods = cluster.pods()
+    unset = [
+        name
+        for name, one in after.objects.items()
+        if one.get("kind") in policy.WORKLOADS and not any(asks(one).values())
+    ]
+    said = []
+    for what, unit in (("cpu", "cores"), ("memory", "MiB")):
+        scale = 1.0 if what == "cpu" else 1024.0**2
+        free = sum(quantity(text(one, "status", "allocatable", what) or "0") for one in nodes)
+        free -= sum(pod_asks(pod, what) for pod in pods if text(pod, "status", "phase") not in ("Succeeded", "Failed"))
+        more = sum(
+            wanted(one)[what] - (wanted(before.objects[name])[what] if name in before.objects else 0.0)
+            for name, one in after.objects.items()
+        )
+        surge = max(
+            (asks(one)[what] for name, one in after.objects.items() if before.objects.get(name) != one), default=0.0
+        )
+        if more + surge > free:
+            said.append(
+                f"{(more + surge) / scale:.2f} {unit} of {what} are needed during the rollout, {free / scale:.2f} are free"
+            )
+    note = f"not known, no requests are set: {', '.join(unset[:3])}" if unset else ""
+    return Verdict(not said if said or not unset else None, "; ".join(said) or note)
+
+
+def asks(workload: Object) -> dict[str, float]:
+    """Return what one pod of a workload asks for: cores and bytes."""
+    if workload.get("kind") not in policy.WORKLOADS:
+        return {"cpu": 0.0, "memory": 0.0}
+    pod = {"spec": policy.pod_spec(workload)}
+    return {what: pod_asks(pod, what) for what in ("cpu", "memory")}
+
+
+def pod_asks(pod: Object, what: str) -> float:
+    """Return what a pod asks for: its containers together, or its largest init container."""
+    containers = sum(
+        quantity(text(one, "resources", "requests", what) or "0") for one in listed(pod, "spec", "containers")
+    )
+    inits = [quantity(text(one, "resources", "requests", what) or "0") for one in listed(pod, "spec", "initContainers")]
+    return max([containers, *inits])
+
+
+def wanted(workload: Object) -> dict[str, float]:
+    """Return what all pods of a workload ask for."""
+    replicas = (
+        mapping(workload, "spec").get("replicas", 1) if workload.get("kind") in ("Deployment", "StatefulSet") else 1
+    )
+    count = replicas if isinstance(replicas, int) else 1
+    return {what: value * count for what, value in asks(workload).items()}
+
+
+def connectivity(cluster: live.Cluster, after: Rendered, options: Mapping[str, Any]) -> Verdict:
+    """Refuse where the target cannot be reached: its API server, names of its ingresses, registries of its images."""
+    said = []
+    cluster.session.get("/version")
+    hosts = {
+        host for one in after.objects.values() for host in ingress_hosts(one) if "${" not in host and "*" not in host
+    }
+    hosts |= {str(host) for host in options.get("hosts") or ()}
+    for host in sorted(hosts):
+        try:
+            socket.getaddrinfo(host, 443, type=socket.SOCK_STREAM)
+        except OSError as error:
+            said.append(f"{host} is not known to DNS here ({error.strerror or error})")
+    if options.get("registries"):
+        for address in options["registries"]:
+            said += _unreachable(str(address))
+    return Verdict(not said, "; ".join(said))
+
+
+def ingress_hosts(one: Object) -> list[str]:
+    """Return the names that an Ingress or a route is for."""
+    if one.get("kind") == "Ingress":
+        return [text(rule, "host") for rule in listed(one, "spec", "rules") if text(rule, "host")]
+    if one.get("kind") in ("HTTPRoute", "GRPCRoute", "TLSRoute"):
+        return [str(host) for host in listed(one, "spec", "hostnames")]
+    return []
+
+
+def _unreachable(address: str) -> list[str]:
+    parts = urlsplit(address if "://" in address else f"https://{address}")
+    port = parts.port or (80 if parts.scheme == "http" else 443)
+    try:
+        with socket.create_connection((parts.hostname or "", port), 3.0):
+            return []
+    except OSError as error:
+        return [f"nothing answers at {parts.hostname}:{port} ({error.strerror or error})"]
+
+
+# -- programs ------------------------------------------------------------------------------------------------------------------
+
+
+def signature(options: Mapping[str, Any], changes: Sequence[Change]) -> Verdict:
+    """Let cosign verify the images: by the public key `key`, or by `identity` and `issuer`."""
+    if shutil.which("cosign") is None:
+        return Verdict(None, "wanted the program cosign, found none. Install it, or switch the gate off")
+    if options.get("key"):
+        how = ["--key", str(options["key"])]
+    elif options.get("identity") and options.get("issuer"):
+        how = [
+            "--certificate-identity-regexp",
+            str(options["identity"]),
+            "--certificate-oidc-issuer",
+            str(options["issuer"]),
+        ]
+    else:
+        raise ReleaseError("gate signature: wanted key, or identity and issuer")
+    said = []
+    for change in changes:
+        found = re.search(r"images\[([^\]]+)\]", change.selector)
+        fields = dict(change.after)
+        if found is None or not fields.keys() & {"digest", "newTag"}:
+            continue
+        name = fields.get("newName") or found[1]
+        image = f"{name}@{fields['digest']}" if "digest" in fields else f"{name}:{fields['newTag']}"
+        done = _run(["cosign", "verify", *how, image])
+        if done.returncode:
+            said.append(f"{image}: {_last(done)}")
+    return Verdict(not said, "; ".join(said))
+
+
+def command(options: Mapping[str, Any], changes: Sequence[Change]) -> Verdict:
+    """Run a program of the admin's; it gets the plan as JSON on its standard input, and refuses by its status."""
+    argv = options.get("argv")
+    if not isinstance(argv, list) or not argv:
+        raise ReleaseError("gate command: wanted argv, a list")
+    plan = json.dumps([{**change.as_dict(), "version": selectors.shown(change.after)} for change in changes])
+    done = _run([str(one) for one in argv], plan)
+    return Verdict(done.returncode == 0, _last(done) if done.returncode else "")
+
+
+def _run(argv: list[str], data: str = "") -> subprocess.CompletedProcess[str]:
+    try:
+        return subprocess.run(
+            argv, input=data, capture_output=True, text=True, timeout=_SECONDS, check=False, env=dict(os.environ)
+        )
+    except FileNotFoundError as error:
+        raise ReleaseError(f"wanted the program {argv[0]}, found none") from error
+    except subprocess.TimeoutExpired as error:
+        raise ReleaseError(f"{argv[0]} did not end within {_SECONDS:g} s") from error
+
+
+def _last(done: subprocess.CompletedProcess[str]) -> str:
+    said = " ".join((done.stderr.strip() or done.stdout.strip()).split())
+    return said[-400:] or f"it ended with {done.returncode}"

@@ -1,0 +1,555 @@
+# Copyright (c) 2026 The stagecraft.gitops contributors
+# GNU General Public License v3.0+ (see COPYING or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""Whether a commit does well in a cluster: Flux at the revision, workloads, the digests that run, and the admin's probes.
+
+What fails and what cannot be known are told apart: only the first is a reason to roll back. A Git host, registry or API
+server that does not answer, and a metric without data, say nothing about the release.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import copy
+import json
+import math
+import posixpath
+import secrets
+import subprocess
+import time
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Literal
+from urllib.parse import urlencode
+
+from ansible_collections.stagecraft.gitops.plugins.plugin_utils._libraries import missing
+from ansible_collections.stagecraft.gitops.plugins.plugin_utils.flux import kinds, revision, survey, wait
+from ansible_collections.stagecraft.gitops.plugins.plugin_utils.git.errors import GitError
+from ansible_collections.stagecraft.gitops.plugins.plugin_utils.kube import explain, status
+from ansible_collections.stagecraft.gitops.plugins.plugin_utils.kube.errors import ApiError, KubeError
+from ansible_collections.stagecraft.gitops.plugins.plugin_utils.kube.objects import (
+    Object,
+    Ref,
+    condition,
+    is_true,
+    listed,
+    mapping,
+    ref,
+    text,
+)
+from ansible_collections.stagecraft.gitops.plugins.plugin_utils.release import holds, live
+from ansible_collections.stagecraft.gitops.plugins.plugin_utils.release.errors import ReleaseError
+from ansible_collections.stagecraft.gitops.plugins.plugin_utils.release.gates.policy import pod_spec
+
+try:
+    import urllib3
+except ImportError as error:
+    urllib3 = missing("urllib3", error)
+
+if TYPE_CHECKING:
+    from ansible_collections.stagecraft.gitops.plugins.plugin_utils.release.operation import Observation, Place
+    from ansible_collections.stagecraft.gitops.plugins.plugin_utils.release.state import Reader
+
+_LOOK = 0.5
+_SUSPECTS_TOLD = 5
+_SUSPECTS = ("Deployment", "StatefulSet", "DaemonSet")
+_RESTARTS = 3
+#: Why a container waits when waiting is of no use.
+_HOPELESS = (
+    "CrashLoopBackOff", "ImagePullBackOff", "ErrImagePull", "InvalidImageName", "CreateContainerConfigError",
+    "CreateContainerError", "RunContainerError", "ErrImageNeverPull",
+)  # fmt: skip
+
+
+@dataclass(frozen=True)
+class Options:
+    """What has to hold. Times are in seconds; `settle` is for how long all must be well together.
+
+    `http`, `promql`, `job` and `command` are as the modules' documentation tells.
+    """
+
+    enabled: bool = True
+    timeout: float = 600.0
+    settle: float = 10.0
+    http: tuple[Mapping[str, Any], ...] = ()
+    promql: tuple[Mapping[str, Any], ...] = ()
+    job: Mapping[str, Any] | None = None
+    command: tuple[str, ...] = ()
+    on_failure: Literal["rollback", "keep"] = "rollback"
+
+
+@dataclass(frozen=True)
+class Verification:
+    """The answer: `verified` is None where it cannot be known. `failures` and `unknown` are sentences."""
+
+    verified: bool | None
+    failures: tuple[str, ...] = ()
+    unknown: tuple[str, ...] = ()
+    warnings: tuple[str, ...] = ()
+    revision: str = ""
+    seconds: float = 0.0
+
+    def text(self) -> str:
+        """Return why, in one line."""
+        return "; ".join([*self.failures, *self.unknown]) or "all is well"
+
+    def as_dict(self) -> dict[str, Any]:
+        """Return the answer as a module's result has it."""
+        return {
+            "revision": self.revision,
+            "failures": list(self.failures),
+            "unknown": list(self.unknown),
+            "seconds": round(self.seconds, 3),
+        }
+
+
+@dataclass(frozen=True)
+class Clone:
+    """A clone that can tell whether a commit comes after another; it is fetched when it is first needed."""
+
+    place: Place
+
+    def directory(self) -> Path | None:
+        """Return it, up to date; None where the Git host does not answer."""
+        with contextlib.suppress(GitError), self.place.open() as repository:
+            repository.fetch([self.place.remote.branch])
+            return repository.directory
+        return None
+
+
+@dataclass
+class _Answer:
+    failures: list[str] = field(default_factory=list)
+    unknown: list[str] = field(default_factory=list)
+    warnings: list[str] = field(default_factory=list)
+
+
+@dataclass(frozen=True)
+class Subject:
+    """What is looked at: a commit, the files of it that count, the images that are to run, and where (all without)."""
+
+    commit: str
+    files: tuple[str, ...]
+    images: tuple[live.Image, ...] = ()
+    namespaces: tuple[str, ...] = ()
+
+
+def verify(cluster: live.Cluster, subject: Subject, options: Options, clone: Clone | None) -> Verification:
+    """Wait until a commit does well, or is known not to. Never raises for what a cluster does."""
+    started = time.monotonic()
+    ends = started + options.timeout
+    answer = _Answer()
+    at = ""
+    try:
+        lost = _Lost(cluster, subject)
+        outcome = _flux(cluster, subject, options.timeout, clone, lost)
+        at = outcome.revision
+        answer.failures += lost.said
+        if not lost.said:
+            _judge_flux(outcome, subject.commit, answer)
+        if not answer.failures and not answer.unknown:
+            _workloads(cluster, outcome, subject.images, subject.namespaces, options, ends, answer)
+        if not answer.failures and not answer.unknown:
+            _probes(cluster, options, ends, answer)
+    except KubeError as error:
+        answer.unknown.append(str(error))
+    verified = False if answer.failures else None if answer.unknown else True
+    return Verification(
+        verified,
+        tuple(answer.failures),
+        tuple(answer.unknown),
+        tuple(answer.warnings),
+        at,
+        time.monotonic() - started,
+    )
+
+
+# -- Flux ----------------------------------------------------------------------------------------------------------------------
+
+
+class _Lost:
+    """Looks, while Flux is waited for, whether a pod of the new version is beyond hope: Flux says so minutes later."""
+
+    def __init__(self, cluster: live.Cluster, subject: Subject) -> None:
+        self._cluster, self._subject = cluster, subject
+        self._next = 0.0
+        self.said: list[str] = []
+
+    def __call__(self) -> bool:
+        """Say whether waiting is of no use."""
+        now = time.monotonic()
+        if now < self._next or not self._subject.images:
+            return False
+        self._next = now + _LOOK * 2
+        with contextlib.suppress(KubeError):
+            wanted, namespaces = self._subject.images, self._subject.namespaces
+            self.said = [
+                said
+                for pod in self._cluster.pods(fresh=True)
+                if (not namespaces or text(pod, "metadata", "namespace") in namespaces)
+                and asks_for(pod, wanted)
+                and (said := hopeless_pod(pod))
+            ][:_SUSPECTS_TOLD]
+        return bool(self.said)
+
+
+def asks_for(pod: Object, wanted: Sequence[live.Image]) -> bool:
+    """Say whether a pod is of a version that is looked for: its image, at the tag and digest. Pure."""
+    known = {image.name: image for image in wanted}
+    for one in [*listed(pod, "spec", "containers"), *listed(pod, "spec", "initContainers")]:
+        image = live.parse_image(text(one, "image"))
+        found = known.get(image.name)
+        if found is not None and (found.tag, found.digest) == (image.tag, image.digest):
+            return True
+    return False
+
+
+def _flux(cluster: live.Cluster, subject: Subject, timeout: float, clone: Clone | None, stop: _Lost) -> wait.Outcome:
+    source = kinds.parse(cluster.environment.source)
+    served = cluster.session.preferred(kinds.KUSTOMIZE, "Kustomization")
+    followers = [] if served is None else cluster.session.items(served.collection())
+    goal = survey.Goal(source, revision.wanted(subject.commit), tuple(deliverers(followers, source, subject.files)))
+    directory = clone.directory() if clone is not None else None
+    options = wait.Options(timeout=timeout, clone=directory)
+    return wait.Wait(cluster.session, goal, options, stop=stop).run()
+
+
+def deliverers(followers: Sequence[Object], source: Ref, files: Sequence[str]) -> list[Ref]:
+    """Return the Kustomizations that bring these files: of each the one with the innermost path. Pure.
+
+    None is found where a file is brought by way of another one; all that follow the source count then.
+    """
+    paths = {
+        ref(item): posixpath.normpath(text(item, "spec", "path") or ".").lstrip("/")
+        for item in followers
+        if kinds.source_of(item) == source
+    }
+    found: dict[Ref, None] = {}
+    for file in files:
+        above = {named: path for named, path in paths.items() if path == "." or file.startswith(f"{path}/")}
+        if not above:
+            return []
+        longest = max(map(len, above.values()))
+        found |= dict.fromkeys(named for named, path in above.items() if len(path) == longest)
+    return list(found)
+
+
+def _judge_flux(outcome: wait.Outcome, commit: str, answer: _Answer) -> None:
+    """Tell failures of the release from those of the way to it."""
+    if outcome.superseded:
+        answer.warnings.append(
+            f"{commit[:12]} was superseded by {revision.short(outcome.superseded)}, which was looked at"
+        )
+    if outcome.ok:
+        return
+    verdicts = outcome.found.verdicts
+    for named, verdict in verdicts.items():
+        if verdict.state == "ready":
+            continue
+        said = f"{named}: {verdict}"
+        its_source = kinds.BY_NAME.get(named.kind)
+        if (
+            (its_source is not None and its_source.source)
+            or verdict.state == "passing"
+            or verdict.reason == "Suspended"
+        ):
+            answer.unknown.append(said)
+        else:
+            answer.failures.append(said)
+    answer.failures += outcome.causes if answer.failures else ()
+    if outcome.trouble and not answer.failures:
+        answer.unknown += outcome.trouble
+
+
+# -- workloads -----------------------------------------------------------------------------------------------------------------
+
+
+def _workloads(
+    cluster: live.Cluster,
+    outcome: wait.Outcome,
+    images: Sequence[live.Image],
+    namespaces: Sequence[str],
+    options: Options,
+    ends: float,
+    answer: _Answer,
+) -> None:
+    """Wait until the workloads have been well for the time of settling; end at once where they will not be."""
+    names = {image.name for image in images}
+    candidates = suspects(outcome.objects, namespaces)
+    well_since: float | None = None
+    while True:
+        open_, hopeless = _look(cluster, candidates, names, images)
+        now = time.monotonic()
+        if hopeless:
+            answer.failures += hopeless
+            return
+        well_since = None if open_ else well_since or now
+        if well_since is not None and now - well_since >= options.settle:
+            return
+        if now >= ends:
+            answer.failures += open_ or [
+                f"it has been well for {now - (well_since or now):.0f} s only, wanted {options.settle:g}"
+            ]
+            return
+        time.sleep(_LOOK)
+
+
+def suspects(objects: Mapping[Ref, Object], namespaces: Sequence[str]) -> list[Ref]:
+    """Return the workloads that Kustomizations and HelmReleases have applied. Pure."""
+    found: dict[Ref, None] = {}
+    for item in objects.values():
+        for named in kinds.inventory(item):
+            if named.kind in _SUSPECTS and (not namespaces or named.namespace in namespaces):
+                found[named] = None
+    return list(found)
+
+
+def _look(
+    cluster: live.Cluster, candidates: Sequence[Ref], names: set[str], images: Sequence[live.Image]
+) -> tuple[list[str], list[str]]:
+    """Return what is not well yet, and what will not be."""
+    open_: list[str] = []
+    hopeless: list[str] = []
+    for named in candidates:
+        item = cluster.session.object(named)
+        if item is not None and names and not names & {image.name for image in images_of(item)}:
+            continue
+        found = status.status(item)
+        if found.state == "Failed":
+            hopeless.append(f"{named}: {found}")
+        elif found.state != "Current":
+            open_.append(f"{named}: {found}")
+            lost = _lost(cluster, item)
+            if lost:
+                hopeless.append(f"{named}: {lost}")
+    if names and not hopeless:
+        running = cluster.running(names, (), fresh=True)
+        open_ += [said for said in digest_mismatches(images, running) if said not in open_]
+    return open_, hopeless
+
+
+def images_of(workload: Object) -> list[live.Image]:
+    """Return the images that a workload's pods ask for."""
+    pod = pod_spec(workload)
+    return [
+        live.parse_image(text(one, "image")) for key in ("containers", "initContainers") for one in listed(pod, key)
+    ]
+
+
+def _lost(cluster: live.Cluster, workload: Object | None) -> str:
+    """Say why a pod of the newest version will not run, or ""."""
+    if workload is None:
+        return ""
+    labels = mapping(workload, "spec", "selector", "matchLabels")
+    selector = ",".join(f"{key}={value}" for key, value in sorted(labels.items()))
+    if not selector:
+        return ""
+    pods = cluster.session.items(f"/api/v1/namespaces/{ref(workload).namespace}/pods", labelSelector=selector)
+    wanted = {(one.name, one.tag, one.digest) for one in images_of(workload)}
+    newest = [
+        pod
+        for pod in pods
+        if {
+            (i.name, i.tag, i.digest)
+            for c in listed(pod, "spec", "containers")
+            for i in [live.parse_image(text(c, "image"))]
+        }
+        <= wanted
+    ]
+    return next((said for pod in newest if (said := hopeless_pod(pod))), "")
+
+
+def hopeless_pod(pod: Object) -> str:
+    """Say why a pod will not become ready, or "". Pure."""
+    for key in ("initContainerStatuses", "containerStatuses"):
+        for one in listed(pod, "status", key):
+            waiting = mapping(one, "state", "waiting")
+            last = mapping(one, "lastState", "terminated")
+            who = f"pod {text(pod, 'metadata', 'name')}: container {text(one, 'name')}"
+            if text(waiting, "reason") in _HOPELESS:
+                why = text(last, "reason") or text(waiting, "message")
+                return f"{who}: {text(waiting, 'reason')}{': ' + why if why else ''}"
+            if int(mapping(one).get("restartCount") or 0) >= _RESTARTS and not is_true(condition(pod, "Ready")):
+                return f"{who} has restarted {one['restartCount']} times"
+            if text(last, "reason") == "OOMKilled" and not mapping(one, "state", "running"):
+                return f"{who}: OOMKilled"
+    return ""
+
+
+def digest_mismatches(images: Sequence[live.Image], running: Sequence[live.Container]) -> list[str]:
+    """Say which ready pods run another digest than the promoted one. Pure."""
+    wanted = {image.name: image for image in images if image.digest}
+    said = []
+    for one in running:
+        image = wanted.get(one.wanted.name)
+        if image is not None and one.ready and one.digest and one.digest != image.digest:
+            said.append(f"pod {one.pod} runs {one.digest[:19]}, promoted was {image.digest[:19]}")
+    return said
+
+
+# -- probes --------------------------------------------------------------------------------------------------------------------
+
+
+def _probes(cluster: live.Cluster, options: Options, ends: float, answer: _Answer) -> None:
+    for one in options.http:
+        _http(one, ends, answer)
+    for one in options.promql:
+        _promql(one, answer)
+    if options.job is not None and not answer.failures:
+        _job(cluster, options.job, ends, answer)
+    if options.command and not answer.failures:
+        _command(options.command, max(ends - time.monotonic(), 1.0), answer)
+
+
+def _http(probe: Mapping[str, Any], ends: float, answer: _Answer) -> None:
+    """Ask `count` times; `failures` wrong answers one after the other, or too few right ones, are a failure."""
+    count, most = int(probe.get("count") or 5), int(probe.get("failures") or 3)
+    least = int(probe.get("least") or max(count - most + 1, 1))
+    right = in_a_row = 0
+    said = ""
+    for number in range(count):
+        if number:
+            time.sleep(float(probe.get("interval") or 1.0))
+        wrong = _ask(probe)
+        right += not wrong
+        in_a_row = in_a_row + 1 if wrong else 0
+        said = wrong or said
+        if in_a_row >= most or time.monotonic() > ends:
+            break
+    if in_a_row >= most or right < least:
+        answer.failures.append(
+            f"{probe['url']}: {right} of {count} answers were right, wanted {least}; the last wrong one: {said}"
+        )
+
+
+def _ask(probe: Mapping[str, Any]) -> str:
+    """Return what is wrong with one answer, or ""."""
+    wanted = probe.get("status") or [200]
+    wanted = wanted if isinstance(wanted, list) else [wanted]
+    try:
+        found = _get(
+            str(probe["url"]), float(probe.get("timeout") or 5.0), probe.get("headers") or {}, probe.get("ca_file")
+        )
+    except urllib3.exceptions.HTTPError as error:
+        return f"no answer: {str(error)[:200]}"
+    if found.status not in [int(one) for one in wanted]:
+        return f"status {found.status}"
+    if probe.get("contains") and str(probe["contains"]) not in found.data.decode("utf-8", "replace"):
+        return f"it does not contain {probe['contains']!r}"
+    return ""
+
+
+def _get(url: str, timeout: float, headers: Mapping[str, str], ca_file: Any = None) -> Any:
+    options: dict[str, Any] = {"ca_certs": str(ca_file)} if ca_file else {}
+    with urllib3.PoolManager(timeout=timeout, retries=False, **options) as pool:
+        return pool.request("GET", url, headers=dict(headers), redirect=False)
+
+
+def _promql(probe: Mapping[str, Any], answer: _Answer) -> None:
+    """Hold a metric against `max` and `min`. No data, and no answer, are never a failure."""
+    name = str(probe.get("name") or probe["query"])
+    address = f"{str(probe['url']).rstrip('/')}/api/v1/query?{urlencode({'query': probe['query']})}"
+    try:
+        found = _get(address, float(probe.get("timeout") or 10.0), probe.get("headers") or {}, probe.get("ca_file"))
+        body = json.loads(found.data)
+        if found.status != 200 or body.get("status") != "success":
+            raise ValueError(str(body.get("error") or found.status))
+        values = (
+            [float(one["value"][1]) for one in body["data"]["result"] if isinstance(one, Mapping)]
+            if (body["data"].get("resultType") == "vector")
+            else [float(body["data"]["result"][1])]
+        )
+    except (urllib3.exceptions.HTTPError, ValueError, KeyError, TypeError, AttributeError) as error:
+        answer.warnings.append(f"metric {name} is not known: {str(error)[:200]}")
+        return
+    values = [value for value in values if not math.isnan(value)]  # nothing was divided by nothing
+    if not values:
+        answer.warnings.append(f"metric {name} has no data, which says nothing")
+        return
+    if probe.get("max") is not None and max(values) > float(probe["max"]):
+        answer.failures.append(f"metric {name} is {max(values):g}, wanted at most {probe['max']}")
+    if probe.get("min") is not None and min(values) < float(probe["min"]):
+        answer.failures.append(f"metric {name} is {min(values):g}, wanted at least {probe['min']}")
+
+
+def _job(cluster: live.Cluster, manifest: Mapping[str, Any], ends: float, answer: _Answer) -> None:
+    """Run a Job and wait for its end; it is taken away afterwards, also when it fails."""
+    body = copy.deepcopy(dict(manifest))
+    metadata = body.setdefault("metadata", {})
+    metadata["name"] = f"{metadata.get('name') or 'verify'}-{secrets.token_hex(3)}"
+    namespace = metadata.setdefault("namespace", "default")
+    body |= {"apiVersion": "batch/v1", "kind": "Job"}
+    path = f"/apis/batch/v1/namespaces/{namespace}/jobs"
+    named = Ref("batch", "Job", namespace, metadata["name"])
+    with _made(cluster, path, body, answer) as made:
+        while made:
+            item = cluster.session.object(named)
+            found = status.status(item)
+            if found.state == "Current":
+                return
+            if found.state == "Failed" or time.monotonic() > ends:
+                cause = explain.workload(cluster.session, item)
+                answer.failures.append(f"{named}: {found}" + (f" ({cause})" if cause else ""))
+                return
+            time.sleep(_LOOK)
+
+
+@contextlib.contextmanager
+def _made(cluster: live.Cluster, path: str, body: Mapping[str, Any], answer: _Answer) -> Iterator[bool]:
+    try:
+        cluster.session.api().request("POST", path, body=body)
+    except ApiError as error:
+        if error.transient:
+            raise
+        answer.unknown.append(f"the Job could not be made: {error}")
+        yield False
+        return
+    try:
+        yield True
+    finally:
+        with contextlib.suppress(KubeError):
+            query = {"propagationPolicy": "Background"}
+            cluster.session.api().request("DELETE", f"{path}/{body['metadata']['name']}", query=query)
+
+
+def _command(argv: Sequence[str], seconds: float, answer: _Answer) -> None:
+    try:
+        done = subprocess.run(list(argv), capture_output=True, text=True, timeout=seconds, check=False)
+    except FileNotFoundError as error:
+        raise ReleaseError(f"verify: wanted the program {argv[0]}, found none") from error
+    except subprocess.TimeoutExpired:
+        answer.failures.append(f"{argv[0]} did not end within {seconds:.0f} s")
+        return
+    if done.returncode:
+        said = " ".join((done.stderr.strip() or done.stdout.strip()).split())[-400:]
+        answer.failures.append(f"{argv[0]} ended with {done.returncode}: {said}")
+
+
+# -- who would undo a rollback -------------------------------------------------------------------------------------------------
+
+
+def reappliers(reader: Reader, seen: Observation) -> list[str]:
+    """Name what in the repository may bring a version back by itself, besides the markers that a hold hides."""
+    said = []
+    root = f"{seen.environment.path}/" if seen.environment.path else ""
+    files = {
+        path: file
+        for path, file in reader.files(seen.base).items()
+        if path.startswith(root) and path.endswith((".yaml", ".yml"))
+    }
+    contents = reader.contents(file.blob for file in files.values())
+    for path, file in files.items():
+        content = contents[file.blob]
+        for sign, what in _REAPPLIERS.items():
+            if sign.encode() in content and path.rsplit("/", 1)[-1] != holds.FILE:
+                said.append(f"{path} has {what}")
+    return sorted(dict.fromkeys(said))[:20]
+
+
+_REAPPLIERS: Mapping[str, str] = {
+    "kind: ResourceSetInputProvider": "a ResourceSetInputProvider, which can bring a newer version back; suspend it, or narrow its filter",
+    "argocd-image-updater.argoproj.io/image-list": "an annotation of Argo CD Image Updater, which can write the newer version back",
+    "selfHeal: true": "an Argo CD Application that heals itself: it follows Git, so the rollback holds as long as Git does",
+    "renovate: automerge": "a hint that lets Renovate merge by itself",
+}

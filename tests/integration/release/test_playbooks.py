@@ -1,0 +1,92 @@
+# Copyright (c) 2026 The stagecraft.gitops contributors
+# GNU General Public License v3.0+ (see COPYING or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""The user's commands, as they are typed: promote and roll back, with and without --check."""
+
+from __future__ import annotations
+
+import json
+import os
+import re
+import subprocess
+from pathlib import Path
+
+import pytest
+
+from tests.unit.release.lab import A, B, Lab, kustomization
+from tools.stages import ROOT
+
+PRODUCTION = "clusters/production/podinfo/kustomization.yaml"
+HOLDS = "clusters/production/gitops-holds.yaml"
+RECAP = re.compile(r"localhost\s+: ok=\d+\s+changed=(\d+)\s+unreachable=0\s+failed=(\d+)")
+
+
+class Commands:
+    """ansible-playbook on a lab's repository."""
+
+    def __init__(self, lab: Lab) -> None:
+        self.lab = lab
+        given = {
+            "release_repository": {"url": str(lab.server)},
+            "release_git": {"cache": str(lab.directory / "cache")},
+        }
+        self._variables = lab.directory / "variables.json"
+        self._variables.write_text(json.dumps(given))
+
+    def run(self, playbook: str, *arguments: str) -> tuple[int, int, str]:
+        """Return how many tasks changed something, how many failed, and the output."""
+        command = ["ansible-playbook", str(ROOT / "playbooks" / playbook), "-e", f"@{self._variables}", *arguments]
+        environment = {**os.environ, "ANSIBLE_CONFIG": str(ROOT / "ansible.cfg"), "ANSIBLE_NOCOLOR": "1"}
+        done = subprocess.run(command, cwd=ROOT, env=environment, capture_output=True, text=True, check=False)
+        output = done.stdout + done.stderr
+        recap = RECAP.search(output)
+        assert recap is not None, output
+        return int(recap[1]), int(recap[2]), output
+
+    def promote(self, *arguments: str) -> tuple[int, int, str]:
+        return self.run(
+            "promote.yml", "-e", "component=podinfo", "-e", "from=staging", "-e", "to=production", *arguments
+        )
+
+    def rollback(self, *arguments: str) -> tuple[int, int, str]:
+        return self.run("rollback.yml", "-e", "environment=production", "-e", "component=podinfo", *arguments)
+
+
+@pytest.fixture
+def commands(tmp_path: Path) -> Commands:
+    return Commands(Lab(tmp_path))
+
+
+def test_promote_and_roll_back(commands: Commands) -> None:
+    lab = commands.lab
+    head = lab.head()
+    changed, failed, output = commands.promote("--check", "--diff")
+    assert (changed, failed, lab.head()) == (1, 0, head)
+    assert "+    newTag: 6.6.0" in output
+    plan = re.search(r"plan ([0-9a-f]{12})", output)
+    assert plan is not None
+    changed, failed, output = commands.promote("-e", f"approved_plan={plan[1]}")
+    assert (changed, failed) == (1, 0), output
+    assert lab.text(PRODUCTION) == kustomization("6.6.0", B, replicas=3)
+    assert commands.promote()[:2] == (0, 0)
+
+    changed, failed, output = commands.rollback()
+    assert (changed, failed) == (0, 1)
+    assert "a rollback of production needs a reason" in output
+    changed, failed, output = commands.rollback("-e", "reason=it loses sessions", "-e", "version=6.5.4")
+    assert (changed, failed) == (1, 0), output
+    assert lab.text(PRODUCTION) == kustomization("6.5.4", A, replicas=3)
+    assert HOLDS in lab.tree()
+    assert commands.rollback("-e", "reason=again", "-e", "version=6.5.4")[:2] == (0, 0)
+    changed, failed, output = commands.promote()
+    assert (changed, failed) == (0, 1)
+    assert "podinfo is held in production" in output
+
+
+def test_what_is_missing_is_told(commands: Commands) -> None:
+    _, failed, output = commands.run("promote.yml", "-e", "component=podinfo")
+    assert failed
+    assert "Say which: -e component=NAME -e from=ENVIRONMENT" in " ".join(output.split())
+    _, failed, output = commands.run("rollback.yml", "-e", "component=podinfo")
+    assert failed
+    assert "Say which: -e environment=NAME" in " ".join(output.split())

@@ -1,0 +1,77 @@
+# Copyright (c) 2026 The stagecraft.gitops contributors
+# GNU General Public License v3.0+ (see COPYING or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""The digest behind a tag: what the source's pods run, then what the registry says, else nobody knows."""
+
+from __future__ import annotations
+
+from typing import Any, Literal
+
+import pytest
+from ansible_collections.stagecraft.gitops.plugins.plugin_utils.kube.errors import ApiError
+from ansible_collections.stagecraft.gitops.plugins.plugin_utils.release import live
+from ansible_collections.stagecraft.gitops.plugins.plugin_utils.release.digests import Resolver
+from ansible_collections.stagecraft.gitops.plugins.plugin_utils.release.gates.cluster import digest
+from ansible_collections.stagecraft.gitops.plugins.plugin_utils.release.model import Component, Environment
+from ansible_collections.stagecraft.gitops.plugins.plugin_utils.release.selectors import occurrences
+from ansible_collections.stagecraft.gitops.plugins.plugin_utils.release.state import State
+
+A, B = "sha256:" + "a" * 64, "sha256:" + "b" * 64
+NAME = "127.0.0.1:1/x/app"  # nobody answers there
+
+
+class Cluster:
+    """A cluster whose pods run some digests, or that does not answer."""
+
+    def __init__(self, *running: str, broken: bool = False) -> None:
+        self._running, self._broken = running, broken
+
+    def running(self, names: list[str], namespaces: tuple[str, ...]) -> list[live.Container]:
+        if self._broken:
+            raise ApiError("nobody answers")
+        return [
+            live.Container(f"apps/{n}", live.Image(names[0], "1"), one, True, 0, "")
+            for n, one in enumerate(self._running)
+        ]
+
+
+def resolver(cluster: Any, own: str = "", truth: Literal["git", "running"] = "git", *, pin: bool = True) -> Resolver:
+    text = f"images:\n- name: {NAME}\n  newTag: '1'\n" + (f"  digest: {own}\n" if own else "")
+    found = tuple(occurrences("kustomization.yaml", text.encode()))
+    made = Resolver(truth, pin=pin, ask_registry=True)
+    made.prepare([State(Environment("staging", ""), Component("app"), "", found, {})], cluster)
+    return made
+
+
+def test_what_runs_is_pinned() -> None:
+    assert resolver(Cluster(A, A))(NAME, "1") == A
+    assert resolver(Cluster(A))(NAME, "2") is None
+
+
+def test_a_tag_that_was_moved_is_refused() -> None:
+    made = resolver(Cluster(A, B))
+    assert made(NAME, "1") is None
+    verdict = digest(made)
+    assert verdict.ok is False
+    assert "runs in staging with 2 digests" in verdict.detail
+
+
+@pytest.mark.parametrize("cluster", [None, Cluster(), Cluster(broken=True)])
+def test_without_pods_and_with_a_registry_that_is_down_nobody_knows(cluster: Any) -> None:
+    made = resolver(cluster)
+    assert made(NAME, "1") is None
+    verdict = digest(made)
+    assert verdict.ok is None
+    assert f"no digest is known of {NAME}:1" in verdict.detail
+
+
+def test_git_is_believed_unless_what_runs_is_to_count() -> None:
+    assert digest(resolver(Cluster(B), own=A)).ok
+    verdict = digest(resolver(Cluster(B), own=A, truth="running"))
+    assert verdict.ok is False
+    assert f"Git says {A[:19]}, and what runs is {B[:19]}" in verdict.detail
+
+
+def test_nothing_is_looked_up_where_nothing_is_to_be_pinned() -> None:
+    made = resolver(Cluster(A), pin=False)
+    assert (made(NAME, "1"), made.unknown) == (None, [])

@@ -1,0 +1,169 @@
+# Copyright (c) 2026 The stagecraft.gitops contributors
+# GNU General Public License v3.0+ (see COPYING or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""Rules for workloads, references that must exist, and room for what is asked for."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import pytest
+from ansible_collections.stagecraft.gitops.plugins.plugin_utils.kube.quantity import quantity
+from ansible_collections.stagecraft.gitops.plugins.plugin_utils.release.errors import ReleaseError
+from ansible_collections.stagecraft.gitops.plugins.plugin_utils.release.gates import cluster, policy
+from ansible_collections.stagecraft.gitops.plugins.plugin_utils.release.plan import Change
+from ansible_collections.stagecraft.gitops.plugins.plugin_utils.release.render import Rendered
+
+GOOD: dict[str, Any] = {
+    "name": "app",
+    "image": "x",
+    "resources": {"requests": {"cpu": "10m", "memory": "16Mi"}},
+    "securityContext": {
+        "runAsNonRoot": True,
+        "allowPrivilegeEscalation": False,
+        "capabilities": {"drop": ["ALL"]},
+        "seccompProfile": {"type": "RuntimeDefault"},
+    },
+}
+
+
+def workload(kind: str = "Deployment", pod: dict[str, Any] | None = None, **container: Any) -> dict[str, Any]:
+    spec = {"containers": [{**GOOD, **container}], **(pod or {})}
+    template = {"spec": spec}
+    body: dict[str, Any] = {"template": template, "replicas": 2}
+    if kind == "CronJob":
+        body = {"jobTemplate": {"spec": {"template": template}}}
+    return {
+        "apiVersion": "apps/v1",
+        "kind": kind,
+        "metadata": {"name": "w", "namespace": "apps"},
+        "spec": spec if kind == "Pod" else body,
+    }
+
+
+def rendered(*objects: dict[str, Any]) -> Rendered:
+    return Rendered({f"{one['kind']} {number}": one for number, one in enumerate(objects)})
+
+
+@pytest.mark.parametrize("kind", ["Deployment", "CronJob", "Pod"])
+def test_what_is_well_is_well_at_every_level(kind: str) -> None:
+    for level in ("privileged", "baseline", "restricted"):
+        assert policy.judge(rendered(workload(kind)), {"pod_security": level}).ok
+
+
+@pytest.mark.parametrize(
+    ("pod", "container", "level", "said"),
+    [
+        ({"hostNetwork": True}, {}, "baseline", "it uses hostNetwork"),
+        ({"volumes": [{"name": "v", "hostPath": {"path": "/"}}]}, {}, "baseline", "volume v is a hostPath"),
+        ({"volumes": [{"name": "v", "nfs": {}}]}, {}, "restricted", "volume v is of a kind"),
+        ({}, {"securityContext": {"privileged": True}}, "baseline", "container app is privileged"),
+        ({}, {"securityContext": {"capabilities": {"add": ["SYS_ADMIN"]}}}, "baseline", "adds SYS_ADMIN"),
+        ({}, {"securityContext": {"capabilities": {"add": ["CHOWN"]}}}, "restricted", "adds CHOWN"),
+        ({}, {"ports": [{"containerPort": 1, "hostPort": 1}]}, "baseline", "has a hostPort"),
+        (
+            {"securityContext": {"seccompProfile": {"type": "Unconfined"}}},
+            {"securityContext": {}},
+            "baseline",
+            "unconfined by seccomp",
+        ),
+        ({}, {"securityContext": {}}, "restricted", "container app may run as root"),
+        ({}, {"securityContext": {}}, "restricted", "container app may gain privileges"),
+        ({}, {"resources": {}}, "privileged", "container app asks for no cpu"),
+    ],
+)
+def test_what_is_not_well_is_told(pod: dict[str, Any], container: dict[str, Any], level: str, said: str) -> None:
+    verdict = policy.judge(rendered(workload(pod=pod, **container)), {"pod_security": level})
+    assert verdict.ok is False
+    assert said in verdict.detail
+
+
+def test_network_policies_and_levels() -> None:
+    assert policy.judge(rendered(workload()), {"network_policy": True}).detail == "namespace apps has no NetworkPolicy"
+    one = {"kind": "NetworkPolicy", "metadata": {"name": "n", "namespace": "apps"}}
+    assert policy.judge(rendered(workload(), one), {"network_policy": True}).ok
+    with pytest.raises(ReleaseError, match="wanted privileged, baseline, restricted, found 'strict'"):
+        policy.judge(rendered(), {"pod_security": "strict"})
+
+
+def test_only_what_the_plan_breaks_is_refused() -> None:
+    wrong = workload()
+    wrong["spec"]["replicas"] = "two"
+    assert policy.builds(rendered(workload()), rendered(workload()), {}).ok
+    broken = policy.builds(rendered(workload()), rendered(wrong), {})
+    assert broken.ok is False
+    assert "spec.replicas" in broken.detail
+    before = policy.builds(rendered(wrong), rendered(wrong), {})
+    assert before.ok
+    assert "was broken before" in before.detail
+    variable = workload()
+    variable["spec"]["replicas"] = "${REPLICAS}"
+    assert policy.builds(rendered(workload()), rendered(variable), {}).ok
+
+
+def test_references_are_found_wherever_they_stand() -> None:
+    container: dict[str, Any] = {
+        "env": [
+            {"name": "A", "valueFrom": {"secretKeyRef": {"name": "s1", "key": "k"}}},
+            {"name": "B", "valueFrom": {"configMapKeyRef": {"name": "c1", "key": "k", "optional": True}}},
+            {"name": "C", "value": "x"},
+        ],
+        "envFrom": [{"configMapRef": {"name": "c2"}}, {"secretRef": {"name": "s2"}}],
+    }
+    pod = {
+        "imagePullSecrets": [{"name": "pull"}],
+        "volumes": [
+            {"name": "a", "secret": {"secretName": "s3", "items": [{"key": "x", "path": "x"}]}},
+            {"name": "b", "projected": {"sources": [{"configMap": {"name": "c3"}}, {"secret": {"name": "s4"}}]}},
+            {"name": "c", "emptyDir": {}},
+        ],
+    }
+    found = cluster.references(rendered(workload(pod=pod, **container)))
+    assert found == {
+        ("Secret", "apps", "s1"): {"k"},
+        ("ConfigMap", "apps", "c2"): set(),
+        ("Secret", "apps", "s2"): set(),
+        ("Secret", "apps", "s3"): {"x"},
+        ("ConfigMap", "apps", "c3"): set(),
+        ("Secret", "apps", "s4"): set(),
+        ("Secret", "apps", "pull"): set(),
+    }
+
+
+def test_what_is_asked_for() -> None:
+    init = {"initContainers": [{"name": "i", "resources": {"requests": {"memory": "1Gi"}}}]}
+    assert cluster.wanted(workload(pod=init)) == {"cpu": 0.02, "memory": 2 * 1024.0**3}
+    assert cluster.asks({"kind": "Service"}) == {"cpu": 0.0, "memory": 0.0}
+
+
+@pytest.mark.parametrize(
+    ("text", "number"),
+    [
+        ("250m", 0.25),
+        ("1", 1),
+        ("1.5Gi", 1.5 * 2**30),
+        ("64Mi", 64 * 2**20),
+        ("1e3", 1000),
+        ("2k", 2000),
+        ("100n", 1e-7),
+        ("x", 0),
+        ("", 0),
+    ],
+)
+def test_quantities(text: str, number: float) -> None:
+    assert quantity(text) == pytest.approx(number)
+
+
+def test_hosts_of_ingresses_and_routes() -> None:
+    assert cluster.ingress_hosts({"kind": "Ingress", "spec": {"rules": [{"host": "a"}, {}]}}) == ["a"]
+    assert cluster.ingress_hosts({"kind": "HTTPRoute", "spec": {"hostnames": ["b"]}}) == ["b"]
+    assert cluster.ingress_hosts({"kind": "Service"}) == []
+
+
+def test_commands_get_the_plan_and_refuse_by_their_status() -> None:
+    assert cluster.command({"argv": ["grep", "-q", "images"]}, []).ok is False
+    one = Change("app", "production", "x.yaml", "images[app]", (("newTag", "1"),), (("newTag", "2"),))
+    assert cluster.command({"argv": ["grep", "-q", "images"]}, [one]).ok
+    assert cluster.command({"argv": ["sh", "-c", "echo no way >&2; exit 3"]}, []).detail == "no way"
+    with pytest.raises(ReleaseError, match="wanted the program nope-nope, found none"):
+        cluster.command({"argv": ["nope-nope"]}, [])
