@@ -105,5 +105,11 @@ def test_the_rows_are_those_of_the_issues() -> None:
         "flux-noop",
         "check-1000",
         "check-1pct",
+        "plan",
+        "land",
+        "noop",
+        "writers-50",
+        "mttr",
+        "history",
     ]
     assert list(BENCHES) == rows
