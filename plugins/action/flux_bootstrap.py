@@ -106,6 +106,11 @@ class ActionModule(KubeAction):
             changes = _changes(wanted, branch, base)
             before = branch.read(base, changes)
             chosen = bootstrap.plan(seen, wanted, changes)
+            if chosen.migrate and api is not None:
+                cluster.check_migration(
+                    cluster.Cluster(api).definitions(),
+                    [item for item in wanted.components if item["kind"] == "CustomResourceDefinition"],
+                )
             git_host = forge.Gitea.from_options(options["forge"]) if options["forge"] and wanted.uses_key else None
             steps = [*chosen.steps]
             repository = forge.repository_of(wanted.sync.url) if git_host else ""

@@ -120,6 +120,29 @@ def to_migrate(present: Iterable[Mapping[str, Any]], wanted: Iterable[Mapping[st
     ]
 
 
+def check_migration(present: Iterable[Mapping[str, Any]], wanted: Iterable[Mapping[str, Any]]) -> None:
+    """Refuse an upgrade over a release too many: objects cannot be stored anew in a version that is not there yet.
+
+    `present` and `wanted` are definitions before and after. Raises FluxError naming every one.
+    """
+    listed, definitions = list(wanted), list(present)
+    problems = []
+    for item in definitions:
+        name = str(item["metadata"]["name"])
+        kept = next((new for new in listed if new["metadata"]["name"] == name), None)
+        stored = next(version["name"] for version in item["spec"]["versions"] if version.get("storage"))
+        if kept is not None and stored not in {version["name"] for version in kept["spec"]["versions"]}:
+            release = kept["metadata"].get("labels", {}).get("app.kubernetes.io/version", "of the new version")
+            problems.append(f"- {name} stores {stored}, which Flux {release} does not have")
+    if problems:
+        raise FluxError(
+            "Flux was left as it is:\n"
+            + "\n".join(problems)
+            + "\nUpgrade to a release in between first, which has both"
+            " the old and the new version and stores the new one."
+        )
+
+
 def migrate(cluster: Cluster, wanted: Iterable[Mapping[str, Any]], tell: Callable[[str], None]) -> None:
     """Store all objects in the newest version before a definition drops an older one; else the API server refuses it."""
     present = {item["metadata"]["name"]: item for item in cluster.definitions()}

@@ -15,6 +15,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
+import yaml
 
 from tests.integration.controlplane import control_plane
 from tests.integration.controlplane.control_plane import Missing
@@ -75,17 +76,65 @@ def test_from_nothing_to_nothing(world: World) -> None:
     assert world.bootstrap(state="absent")["changed"] is False
 
 
-def older(directory: Path, version: str) -> Path:
-    """The same manifests under an older version's name; their GitRepository has one more version that nobody stores."""
+BUCKETS = "buckets.source.toolkit.fluxcd.io"
+
+
+def older(directory: Path, version: str, stored: str = "") -> Path:
+    """The same manifests under an older version's name.
+
+    With `stored` their Buckets are served as v1beta1 too, and stored in the version of that name.
+    """
     target = directory / f"manifests-{version}.tar.gz"
     with tarfile.open(archive()) as source, tarfile.open(target, "w:gz") as written:
         for member in source.getmembers():
             stream = source.extractfile(member)
             assert stream is not None
             path = directory / member.name
-            path.write_bytes(stream.read().replace(f"v{VERSION}".encode(), f"v{version}".encode()))
+            text = stream.read().replace(f"v{VERSION}".encode(), f"v{version}".encode())
+            path.write_bytes(with_old_buckets(text, stored) if stored and b"kind: Bucket" in text else text)
             written.add(path, member.name)
     return target
+
+
+def with_old_buckets(manifests: bytes, stored: str) -> bytes:
+    items = list(yaml.load_all(manifests, Loader=yaml.CSafeLoader))
+    buckets = next(item for item in items if item["metadata"]["name"] == BUCKETS)
+    (newest,) = buckets["spec"]["versions"]
+    both = [{**newest, "name": name, "storage": name == stored} for name in ("v1", "v1beta1")]
+    buckets["spec"]["versions"] = both
+    return yaml.dump_all(items, Dumper=yaml.CSafeDumper, encoding="utf-8", width=4096)
+
+
+def test_what_is_stored_in_a_version_that_goes_is_stored_again_first(world: World, tmp_path: Path) -> None:
+    first = world.bootstrap(version="2.8.8", manifests=str(older(tmp_path, "2.8.8", "v1beta1")))
+    assert not first.get("failed"), first["msg"]
+    place = f"/apis/source.toolkit.fluxcd.io/v1beta1/namespaces/{NAMESPACE}/buckets"
+    spec = {"bucketName": "b", "endpoint": "example.com", "interval": "1h", "suspend": True}
+    bucket = {
+        "apiVersion": "source.toolkit.fluxcd.io/v1beta1",
+        "kind": "Bucket",
+        "metadata": {"name": "old"},
+        "spec": spec,
+    }
+    with world.plane.session() as session:
+        session.call(lambda api: api.request("POST", place, body=bucket))
+    for arguments in (["--check"], []):
+        refused = world.bootstrap(*arguments)
+        assert refused["failed"]
+        assert f"{BUCKETS} stores v1beta1, which Flux v{VERSION} does not have" in refused["msg"]
+    assert len(world.commits()) == 1
+
+    second = world.bootstrap(version="2.8.9", manifests=str(older(tmp_path, "2.8.9", "v1")))
+    assert not second.get("failed"), second["msg"]
+    assert world.get(f"{DEFINITIONS}/{BUCKETS}")["status"]["storedVersions"] == ["v1beta1", "v1"]
+    done = world.bootstrap()
+    assert not done.get("failed"), done["msg"]
+    world.follows(done["commit"])
+    definition = world.get(f"{DEFINITIONS}/{BUCKETS}")
+    assert [version["name"] for version in definition["spec"]["versions"]] == ["v1"]
+    assert definition["status"]["storedVersions"] == ["v1"]
+    assert world.get(f"{place.replace('v1beta1', 'v1')}/old")["spec"]["bucketName"] == "b"
+    assert world.bootstrap()["changed"] is False
 
 
 def test_an_upgrade_is_one_commit_and_flux_does_the_rest(world: World, tmp_path: Path) -> None:

@@ -78,7 +78,7 @@ def test_the_second_run_finds_the_size_that_the_first_one_wrote(
     remote, author = Remote(f"file://{server}", "main"), Author("Ada", "ada@example.com")
     # at a threshold in both: one Kustomization more, or one page more, would be another size
     pages = -(-len(KUSTOMIZATION * count) // PAGE)
-    stages = {
+    stages: dict[str, bytes | None] = {
         "clusters/staging/stages.yaml": KUSTOMIZATION * count,
         "large": b"x" * PAGE * (256 // int(workers) - pages),
     }
@@ -99,7 +99,7 @@ def test_the_second_run_finds_the_size_that_the_first_one_wrote(
         spec = controller["spec"]["template"]["spec"]
         assert f"--concurrent={workers}" in spec["containers"][0]["args"]
         assert spec["volumes"][0]["emptyDir"]["sizeLimit"] == "256Mi"
-        publish(remote, lambda *_, changes=changes: changes, lambda _: "flux", author)  # type: ignore[misc]
+        publish(remote, lambda *_, changes=changes: changes, lambda _: "flux", author)
     assert changes == {}
 
 

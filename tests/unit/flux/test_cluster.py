@@ -95,6 +95,19 @@ def test_objects_are_migrated_only_where_their_version_goes(present: Any, wanted
     assert cluster.to_migrate(present, wanted) == found
 
 
+BETA = definition(NAME, "gitrepositories", "v1beta2", versions=("v1beta2",))
+BETA["spec"]["versions"][0]["storage"] = True
+
+
+def test_an_upgrade_over_a_release_too_many_is_refused() -> None:
+    cluster.check_migration([OLD, NEW], [NEW])
+    cluster.check_migration([BETA], [])
+    with pytest.raises(
+        FluxError, match=f"{NAME} stores v1beta2, which Flux .* does not have\nUpgrade to a release in between"
+    ):
+        cluster.check_migration([NEW, BETA], [NEW])
+
+
 def place(namespace: str, name: str) -> str:
     return f"/apis/source.toolkit.fluxcd.io/v1/namespaces/{namespace}/gitrepositories/{name}"
 
