@@ -19,7 +19,8 @@ from typing import Any
 
 import yaml
 from ansible_collections.stagecraft.gitops.plugins.plugin_utils.artifacts.catalogue import load_catalogue
-from ansible_collections.stagecraft.gitops.plugins.plugin_utils.git.branch import Author, Remote, publish
+from ansible_collections.stagecraft.gitops.plugins.plugin_utils.git.branch import publish
+from ansible_collections.stagecraft.gitops.plugins.plugin_utils.git.remote import Author, Remote
 from ansible_collections.stagecraft.gitops.plugins.plugin_utils.kube.errors import KubeError
 
 from tests.integration.controlplane import control_plane

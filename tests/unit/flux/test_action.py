@@ -13,7 +13,8 @@ import pytest
 from ansible_collections.stagecraft.gitops.plugins.action import flux_bootstrap as action
 from ansible_collections.stagecraft.gitops.plugins.plugin_utils.flux import manifests
 from ansible_collections.stagecraft.gitops.plugins.plugin_utils.flux.errors import FluxError
-from ansible_collections.stagecraft.gitops.plugins.plugin_utils.git.branch import Author, Branch, Remote, publish
+from ansible_collections.stagecraft.gitops.plugins.plugin_utils.git.branch import Branch, publish
+from ansible_collections.stagecraft.gitops.plugins.plugin_utils.git.remote import Author, Remote
 
 from tests.unit.flux.release import RELEASE
 from tests.unit.flux.test_bootstrap import FOLLOWS
