@@ -91,13 +91,15 @@ def read_secret(item: Mapping[str, Any], where: str) -> KeyRecord:
     named = f"{where}, Secret {metadata.get('namespace')}/{metadata.get('name')}"
     data = item.get("data") or {}
     try:
-        texts = [base64.b64decode(str(data[key]), validate=True).decode() for key in ("tls.key", "tls.crt")]
-    except (KeyError, binascii.Error, UnicodeDecodeError):
+        private, certificate = (base64.b64decode(data[key], validate=True).decode() for key in ("tls.key", "tls.crt"))
+    except (KeyError, TypeError, binascii.Error, UnicodeDecodeError):
         raise SealError(f"{named}: wanted tls.key and tls.crt, found something else") from None
     said = (metadata.get("labels") or {}).get(LABEL)
     # what is labelled otherwise, or not at all, is not loaded: that is what retiring means
     state: State = next((state for state in STATES if state == said), "retired")
-    return KeyRecord(read_key(*texts, named), state, str(metadata.get("name")), str(metadata.get("namespace")))
+    return KeyRecord(
+        read_key(private, certificate, named), state, str(metadata.get("name")), str(metadata.get("namespace"))
+    )
 
 
 def check_recipients(recipients: Sequence[str]) -> list[Any]:
@@ -125,7 +127,9 @@ def read_identities(text: str, where: str) -> list[Any]:
         try:
             return [pyrage.ssh.Identity.from_buffer(text.encode())]
         except pyrage.IdentityError:
-            raise BackupError(f"{where}: the SSH private key cannot be used (is it encrypted with a passphrase?)") from None
+            raise BackupError(
+                f"{where}: the SSH private key cannot be used (is it encrypted with a passphrase?)"
+            ) from None
     lines = [line.strip() for line in text.splitlines() if line.strip() and not line.startswith("#")]
     try:
         found = [pyrage.x25519.Identity.from_str(line) for line in lines]
@@ -161,7 +165,9 @@ def decrypt(data: bytes, identities: Sequence[Any], where: str) -> Backup:
         text = bytes(pyrage.decrypt(data, identities))
     except pyrage.DecryptError as error:
         if "No matching keys" in str(error):
-            raise BackupError(f"{where}: the backup is not encrypted to the identities at hand. Name another one") from None
+            raise BackupError(
+                f"{where}: the backup is not encrypted to the identities at hand. Name another one"
+            ) from None
         raise BackupError(f"{where}: the backup was changed or damaged ({error}). Take another copy") from None
     try:
         items = json.loads(text)["items"]

@@ -21,12 +21,12 @@ from ansible_collections.stagecraft.gitops.plugins.plugin_utils._libraries impor
 from ansible_collections.stagecraft.gitops.plugins.plugin_utils.sealed_secrets.errors import SealError, UnsealError
 
 try:
-    from cryptography.exceptions import InvalidTag
+    from cryptography import exceptions
     from cryptography.hazmat.primitives import hashes
     from cryptography.hazmat.primitives.asymmetric import padding
-    from cryptography.hazmat.primitives.ciphers.aead import AESGCM
+    from cryptography.hazmat.primitives.ciphers import aead
 except ImportError as error:
-    InvalidTag = hashes = padding = AESGCM = missing("cryptography", error)
+    exceptions = hashes = padding = aead = missing("cryptography", error)
 
 if TYPE_CHECKING:
     from cryptography.hazmat.primitives.asymmetric import rsa
@@ -50,7 +50,7 @@ def seal(key: rsa.RSAPublicKey, plaintext: bytes, bound_to: bytes) -> bytes:
     """Return the blob of one item. Two calls never return the same."""
     session = os.urandom(_SESSION_KEY)
     wrapped = key.encrypt(session, _padding(bound_to))
-    return len(wrapped).to_bytes(2, "big") + wrapped + AESGCM(session).encrypt(_NONCE, plaintext, None)
+    return len(wrapped).to_bytes(2, "big") + wrapped + aead.AESGCM(session).encrypt(_NONCE, plaintext, None)
 
 
 def unseal(keys: Sequence[rsa.RSAPrivateKey], blob: bytes, bound_to: bytes) -> tuple[bytes, int]:
@@ -64,9 +64,11 @@ def unseal(keys: Sequence[rsa.RSAPrivateKey], blob: bytes, bound_to: bytes) -> t
         except ValueError:
             continue
         try:
-            return AESGCM(session).decrypt(_NONCE, rest, None), number
-        except (InvalidTag, ValueError):
-            raise UnsealError("the ciphertext was changed after it was sealed (its authentication tag does not fit)") from None
+            return aead.AESGCM(session).decrypt(_NONCE, rest, None), number
+        except (exceptions.InvalidTag, ValueError):
+            raise UnsealError(
+                "the ciphertext was changed after it was sealed (its authentication tag does not fit)"
+            ) from None
     raise UnsealError(_why_not(keys, len(wrapped) * 8, bound_to))
 
 

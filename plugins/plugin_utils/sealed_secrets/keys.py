@@ -22,9 +22,9 @@ try:
     from cryptography import x509
     from cryptography.hazmat.primitives import hashes, serialization
     from cryptography.hazmat.primitives.asymmetric import rsa
-    from cryptography.x509.oid import NameOID
+    from cryptography.x509 import oid
 except ImportError as error:
-    x509 = hashes = serialization = rsa = NameOID = missing("cryptography", error)
+    x509 = hashes = serialization = rsa = oid = missing("cryptography", error)
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
@@ -66,7 +66,7 @@ class SealingKey:
 def generate(environment: str, now: datetime, size: int = SIZE, lifetime: timedelta = LIFETIME) -> SealingKey:
     """Make a key and a certificate for an environment, valid from `now` (with a time zone) on. Takes a second or two."""
     key = rsa.generate_private_key(public_exponent=65537, key_size=size)
-    name = x509.Name([x509.NameAttribute(NameOID.COMMON_NAME, environment)])
+    name = x509.Name([x509.NameAttribute(oid.NameOID.COMMON_NAME, environment)])
     start = now.astimezone(UTC).replace(microsecond=0)
     certificate = (
         x509.CertificateBuilder()
@@ -99,7 +99,7 @@ def read_certificate(text: str, where: str) -> Certificate:
         raise SealError(f"{where}: the certificate cannot be read: {error}") from None
     if not isinstance(key, rsa.RSAPublicKey):
         raise SealError(f"{where}: wanted a certificate with an RSA key, found {type(key).__name__}")
-    names = found.subject.get_attributes_for_oid(NameOID.COMMON_NAME)
+    names = found.subject.get_attributes_for_oid(oid.NameOID.COMMON_NAME)
     return Certificate(
         pem,
         str(names[0].value) if names else "",

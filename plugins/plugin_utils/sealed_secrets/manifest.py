@@ -114,9 +114,11 @@ def check(declared: Iterable[Declared]) -> list[str]:
             problems.append(f"{where}: {one.name!r} is no name of a Secret (lower-case letters, digits, - and .)")
         if not _NAMESPACE.fullmatch(one.namespace):
             problems.append(f"{where}: {one.namespace!r} is no name of a namespace (lower-case letters, digits and -)")
-        for item in sorted(set(one.items) | set(one.template_data)):
-            if not _ITEM.fullmatch(item):
-                problems.append(f"{where}: {item!r} is no name of an item (letters, digits, -, _ and .)")
+        problems += [
+            f"{where}: {item!r} is no name of an item (letters, digits, -, _ and .)"
+            for item in sorted(set(one.items) | set(one.template_data))
+            if not _ITEM.fullmatch(item)
+        ]
         if not one.items and not one.allow_empty:
             problems.append(f"{where}: it has no item. Declare one, or allow_empty")
         if sum(map(len, one.items.values())) > _LARGEST:

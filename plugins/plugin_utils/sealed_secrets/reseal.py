@@ -1,10 +1,10 @@
 # Copyright (c) 2026 The stagecraft.gitops contributors
 # GNU General Public License v3.0+ (see COPYING or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""Seal for a newer key, or for another environment, what is sealed already. Only ciphertexts change, and only those
-that have to: the rest of each file stays byte for byte.
+"""Seal for a newer key, or for another environment, what is sealed already.
 
-The controller's own way (``kubeseal --re-encrypt``) seals everything anew and loses labels and annotations.
+Only ciphertexts change, and only those that have to: the rest of each file stays byte for byte. The controller's own way
+(``kubeseal --re-encrypt``) seals everything anew and loses labels and annotations.
 """
 
 from __future__ import annotations

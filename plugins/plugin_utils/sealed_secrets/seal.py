@@ -115,9 +115,7 @@ def plan(declared: Declared, present: str | None, sealer: Sealer, *, purge: bool
     content = manifest.build(declared, ciphertexts, _macs(declared, ciphertexts, old, sealer))
     if old is not None and present is not None and old.content == content:
         return FilePlan(declared.path, str(declared), present, present, tuple(judged))
-    return FilePlan(
-        declared.path, str(declared), present, manifest.render(content), tuple(judged), _rest(old, content)
-    )
+    return FilePlan(declared.path, str(declared), present, manifest.render(content), tuple(judged), _rest(old, content))
 
 
 def removal(path: str, secret: str, present: str | None) -> FilePlan:
@@ -157,9 +155,7 @@ def _judge(item: str, plaintext: bytes, declared: Declared, old: SealedSecret | 
         return ItemChange(item, "add", "new")
     if old.scope != declared.scope:
         return ItemChange(item, "reseal", f"the scope becomes {declared.scope}, it was {old.scope}")
-    reason = sealer.why_not(
-        declared.scope, declared.label, item, old.items[item], plaintext, old.macs.get(item, "")
-    )
+    reason = sealer.why_not(declared.scope, declared.label, item, old.items[item], plaintext, old.macs.get(item, ""))
     return ItemChange(item, "reseal", reason) if reason else ItemChange(item, "keep")
 
 
@@ -170,7 +166,9 @@ def _macs(
     if sealer.mac_key is None:
         kept = old.macs if old is not None else {}
         return {
-            item: found for item, found in kept.items() if old is not None and ciphertexts.get(item) == old.items.get(item)
+            item: found
+            for item, found in kept.items()
+            if old is not None and ciphertexts.get(item) == old.items.get(item)
         }
     context = sealer.context(declared.scope, declared.label)
     made = {

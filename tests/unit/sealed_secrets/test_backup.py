@@ -54,6 +54,15 @@ def test_the_current_key_is_the_newest_active_one() -> None:
     assert Backup("staging", (record(0, "retired"),)).current is None
 
 
+def flipped(data: bytes) -> bytes:
+    """Change one byte in the middle of what is encrypted, and armour it again."""
+    lines = data.strip().splitlines()
+    binary = bytearray(base64.b64decode(b"".join(lines[1:-1])))
+    binary[len(binary) // 2] ^= 1
+    text = base64.b64encode(binary)
+    return b"\n".join([lines[0], *(text[i : i + 64] for i in range(0, len(text), 64)), lines[-1], b""])
+
+
 @pytest.mark.parametrize(
     ("change", "words"),
     [
@@ -61,7 +70,7 @@ def test_the_current_key_is_the_newest_active_one() -> None:
         (lambda data: data[:-1][:-30], "b: the backup ends in the middle"),
         (lambda data: b"", "b: wanted a backup of sealing keys .* found something else"),
         (lambda data: b"apiVersion: v1\nkind: Secret\n", "found something else"),
-        (lambda data: _flipped(data), "b: the backup was changed or damaged"),
+        (flipped, "b: the backup was changed or damaged"),
         (lambda data: data.replace(b"\n", b"\nA", 3), "b: the backup was changed or damaged"),
         (lambda data: bytes(pyrage.encrypt(b"hello", [ADMIN.to_public()], armored=True)), "holds no sealing keys"),
         (lambda data: bytes(pyrage.encrypt(b'{"items": []}', [ADMIN.to_public()], armored=True)), "found 0"),
@@ -72,15 +81,6 @@ def test_the_current_key_is_the_newest_active_one() -> None:
 def test_a_backup_that_cannot_be_used_says_why(change: Any, words: str) -> None:
     with pytest.raises(BackupError, match=words):
         backups.decrypt(change(backups.encrypt(BACKUP, RECIPIENTS)), [ADMIN], "b")
-
-
-def _flipped(data: bytes) -> bytes:
-    """Change one byte in the middle of what is encrypted, and armour it again."""
-    lines = data.strip().splitlines()
-    binary = bytearray(base64.b64decode(b"".join(lines[1:-1])))
-    binary[len(binary) // 2] ^= 1
-    text = base64.b64encode(binary)
-    return b"\n".join([lines[0], *(text[i : i + 64] for i in range(0, len(text), 64)), lines[-1], b""])
 
 
 def test_another_identity_is_told_from_damage() -> None:
@@ -105,21 +105,25 @@ def test_one_recipient_is_not_enough(recipients: list[str], words: str) -> None:
 
 
 def test_an_empty_backup_is_none() -> None:
-    with pytest.raises(BackupError, match="found none: it would be empty. Is it the controller's namespace"):
+    with pytest.raises(BackupError, match=r"found none: it would be empty. Is it the controller's namespace"):
         backups.encrypt(Backup("staging", ()), RECIPIENTS)
 
 
 def test_identities_are_read_from_a_file_as_age_writes_it() -> None:
     text = f"# created: 2026-05-01\n# public key: {ADMIN.to_public()}\n{ADMIN}\n\n{SAFE}\n"
     assert len(backups.read_identities(text, "f")) == 2
-    for wrong, words in (("", "found none"), ("hunter2", "wanted lines AGE-SECRET-KEY"), ("-----BEGIN OPENSSH PRIVATE KEY-----\nx", "SSH")):
+    for wrong, words in (
+        ("", "found none"),
+        ("hunter2", "wanted lines AGE-SECRET-KEY"),
+        ("-----BEGIN OPENSSH PRIVATE KEY-----\nx", "SSH"),
+    ):
         with pytest.raises(BackupError, match=words) as caught:
             backups.read_identities(wrong, "f")
         assert "hunter2" not in str(caught.value)
 
 
 def test_a_secret_that_is_no_key_is_refused() -> None:
-    with pytest.raises(SealError, match="cluster, Secret n/x: wanted tls.key and tls.crt"):
+    with pytest.raises(SealError, match=r"cluster, Secret n/x: wanted tls.key and tls.crt"):
         backups.read_secret({"metadata": {"namespace": "n", "name": "x"}, "data": {"tls.key": "?"}}, "cluster")
 
 
@@ -172,7 +176,7 @@ class TestWrite:
 
     def test_a_disk_that_loses_bytes_is_noticed(self, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
         path = tmp_path / "staging.age"
-        monkeypatch.setattr(custody.backups, "encrypt", lambda *_: _encrypted_other())
+        monkeypatch.setattr(backups, "encrypt", lambda *_: _encrypted_other())
         with pytest.raises(BackupError, match="what was written is not what is read back"):
             self.write(path)
         assert list(tmp_path.iterdir()) == []

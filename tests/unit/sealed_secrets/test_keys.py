@@ -40,7 +40,7 @@ def test_no_representation_has_the_private_half() -> None:
 
 
 def test_the_default_size_is_that_of_the_controller() -> None:
-    assert (keys.SIZE, keys.LIFETIME) == (4096, timedelta(days=3650))
+    assert (4096, timedelta(days=3650)) == (keys.SIZE, keys.LIFETIME)
 
 
 def test_the_first_certificate_of_several_counts() -> None:
@@ -102,4 +102,7 @@ def test_a_certificate_that_must_not_be_used_is_refused_with_all_reasons() -> No
     assert "clock" in check(staging, "staging", "", NOW - timedelta(days=1), "c")[0]
     (unnamed,) = check(vector_key().certificate, "staging", "", vector_key().certificate.not_before, "c")
     assert "does not say of which environment it is. Pin its fingerprint" in unnamed
-    assert check(vector_key().certificate, "staging", vectors()["fingerprint"], vector_key().certificate.not_before, "c") == []
+    assert (
+        check(vector_key().certificate, "staging", vectors()["fingerprint"], vector_key().certificate.not_before, "c")
+        == []
+    )

@@ -90,7 +90,9 @@ def test_a_key_is_replaced_once() -> None:
     assert actions(world.run(wanted, NOW + timedelta(days=1))) == ["generate", "back up", "apply"]
     assert set(world.states().values()) == {"active"}
     assert actions(world.run(wanted, NOW + timedelta(days=2))) == []
-    with pytest.raises(SealError, match="wanted to replace the sealing key SHA256:other of staging, which has no such key"):
+    with pytest.raises(
+        SealError, match="wanted to replace the sealing key SHA256:other of staging, which has no such key"
+    ):
         world.run(replace(PRESENT, replace="SHA256:other"))
 
 
@@ -135,7 +137,9 @@ def test_a_compromised_key_does_not_become_trusted_again() -> None:
 def test_what_must_not_be_marked_is_told_at_once() -> None:
     world = World((record(0), record(1)))
     current = key("staging", 1).fingerprint
-    with pytest.raises(SealError, match=r"no key SHA256:x; it has .*; SHA256:.* is the key that staging seals with. Replace it first"):
+    with pytest.raises(
+        SealError, match=r"no key SHA256:x; it has .*; SHA256:.* is the key that staging seals with. Replace it first"
+    ):
         world.run(replace(PRESENT, goal="retired", fingerprints=("SHA256:x", current)))
     with pytest.raises(SealError, match="say which: fingerprints"):
         world.run(replace(PRESENT, goal="retired"))
@@ -177,7 +181,11 @@ class TestVerified:
         ("cluster", "saved", "words"),
         [
             ((record(0), record(1)), (record(0),), "the active key .* is not in the backup: it would be lost"),
-            ((record(0, "compromised"), record(1)), (record(0), record(1)), "is compromised, the backup has it as active"),
+            (
+                (record(0, "compromised"), record(1)),
+                (record(0), record(1)),
+                "is compromised, the backup has it as active",
+            ),
             ((record(0),), (record(0), record(1)), "the active key .* of the backup is not in the cluster"),
             ((), (record(0),), "the namespace kube-system holds no sealing key"),
             ((record(0),), None, "is not in the backup"),

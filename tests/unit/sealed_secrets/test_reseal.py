@@ -22,8 +22,12 @@ def sealed_text(number: int = 0, *, mac_key: bool = True) -> str:
     for name in ("db", "cache"):
         wanted = declared(name=name, labels={"app": name})
         parts.append(seal.plan(wanted, None, sealer(number=number, private=True, mac_key=mac_key)).after or "")
-    middle = "---\n# between\napiVersion: v1\nkind:   ConfigMap\nmetadata: { name: x }\ndata: {a: '1',   b: \"2\"}\n---\n"
-    return "# first\n" + parts[0].replace("kind: SealedSecret", "kind: 'SealedSecret' # odd") + middle + parts[1] + "\n\n"
+    middle = (
+        "---\n# between\napiVersion: v1\nkind:   ConfigMap\nmetadata: { name: x }\ndata: {a: '1',   b: \"2\"}\n---\n"
+    )
+    return (
+        "# first\n" + parts[0].replace("kind: SealedSecret", "kind: 'SealedSecret' # odd") + middle + parts[1] + "\n\n"
+    )
 
 
 def plan(text: str, number: int, *, private: bool = True, present: str | None = None, **target: str) -> FilePlan:
@@ -43,7 +47,7 @@ def values(text: str, *keys: object) -> list[dict[str, bytes]]:
 
 def skeleton(text: str) -> str:
     """The text with every ciphertext and MAC taken out."""
-    spans = {}
+    spans: dict[manifest.Span, str] = {}
     for one in manifest.find(text, PATH):
         spans |= dict.fromkeys(one.spans.values(), "X")
         if one.mac_span:
@@ -100,7 +104,9 @@ def test_a_changed_value_reaches_the_other_environment_and_the_rest_stays() -> N
     first = reseal.plan(Job(PATH, text, None), [key("staging")], target)
     assert first is not None
     old, _ = manifest.find(text, PATH)
-    changed = seal.plan(declared(labels={"app": "db"}, items={"password": b"new", "user": b"shop"}), None, sealer()).after
+    changed = seal.plan(
+        declared(labels={"app": "db"}, items={"password": b"new", "user": b"shop"}), None, sealer()
+    ).after
     (fresh,) = manifest.find(changed or "", PATH)
     again = manifest.replace(text, {old.spans["password"]: fresh.items["password"]})
     second = reseal.plan(Job(PATH, again, first.after), [key("staging")], target)
@@ -119,13 +125,17 @@ def test_all_that_cannot_be_opened_is_told_and_nothing_is_changed() -> None:
         reseal.plan(Job(PATH, text, text), [key("production")], sealer(number=1))
     lines = str(caught.value).splitlines()
     assert len(lines) == 4
-    assert lines[0].startswith("SealedSecret shop/db (clusters/staging/secrets/db.yaml:2), item password: none of the 1 keys")
+    assert lines[0].startswith(
+        "SealedSecret shop/db (clusters/staging/secrets/db.yaml:2), item password: none of the 1 keys"
+    )
     assert "correct horse" not in str(caught.value)
 
 
 def test_macs_are_not_left_behind() -> None:
     text = sealed_text()
-    with pytest.raises(SealError, match="annotation stagecraft.gitops/seal-mac has to change with it. Give the mac_key"):
+    with pytest.raises(
+        SealError, match=r"annotation stagecraft.gitops/seal-mac has to change with it\. Give the mac_key"
+    ):
         reseal.plan(Job(PATH, text, text), [key()], _blind())
 
 
@@ -161,7 +171,10 @@ class TestReport:
             "  annotations:\n  namespace", "  namespace"
         )
         found = verify.report({"x": strict}, [key()])
-        assert "was sealed with the scope namespace-wide, and the annotations of the SealedSecret say strict" in found.problems[0]
+        assert (
+            "was sealed with the scope namespace-wide, and the annotations of the SealedSecret say strict"
+            in found.problems[0]
+        )
         assert "label 'shop/db'" in found.problems[0]
 
     def test_without_keys_the_shape_is_looked_at(self) -> None:

@@ -19,7 +19,9 @@ from hypothesis import strategies as st
 
 from tests.unit.sealed_secrets.samples import declared, key, sealer
 
-ITEMS = st.dictionaries(st.from_regex(r"[-._a-zA-Z0-9]{1,12}", fullmatch=True), st.binary(max_size=40), min_size=1, max_size=4)
+ITEMS = st.dictionaries(
+    st.from_regex(r"[-._a-zA-Z0-9]{1,12}", fullmatch=True), st.binary(max_size=40), min_size=1, max_size=4
+)
 
 
 def after(plan: FilePlan) -> str:

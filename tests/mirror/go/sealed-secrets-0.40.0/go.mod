@@ -1,6 +1,6 @@
 module stagecraft.test/mirror/sealed-secrets
 
-go 1.26.0
+go 1.26.8
 
 replace github.com/bitnami/sealed-secrets => github.com/bitnami-labs/sealed-secrets v0.40.0
 
