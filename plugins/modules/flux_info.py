@@ -11,8 +11,8 @@ module: flux_info
 short_description: Tell what Flux has in a cluster, and what blocks it
 version_added: 0.1.0
 description:
-  - Shows all objects of Flux with readiness and revision, who applied what, where an object comes from, what waits for what, what Flux told, and what keeps it from
-    going on, in a sentence each.
+  - Shows all objects of Flux with readiness and revision, who applied what, where an object comes from, what waits for what, what Flux
+    told, and what keeps it from going on, in a sentence each.
 author:
   - The stagecraft.gitops contributors (@stagecraft)
 extends_documentation_fragment:
@@ -30,9 +30,10 @@ attributes:
 options:
   gather:
     description:
-      - What to show. V(all) lists the objects, V(tree) who applied what, V(graph) nodes and edges, V(events) what Flux told, V(trace) where O(object) comes from.
-      - V(diagnosis) says what blocks reconciliation (a source that cannot be fetched, a dependency that is missing or part of a circle, a conflict, a workload that does not become ready,
-        a suspended object) and what makes it slow.
+      - What to show. V(all) lists the objects, V(tree) who applied what, V(graph) nodes and edges, V(events) what Flux told, V(trace) where
+        O(object) comes from.
+      - V(diagnosis) says what blocks reconciliation (a source that cannot be fetched, a dependency that is missing or part of a circle, a
+        conflict, a workload that does not become ready, a suspended object) and what makes it slow.
     type: list
     elements: str
     choices: [all, tree, graph, events, trace, diagnosis]
@@ -94,7 +95,14 @@ events:
   returned: when V(events) is gathered
   type: list
   elements: dict
-  sample: [{object: Kustomization flux-system/apps, type: Normal, reason: ReconciliationSucceeded, message: done, count: 1, last: "2026-01-01T00:00:00Z", revision: ""}]
+  sample:
+    - object: Kustomization flux-system/apps
+      type: Normal
+      reason: ReconciliationSucceeded
+      message: done
+      count: 1
+      last: "2026-01-01T00:00:00Z"
+      revision: ""
 trace:
   description: The object, its owners, who applied it, and the source.
   returned: when V(trace) is gathered

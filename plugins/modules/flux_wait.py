@@ -13,10 +13,11 @@ version_added: 0.1.0
 description:
   - Asks the source to look for the commit, waits until it has it, and until every Kustomization that follows the source, everything that these have applied
     (Kustomizations and HelmReleases), and all that these depend on, is ready at it.
-  - Does not mistake for readiness what is none. The condition C(Ready) of the commit before, a request that was handled by a suspended object, and a Helm release
-    that was rolled back are not ready. Nor does it take for a failure what was said before the commit arrived.
-  - Fails at once where waiting is of no use, with one sentence for each object. That is a wrong key, branch or path, invalid YAML, a variable without a value, a health check
-    that failed, a suspended object, a dependency that is missing, failed or part of a circle, and everything that Flux calls stalled.
+  - Does not mistake for readiness what is none. The condition C(Ready) of the commit before, a request that was handled by a suspended
+    object, and a Helm release that was rolled back are not ready. Nor does it take for a failure what was said before the commit arrived.
+  - Fails at once where waiting is of no use, with one sentence for each object. That is a wrong key, branch or path, invalid YAML, a
+    variable without a value, a health check that failed, a suspended object, a dependency that is missing, failed or part of a circle, and
+    everything that Flux calls stalled.
   - Watches, and so returns within a moment of readiness. Goes on through restarts of the API server.
 author:
   - The stagecraft.gitops contributors (@stagecraft)

@@ -12,13 +12,16 @@ short_description: Bring objects of a cluster to their declared state
 version_added: 0.1.0
 description:
   - Applies many objects on a few kept connections, by server-side apply under a field manager of its own.
-  - The objects are read by listing. One whose fields are all owned by O(field_manager), with the values of the manifest, is left alone without asking again. Of each other one the API server says
-    in a dry run what an apply would make of it, and only what differs is applied. All objects that the server refuses are reported at once, before any is applied.
+  - The objects are read by listing. One whose fields are all owned by O(field_manager), with the values of the manifest, is left alone
+    without asking again. Of each other one the API server says in a dry run what an apply would make of it, and only what differs is
+    applied. All objects that the server refuses are reported at once, before any is applied.
   - A conflict names the fields, the manager that owns them, and what can be done.
   - Namespaces and CustomResourceDefinitions come first; objects of a kind follow when its definition is established.
-  - Every API server of Kubernetes 1.22 and newer takes server-side apply, for custom resources too. A kind that is served by an old aggregated API server may not (415 Unsupported Media Type);
-    this is told with the object, and C(kubernetes.core.k8s) with its three-way merge on the client is the way for such an object.
-  - With O(inventory) the applied objects are remembered in a ConfigMap, by name only, and with O(prune) those are removed that are no longer among the manifests.
+  - Every API server of Kubernetes 1.22 and newer takes server-side apply, for custom resources too. A kind that is served by an old
+    aggregated API server may not (415 Unsupported Media Type); this is told with the object, and C(kubernetes.core.k8s) with its three-way
+    merge on the client is the way for such an object.
+  - With O(inventory) the applied objects are remembered in a ConfigMap, by name only, and with O(prune) those are removed that are no
+    longer among the manifests.
 author:
   - The stagecraft.gitops contributors (@stagecraft)
 extends_documentation_fragment:
@@ -60,7 +63,8 @@ options:
     type: bool
     default: true
   inventory:
-    description: The ConfigMap that remembers what was applied. It is written before the objects are applied, and after those that are not wanted any more are removed.
+    description: The ConfigMap that remembers what was applied. It is written before the objects are applied, and after those that are not
+      wanted any more are removed.
     type: dict
     suboptions:
       name:

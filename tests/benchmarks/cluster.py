@@ -18,12 +18,13 @@ from typing import Any
 
 import yaml
 
-from tests.benchmarks.hosts import BenchError, recaps, timed
+from tests.benchmarks.hosts import BenchError, timed
 from tests.benchmarks.report import Row, Target
 from tests.integration.controlplane import control_plane
 from tests.integration.controlplane.control_plane import ControlPlane, Missing, find_program
 from tests.integration.controlplane.git_server import GitServer
 from tests.integration.controlplane.site import Site
+from tools.recap import recaps
 
 OBJECTS = 1000
 _SECONDS = re.compile(r'"?seconds"?: ([0-9.]+)')

@@ -103,7 +103,7 @@ def inventory(item: Object) -> list[Ref]:
 
 def entry(identity: str) -> Ref:
     """Read `<namespace>_<name>_<group>_<kind>`; colons of RBAC names stand in it as two underscores."""
-    namespace, _, rest = identity.partition("_")
-    rest, _, kind = rest.rpartition("_")
-    name, _, group = rest.rpartition("_")
+    namespace, _unused, rest = identity.partition("_")
+    rest, _unused, kind = rest.rpartition("_")
+    name, _unused, group = rest.rpartition("_")
     return Ref(group, kind, namespace, name.replace("__", ":"))

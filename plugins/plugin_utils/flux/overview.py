@@ -116,7 +116,7 @@ def dependency_graph(objects: graph.Objects) -> dict[str, Any]:
             {"type": kind, "from": str(one), "to": str(other)}
             for kind, one, other in sorted(edges, key=lambda e: (e[1], e[0], e[2]))
         ],
-        "missing": sorted({str(to) for kind, _, to in edges if kind != "appliedBy" and to not in objects}),
+        "missing": sorted({str(to) for kind, _unused, to in edges if kind != "appliedBy" and to not in objects}),
         "cycles": [graph.way(around) for around in graph.cycles(objects)],
     }
 

@@ -170,7 +170,7 @@ def render(
             problems.append(f"template {template}: {error}")
 
     for template in sorted(templates):
-        top, _, rest = template.removesuffix(".j2").partition("/")
+        top, _unused, rest = template.removesuffix(".j2").partition("/")
         if top == "root":
             put(rest, template)
         elif top == "base":
@@ -198,12 +198,12 @@ def files_to_read(templates: Iterable[str], environments: Iterable[Environment])
     """Return the paths that `render` and `plan` look at."""
     names = [template.removesuffix(".j2").partition("/") for template in templates]
     paths = [RECORD]
-    paths += [rest for top, _, rest in names if top == "root"]
-    paths += [f"clusters/base/{rest}" for top, _, rest in names if top == "base"]
+    paths += [rest for top, _unused, rest in names if top == "root"]
+    paths += [f"clusters/base/{rest}" for top, _unused, rest in names if top == "base"]
     for environment in environments:
         home = f"clusters/{environment.name}"
         paths += [environment_file(environment.name), f"{home}/flux-system/kustomization.yaml"]
-        paths += [f"{home}/{rest}" for top, _, rest in names if top == "environment"]
+        paths += [f"{home}/{rest}" for top, _unused, rest in names if top == "environment"]
     return paths
 
 

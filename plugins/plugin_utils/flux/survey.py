@@ -27,6 +27,8 @@ from ansible_collections.stagecraft.gitops.plugins.plugin_utils.kube.objects imp
 
 Decision = Literal["done", "failed", "wait"]
 MISSING = "NotFound"
+#: How a Kustomization fails within moments of having been told of a commit.
+_HASTY = ("ArtifactFailed", "BuildFailed", "ReconciliationFailed")
 #: After how many seconds a follower should have been told of a new commit.
 _PROPAGATION = 2.0
 
@@ -48,9 +50,14 @@ class Goal:
 
 @dataclass(frozen=True)
 class Requests:
-    """Which objects we asked to reconcile: the newest token of each."""
+    """Which objects we asked to reconcile: the newest token of each. `asking` says whether we ask at all.
+
+    `settled` are those that were asked after whoever applies them was ready.
+    """
 
     tokens: Mapping[Ref, str] = field(default_factory=dict)
+    asking: bool = False
+    settled: frozenset[Ref] = frozenset()
 
     def of(self, named: Ref) -> str:
         """The token of the newest request, or ""."""
@@ -59,10 +66,14 @@ class Requests:
 
 @dataclass(frozen=True)
 class Survey:
-    """The verdicts on all members; `target` is the digest they were judged by, "" where the source has none yet."""
+    """The verdicts on all members; `target` is the digest they were judged by, "" where the source has none yet.
+
+    `hasty` are failures that count once their objects have been asked again.
+    """
 
     target: str
     verdicts: Mapping[Ref, Verdict]
+    hasty: frozenset[Ref] = frozenset()
 
     def having(self, *states: readiness.State) -> dict[Ref, Verdict]:
         """Those in one of the states."""
@@ -89,7 +100,8 @@ def survey(goal: Goal, objects: graph.Objects, requests: Requests) -> Survey:
             continue
         own = target if kinds.source_of(member) == goal.source else ""
         verdicts[named] = readiness.judge(member, Asked(own, requests.of(named), since))
-    return Survey(target, _blocked(_held_back(verdicts, parents), objects))
+    early, hasty = _held_back(verdicts, parents, requests)
+    return Survey(target, _blocked(early, objects), hasty)
 
 
 def members(goal: Goal, objects: graph.Objects) -> set[Ref]:
@@ -131,7 +143,7 @@ def requests(goal: Goal, found: Survey, objects: graph.Objects, asked: Requests,
             due = bool(needs) and all(found.verdicts.get(need, verdict).state == "ready" for need in needs)
         else:
             late = is_true(ready) and arrived >= _PROPAGATION
-            due = not token and (is_false(ready) or late)
+            due = named in found.hasty or (not token and (is_false(ready) or late))
         wanted += [named] if due else []
     return wanted
 
@@ -143,14 +155,31 @@ def sentences(found: Survey) -> list[str]:
     return [f"{named}: {verdict}" for named, verdict in unready]
 
 
-def _held_back(verdicts: dict[Ref, Verdict], parents: Mapping[Ref, Ref]) -> dict[Ref, Verdict]:
-    """Let failures wait whose parent is about to apply something newer."""
+def _held_back(
+    verdicts: dict[Ref, Verdict], parents: Mapping[Ref, Ref], requests: Requests
+) -> tuple[dict[Ref, Verdict], frozenset[Ref]]:
+    """Let failures wait whose parent is about to apply something newer, or has just done so; return the latter too.
+
+    A Kustomization that its parent changes while it fails by its former version writes the new generation beside the
+    old failure: where we ask, only what it says after a request that came later counts.
+    """
     result = dict(verdicts)
+    hasty = set()
     for named, verdict in verdicts.items():
         parent = parents.get(named)
-        if verdict.state == "failed" and parent in verdicts and verdicts[parent].state in ("waiting", "passing"):
+        if verdict.state != "failed" or parent not in verdicts:
+            continue
+        if verdicts[parent].state in ("waiting", "passing"):
             result[named] = replace(verdict, state="waiting")
-    return result
+        elif (
+            requests.asking
+            and named not in requests.settled
+            and named.kind == "Kustomization"
+            and verdict.reason in _HASTY
+        ):
+            hasty.add(named)
+            result[named] = replace(verdict, state="waiting")
+    return result, frozenset(hasty)
 
 
 def _blocked(verdicts: dict[Ref, Verdict], objects: graph.Objects) -> dict[Ref, Verdict]:

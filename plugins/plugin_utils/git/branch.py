@@ -155,7 +155,7 @@ class Branch:
         listing = self._git("ls-tree", "-r", "-z", "--full-tree", commit).stdout.decode("utf-8", "surrogateescape")
         blobs = {}
         for line in filter(None, listing.split("\0")):
-            meta, _, path = line.partition("\t")
+            meta, _unused, path = line.partition("\t")
             mode, kind, identity = meta.split()
             if kind == "blob" and mode != "120000":
                 blobs[path] = identity

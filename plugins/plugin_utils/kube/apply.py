@@ -118,7 +118,7 @@ class Applier:
 
     def plan(self, objects: Sequence[Object]) -> Plan:
         """What an apply would change; nothing is written. Raises KubeError with all objects that the server refuses."""
-        first, _ = manifests.stages(objects)
+        first, _unused = manifests.stages(objects)
         made = manifests.defined(first)
         namespaces = {ref(item).name for item in first if item["kind"] == "Namespace"}
         served: dict[int, Resource] = {}
@@ -260,7 +260,7 @@ class Applier:
                     if error.status != 404:
                         raise
 
-        _, problems = self._each(delete, names)
+        _unused, problems = self._each(delete, names)
         _raise("what is no longer wanted could not be removed", problems)
 
     def _write_inventory(self, named: Ref, objects: Collection[Ref]) -> None:

@@ -80,7 +80,7 @@ def _same(wanted: Any, live: Any, fields: Fields) -> bool:
 
 
 def _same_item(wanted: list[Any], live: list[Any], key: str, fields: Fields) -> bool:
-    kind, _, value = key.partition(":")
+    kind, _unused, value = key.partition(":")
     if kind == "v":
         return json.loads(value) in wanted and json.loads(value) in live
     if kind != "k":
@@ -111,7 +111,7 @@ def _project(item: Any, fields: Fields) -> Any:
 
 def _project_item(item: Any, fields: Fields) -> list[Any]:
     for key, below in fields.items():
-        kind, _, value = key.partition(":")
+        kind, _unused, value = key.partition(":")
         if kind == "v" and json.loads(value) == item:
             return [item]
         if kind == "k" and isinstance(item, Mapping) and _is(item, json.loads(value)):

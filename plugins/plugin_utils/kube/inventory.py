@@ -42,9 +42,9 @@ def read(item: Object | None) -> set[Ref]:
 
 
 def _entry(line: str) -> Ref:
-    namespace, _, rest = line.partition("_")
-    rest, _, kind = rest.rpartition("_")
-    name, _, group = rest.rpartition("_")
+    namespace, _unused, rest = line.partition("_")
+    rest, _unused, kind = rest.rpartition("_")
+    name, _unused, group = rest.rpartition("_")
     return Ref(group, kind, namespace, name.replace("__", ":"))
 
 

@@ -48,7 +48,7 @@ def test_every_file_is_yaml_and_every_resource_is_there() -> None:
                 assert target in files or f"{target}/kustomization.yaml" in files, f"{path} names {name}"
 
 
-def test_stages_follow_each_other_and_wait_where_something_depends_on_them() -> None:
+def test_stages_follow_each_other_and_are_ready_when_what_they_apply_is() -> None:
     stages = documents(render(), "clusters/staging/stages.yaml")
     assert [stage["metadata"]["name"] for stage in stages] == ["infrastructure", "monitoring", "applications"]
     assert [stage["spec"].get("dependsOn") for stage in stages] == [
@@ -56,7 +56,7 @@ def test_stages_follow_each_other_and_wait_where_something_depends_on_them() -> 
         [{"name": "infrastructure"}],
         [{"name": "monitoring"}],
     ]
-    assert [stage["spec"]["wait"] for stage in stages] == [True, True, False]
+    assert [stage["spec"]["wait"] for stage in stages] == [True, True, True]
     for stage in stages:
         assert stage["spec"]["prune"] is True
         assert stage["spec"]["timeout"]

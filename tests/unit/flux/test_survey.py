@@ -88,6 +88,22 @@ def test_a_child_counts_when_its_parent_is_done() -> None:
     assert decide(GOAL, by_ref(git(), kustomization("root", applied=(named("child"),)), child))[0] == "failed"
 
 
+def test_a_failing_child_is_asked_again_once_its_parent_is_done() -> None:
+    objects = by_ref(
+        git(), kustomization("root", applied=(named("child"),)), kustomization("child", OLD, FAILS, attempted=NEW)
+    )
+    # what it was asked before its parent was ready proves nothing
+    for before in (survey.Requests(asking=True), survey.Requests({named("child"): "early"}, asking=True)):
+        objects[named("child")]["status"]["lastHandledReconcileAt"] = "early"
+        found = survey.survey(GOAL, objects, before)
+        assert survey.decide(GOAL, found, {}) == "wait"
+        assert survey.requests(GOAL, found, objects, before, 0.0) == [named("child")]
+    asked = survey.Requests({named("child"): "t"}, asking=True, settled=frozenset({named("child")}))
+    assert survey.decide(GOAL, survey.survey(GOAL, objects, asked), {}) == "wait"
+    objects[named("child")]["status"]["lastHandledReconcileAt"] = "t"
+    assert survey.decide(GOAL, survey.survey(GOAL, objects, asked), {}) == "failed"
+
+
 def test_what_was_applied_must_be_ready_too() -> None:
     unready = release(condition("Ready", "Unknown", "Progressing", "upgrading"))
     root = kustomization("root", applied=(named("web", "HelmRelease"), Ref("apps", "Deployment", "n", "d")))

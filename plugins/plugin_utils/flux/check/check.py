@@ -148,13 +148,13 @@ def _take_snapshot(tree: Tree, options: Options, cache: Cache) -> _Snapshot:
 
 def _enter(listings: dict[str, list[str]], path: str) -> None:
     """Note a file in the listings of the directories above it."""
-    directory, _, name = path.rpartition("/")
+    directory, _unused, name = path.rpartition("/")
     while True:
         names = listings.setdefault(directory or ".", [])
         names.append(name)
         if not directory or len(names) > 1:
             return
-        directory, _, name = directory.rpartition("/")
+        directory, _unused, name = directory.rpartition("/")
         name += "/"
 
 
@@ -211,7 +211,7 @@ class _ClusterRun:
     def go(self) -> None:
         root = Unit("", "", self._path, {}, self._path, 1, 0, is_root=True)
         self.units[root.key] = root
-        for _ in range(_MOST_ROUNDS):
+        for _unused in range(_MOST_ROUNDS):
             jobs = {key: job for key, unit in self.units.items() if (job := self._job(unit)) is not None}
             if not jobs:
                 return
@@ -317,7 +317,7 @@ class _ClusterRun:
             path.rpartition("/")[0] for path in used if path.rsplit("/", 1)[-1] in FILE_NAMES and path in self._digests
         }
         for path in self._digests:
-            directory, _, name = path.rpartition("/")
+            directory, _unused, name = path.rpartition("/")
             if (
                 directory in built
                 and path.endswith((".yaml", ".yml"))

@@ -145,7 +145,7 @@ class _Builder:
             tag = node.tag
             if tag is None:
                 return node.value
-            return tag[0] if type(tag) is _Value else self.tagged(node)
+            return tag[0] if isinstance(tag, _Value) else self.tagged(node)
         if kind is MappingNode:
             return self.mapping(node)
         return [self.value(item) for item in node.value]
@@ -155,7 +155,7 @@ class _Builder:
         found: dict[str, Any] = {}
         merged: dict[str, Any] = {}
         for key_node, value_node in node.value:
-            if type(key_node) is not ScalarNode:
+            if not isinstance(key_node, ScalarNode):
                 self.problem(key_node, "yaml-key", "a list or mapping is used as a key. Quote the key, or write text")
                 continue
             key, tag = key_node.value, _tag(key_node)
@@ -199,7 +199,7 @@ def _tag(node: Any) -> Any:
 
 
 def _key(node: Any) -> str:
-    if type(node.tag) is not _Value:
+    if not isinstance(node.tag, _Value):
         return str(node.value)
     value = node.tag[0]
     if value is None:

@@ -33,7 +33,7 @@ def ordered(findings: Iterable[Finding]) -> list[Finding]:
 
 def without_ignored(findings: Iterable[Finding], ignore: Sequence[str]) -> list[Finding]:
     """Leave out what `ignore` names: RULE, or RULE:GLOB for a rule in some files only."""
-    pairs = [(rule, glob or "*") for rule, _, glob in (word.partition(":") for word in ignore)]
+    pairs = [(rule, glob or "*") for rule, _unused, glob in (word.partition(":") for word in ignore)]
     return [
         finding
         for finding in findings

@@ -122,7 +122,7 @@ def variables(data: bytes, file: str) -> list[tuple[str, str]]:
         text = line.removesuffix(b"\r").decode(errors="replace").lstrip()
         if not text or text.startswith("#"):
             continue
-        key, _, value = text.partition("=")
+        key, _unused, value = text.partition("=")
         if not _VARIABLE.match(key):
             raise BuildError(f"{file}:{number}: the line does not begin with the name of a variable. Write NAME=VALUE")
         found.append((key, value))

@@ -91,7 +91,9 @@ def _components(by_key: Mapping[tuple[str, str, str], Node]) -> list[set[tuple[s
     on_stack: set[tuple[str, str, str]] = set()
     found: list[set[tuple[str, str, str]]] = []
     edges = {
-        key: [target for namespace, name, _ in node.depends_on if (target := (node.kind, namespace, name)) in by_key]
+        key: [
+            target for namespace, name, _unused in node.depends_on if (target := (node.kind, namespace, name)) in by_key
+        ]
         for key, node in by_key.items()
     }
     for start in sorted(by_key):
@@ -134,7 +136,7 @@ def _cycle(members: set[tuple[str, str, str]], by_key: Mapping[tuple[str, str, s
     while paths:
         path = paths.pop(0)
         node = by_key[path[-1]]
-        for namespace, name, _ in node.depends_on:
+        for namespace, name, _unused in node.depends_on:
             target = (node.kind, namespace, name)
             if target == start:
                 return [by_key[key] for key in path]

@@ -360,7 +360,7 @@ class Builder:
             if not prefix and not suffix:
                 continue
             for resource in resources:
-                group, _, kind = resource.gvk
+                group, _unused, kind = resource.gvk
                 original = resource.previous[0][0] if resource.previous else kind
                 if original in _NO_PREFIX or (group, original) == ("apiregistration.k8s.io", "APIService"):
                     continue

@@ -187,7 +187,7 @@ def follow(resources: list[Resource]) -> None:
 
 
 def _selected(resource: Resource, group: str, kind: str) -> bool:
-    found_group, version, _ = resource.gvk
+    found_group, version, _unused = resource.gvk
     if (group and group != found_group) or (kind in _V1_ONLY and version != "v1"):
         return False
     return any(past[0] == kind for past in resource.previous)

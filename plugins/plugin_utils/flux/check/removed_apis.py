@@ -113,7 +113,7 @@ def removed(content: Object, kubernetes: str) -> Removed | None:
 
 def removed_fields(content: Object) -> Iterator[tuple[tuple[str, ...], str]]:
     """Return the fields of an object that are gone, and what to write instead."""
-    group, _ = group_version(str(content.get("apiVersion") or ""))
+    group, _unused = group_version(str(content.get("apiVersion") or ""))
     for path, instead in REMOVED_FIELDS.get((group, str(content.get("kind"))), ()):
         value: Any = content
         for step in path:

@@ -108,7 +108,7 @@ class Resource:
     @property
     def ids(self) -> list[Id]:
         """The current id and all earlier ones, the original first."""
-        group, version, _ = self.gvk
+        group, version, _unused = self.gvk
         return [*(Id(group, version, *past) for past in self.previous), self.id]
 
     def remember(self) -> None:
@@ -134,9 +134,9 @@ class Resource:
 
 def copied(value: Any) -> Any:
     """Return a deep copy of plain values."""
-    if type(value) is dict:
+    if isinstance(value, dict):
         return {key: copied(item) if type(item) in (dict, list) else item for key, item in value.items()}
-    if type(value) is list:
+    if isinstance(value, list):
         return [copied(item) if type(item) in (dict, list) else item for item in value]
     return value
 

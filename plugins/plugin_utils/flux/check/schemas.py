@@ -132,7 +132,7 @@ class Schemas:
         """Say whether an API group is Kubernetes' own."""
         if group.endswith(_NOT_BUILT_IN):
             return False
-        return group == "" or any(found == group for found, _, _ in self._kubernetes.kinds)
+        return group == "" or any(found == group for found, _unused, _unused in self._kubernetes.kinds)
 
     def find(self, gvk: Gvk) -> Validate | None:
         """Return the check of a kind, or None when there is no schema of it."""

@@ -139,7 +139,7 @@ class UnitCheck:
         found, deep = position(data, 0, steps)
         if deep > depth:
             return found
-        before, there, _ = data.partition(word.encode())
+        before, there, _unused = data.partition(word.encode())
         return before.count(b"\n") + 1 if there else 0
 
     def _at_unit(self, unit: Unit, path: Sequence[str | int], rule: str, message: str) -> Finding:
@@ -370,7 +370,7 @@ class UnitCheck:
             result.unchecked_kinds.append(f"{api_version} {kind}")
 
     def _own(self, unit: Unit, resource: Resource, result: UnitResult) -> None:
-        group, _, kind = resource.gvk
+        group, _unused, kind = resource.gvk
         annotations = resource.metadata.get("annotations")
         annotations = annotations if isinstance(annotations, dict) else {}
         if any(str(annotations.get(key, "")).lower() in values for key, values in _SHARED_OWNERSHIP.items()):
@@ -389,7 +389,7 @@ class UnitCheck:
 
     def _flux_object(self, unit: Unit, resource: Resource, result: UnitResult) -> None:
         content = resource.content
-        group, _, kind = resource.gvk
+        group, _unused, kind = resource.gvk
         spec = content.get("spec")
         spec = spec if isinstance(spec, dict) else {}
         if group in SOURCE_GROUPS:

@@ -85,7 +85,7 @@ class Pool:
         argv = [sys.executable, "-c", f"from {_MODULE}.workers import work; work()"]
         processes = []
         try:
-            for _ in range(count):
+            for _unused in range(count):
                 processes.append(subprocess.Popen(argv, stdin=subprocess.PIPE, stdout=subprocess.PIPE, env=environment))
                 _send(processes[-1], setup)
             yield processes
