@@ -36,7 +36,7 @@ class ActionModule(ControllerAction):
                 "options": {
                     "name": {"type": "str", "required": True},
                     "namespace": {"type": "str", "required": True},
-                    "path": {"type": "str", "required": True},
+                    "path": {"type": "str"},
                     "state": {"type": "str", "choices": ["present", "absent"], "default": "present"},
                     "string_data": {"type": "dict", "default": {}, "no_log": True},
                     "data": {"type": "dict", "default": {}, "no_log": True},
@@ -49,6 +49,7 @@ class ActionModule(ControllerAction):
                     "allow_empty": {"type": "bool", "default": False},
                 },
             },
+            "folder": {"type": "str", "default": "secrets"},
             "purge_items": {"type": "bool", "default": True},
             **options.CERTIFICATE_OPTIONS,
             **options.BACKUP_OPTIONS,
@@ -62,7 +63,7 @@ class ActionModule(ControllerAction):
         """Plan all files, and unless in check mode write them; `plan` is the same for both."""
         started = time.monotonic()
         name = options.environment(options_, self.variables([options.ENVIRONMENT], task_vars))
-        wanted, gone = _declared(options_["secrets"])
+        wanted, gone = _declared(_with_paths(options_["secrets"], options_["folder"]))
         private = options.saved_keys(options_, name)
         last: list[FilePlan] = []
         pem: list[str] = []
@@ -105,6 +106,14 @@ class ActionModule(ControllerAction):
         if self._task.diff:
             result["diff"] = options.diff(last)
         return result
+
+
+def _with_paths(secrets: list[dict[str, Any]], folder: str) -> list[dict[str, Any]]:
+    top = folder.strip("/")
+    return [
+        {**item, "path": item["path"] or "/".join(filter(None, (top, item["namespace"], f"{item['name']}.yaml")))}
+        for item in secrets
+    ]
 
 
 def _declared(secrets: list[dict[str, Any]]) -> tuple[list[Declared], list[tuple[str, str]]]:

@@ -53,9 +53,8 @@ options:
         type: str
         required: true
       path:
-        description: Its file in the repository, which holds nothing else.
+        description: Its file in the repository, which holds nothing else. Without it C(NAMESPACE/NAME.yaml) below O(folder).
         type: str
-        required: true
       state:
         description: V(absent) removes the file.
         type: str
@@ -98,6 +97,10 @@ options:
         description: Accept a secret without items.
         type: bool
         default: false
+  folder:
+    description: Where in the repository the secrets without a path of their own stand.
+    type: str
+    default: secrets
   purge_items:
     description: Whether items go that are in the file and not declared.
     type: bool
