@@ -71,6 +71,40 @@ def test_the_object_is_upstreams() -> None:
     assert set(content["spec"]["encryptedData"]) == {"password", "user"}
 
 
+@pytest.mark.parametrize(
+    "text",
+    [
+        "y",
+        "N",
+        "off",
+        "True",
+        "null",
+        "~",
+        "1e3",
+        "0o7",
+        "1_0",
+        "0x1f",
+        "12:30:45",
+        "2026-05-01",
+        "",
+        " a",
+        "a: b",
+        "#",
+    ],
+)
+def test_text_that_go_would_take_for_something_else_is_quoted(text: str) -> None:
+    rendered = after(seal.plan(declared(labels={"key": text}, annotations={text or "x": "1"}), None, sealer()))
+    assert f"key: '{text}'\n" in rendered
+    assert yaml.safe_load(rendered)["spec"]["template"]["metadata"]["labels"] == {"key": text}
+
+
+@settings(max_examples=60, deadline=None)
+@given(st.text(max_size=30))
+def test_any_text_is_read_as_it_was_written(text: str) -> None:
+    rendered = manifest.render({"key": text})
+    assert yaml.safe_load(rendered) == {"key": text}
+
+
 @settings(max_examples=25, deadline=None)
 @given(items=ITEMS, private=st.booleans(), scope=st.sampled_from(crypto.SCOPES))
 def test_a_second_run_changes_nothing(items: dict[str, bytes], private: bool, scope: Scope) -> None:
