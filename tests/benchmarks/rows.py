@@ -35,6 +35,7 @@ from tests.benchmarks.hosts import (
     worker,
 )
 from tests.benchmarks.report import Row, Target
+from tests.benchmarks.secrets import leak, seal_1000, seal_noop
 from tests.mirror.store import default_layout
 from tools.recap import recaps
 from tools.stages import ROOT
@@ -284,4 +285,7 @@ BENCHES = {
     "push-ready": Bench(push_ready, 5),
     "check-1000": Bench(check_1000, 3),
     "check-1pct": Bench(check_1pct, 3),
+    "seal-1000": Bench(seal_1000, 3),
+    "seal-noop": Bench(seal_noop, 5),
+    "leak": Bench(leak, 5),
 }

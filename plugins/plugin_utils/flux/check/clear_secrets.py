@@ -7,34 +7,28 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterator
-from typing import Any
 
 from ansible_collections.stagecraft.gitops.plugins.plugin_utils.flux.check.errors import BuildError
 from ansible_collections.stagecraft.gitops.plugins.plugin_utils.flux.check.generators import variables
 from ansible_collections.stagecraft.gitops.plugins.plugin_utils.flux.check.resources import Object, label
+from ansible_collections.stagecraft.gitops.plugins.plugin_utils.leak_scan.search import (
+    Text,
+    is_clear,
+    is_readable,
+    private_keys,
+)
 
 _FIX = "Encrypt it (a SealedSecret, or SOPS), or fetch it by an ExternalSecret; then change the secret: Git keeps its history"
 _NAME = re.compile(
     r"(password|passwd|passphrase|secret|token|api[-_]?key|access[-_]?key|private[-_]?key|credentials?)\Z",
     re.IGNORECASE,
 )
-_PLACEHOLDER = re.compile(r"\s*(\$\{[^}]*\}\s*)*\Z")
-_CONTENT = re.compile(
-    rb"-----BEGIN (?:[A-Z]+ )*PRIVATE KEY-----\s+[A-Za-z0-9+/=]{16}|AGE-SECRET-KEY-1[0-9A-Z]{50}|\bgh[pousr]_[A-Za-z0-9]{36}"
-    rb"|\bgithub_pat_[A-Za-z0-9_]{50}|\bglpat-[A-Za-z0-9_-]{20}|\bAKIA[0-9A-Z]{16}\b"
-)
 _ENVIRONMENT_FILE = re.compile(r"(^|/)\.env(\.[^/]+)?\Z")
-_NOT_SECRET_TYPES = ("kubernetes.io/service-account-token",)
 
 
 def is_secret_name(name: str) -> bool:
     """Say whether a key looks like that of a secret."""
     return bool(_NAME.search(name))
-
-
-def _is_clear(value: Any) -> bool:
-    text = str(value)
-    return bool(text) and not text.startswith("ENC[") and not _PLACEHOLDER.match(text)
 
 
 def is_encrypted(content: Object) -> bool:
@@ -45,26 +39,25 @@ def is_encrypted(content: Object) -> bool:
 def in_object(content: Object) -> Iterator[tuple[tuple[str | int, ...], str, str]]:
     """Return the path, rule and message of each secret that an object carries in clear."""
     kind = content.get("kind")
-    if kind == "Secret" and content.get("apiVersion") == "v1":
-        if content.get("type") not in _NOT_SECRET_TYPES and not is_encrypted(content):
+    if kind == "Secret":
+        if is_readable(content):
             for field in ("data", "stringData"):
                 values = content.get(field)
-                if isinstance(values, dict) and any(_is_clear(value) for value in values.values()):
+                if isinstance(values, dict) and any(is_clear(value) for value in values.values()):
                     message = f"{label(content)} is readable for everybody who can read the repository. {_FIX}"
                     yield (field,), "secret-in-clear", message
                     return
     elif kind == "ConfigMap" and isinstance(content.get("data"), dict):
         for key, value in content["data"].items():
-            if is_secret_name(key) and _is_clear(value):
+            if is_secret_name(key) and is_clear(value):
                 message = f"{label(content)} holds {key}, which by its name is a secret. Put it into a Secret. {_FIX}"
                 yield ("data", key), "secret-in-configmap", message
 
 
 def in_file(path: str, data: bytes) -> Iterator[tuple[int, str, str]]:
     """Return the line, rule and message of each secret that a file of any kind carries."""
-    for found in _CONTENT.finditer(data):
-        line = data.count(b"\n", 0, found.start()) + 1
-        yield line, "secret-in-clear", f"a private key or access token is readable in the repository. {_FIX}"
+    for found in private_keys([Text(path, data)]):
+        yield found.line, "secret-in-clear", f"a private key or access token is readable in the repository. {_FIX}"
     if _ENVIRONMENT_FILE.search(path) and b"sops_version=" not in data:
         yield from _in_variables(path, data)
 
@@ -78,6 +71,6 @@ def _in_variables(path: str, data: bytes) -> Iterator[tuple[int, str, str]]:
             yield number, "environment-file", message
             continue
         for key, value in pairs:
-            if is_secret_name(key) and _is_clear(value):
+            if is_secret_name(key) and is_clear(value):
                 message = f"{key} by its name is a secret, and {path} becomes a ConfigMap. Remove it from here. {_FIX}"
                 yield number, "secret-in-clear", message
