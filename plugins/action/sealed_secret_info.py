@@ -64,10 +64,11 @@ class ActionModule(ControllerAction):
                 f"wanted {options_['at_least']} items at least below {start or 'the repository'}, found {report.items}"
             )
         current = backup.current if backup is not None else None
-        if current is not None and certificate is not None and current.fingerprint != certificate.fingerprint:
+        active = [one.fingerprint for one in backup.records if one.state == "active"] if backup is not None else []
+        if backup is not None and certificate is not None and certificate.fingerprint not in active:
             problems.append(
-                f"{options_['certificate_path']} is the certificate of {certificate.fingerprint}, and {name} seals with"
-                f" {current.fingerprint}"
+                f"{options_['certificate_path']} is the certificate of {certificate.fingerprint}, which is no active key of"
+                f" {name}; it has {', '.join(active) or 'none'}"
             )
         result: dict[str, Any] = {
             "changed": False,
