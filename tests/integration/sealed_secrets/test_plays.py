@@ -317,7 +317,7 @@ def test_a_rotation_that_is_cut_short_is_finished_by_the_next(
     """The step is made to fail by taking away what it needs."""
     environment.set_up()
     old = keys.read_certificate(environment.file("sealed-secrets.crt"), "x").fingerprint
-    broken = {
+    broken: dict[str, dict[str, Any]] = {
         "sealed_secret_reseal": {"sealed_secrets_mac_key": ""},
         "kube_apply": {"sealed_secrets_resources": "nonsense"},
         "sealed_secret_info": {
