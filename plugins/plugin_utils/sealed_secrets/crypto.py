@@ -57,8 +57,6 @@ def unseal(keys: Sequence[rsa.RSAPrivateKey], blob: bytes, bound_to: bytes) -> t
     """Return the plaintext of a blob and the place in `keys` of the one that opens it. Raises UnsealError, SealError."""
     wrapped, rest = split(blob)
     for number, key in enumerate(keys):
-        if len(wrapped) * 8 != key.key_size:
-            continue
         try:
             session = key.decrypt(wrapped, _padding(bound_to))
         except ValueError:

@@ -9,7 +9,7 @@ import base64
 import subprocess
 import threading
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
@@ -219,7 +219,7 @@ class Environment:
             }
             control_plane.send(session, [namespace])
 
-    def run(self, *parts: str, arguments: tuple[str, ...] = (), **changes: Any) -> dict[str, Any]:
+    def run(self, *parts: str, arguments: Sequence[str] = (), **changes: Any) -> dict[str, Any]:
         tasks = [
             {
                 "name": part,
@@ -324,8 +324,8 @@ def test_a_rotation_that_is_cut_short_is_finished_by_the_next(
             "stagecraft_repository": {**environment.settings["stagecraft_repository"], "branch": "gone"}
         },
         "flux_wait": {"sealed_secrets_wait_for_flux": True, "sealed_secrets_timeout": 1},
-    }[step]
-    cut = environment.run("rotate", sealed_secrets_replace_key=old, **broken)
+    }
+    cut = environment.run("rotate", sealed_secrets_replace_key=old, **broken[step])
     assert cut["code"] != 0, environment.play.output
     assert "active" in environment.key_states()
     drilled = environment.run("drill")

@@ -92,6 +92,28 @@ def test_any_text_is_found_in_any_form(value: str, form: str) -> None:
     assert find(b"x " + FORMS[form](value) + b"\n", Secret("e", "n", value.encode()))
 
 
+@pytest.mark.parametrize("place", range(4))
+@pytest.mark.parametrize("length", [8, 9, 10, 11, 40])
+def test_in_a_large_text_it_is_found_wherever_it_begins(place: int, length: int) -> None:
+    """Large texts are looked at in groups of four bytes first."""
+    value = bytes(range(65, 65 + length))
+    before = b"- _\n" * 20_000 + b" " * place
+    for form in (
+        value,
+        value.hex().encode(),
+        b64(value),
+        b64(b"u:" + value),
+        b64(b64(value)),
+        base64.urlsafe_b64encode(value),
+    ):
+        hits = find(before + b"\n" + form + b"\n" + before, Secret("e", "n", value))
+        assert [hit.line for hit in hits] == [20_002], form
+        (url,) = find(
+            before + base64.urlsafe_b64encode(b"\xff\xef" + value) + before, Secret("e", "n", b"\xff\xef" + value)
+        )
+        assert url.line == 20_001
+
+
 @settings(max_examples=50, deadline=None)
 @given(st.binary(max_size=3000))
 def test_nothing_is_found_where_nothing_is(data: bytes) -> None:

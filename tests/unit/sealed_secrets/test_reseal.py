@@ -84,6 +84,14 @@ def test_what_is_on_the_newest_key_stays() -> None:
     assert manifest.find(found.after or "", PATH)[0].items["user"] == new.items["user"]
 
 
+def test_what_stays_keeps_its_style() -> None:
+    text = plan(sealed_text(), 1).after or ""
+    one, _ = manifest.find(text, PATH)
+    span = one.spans["user"]
+    odd = text[: span.start] + ">-\n      " + one.items["user"] + "\n" + text[span.end :].lstrip("\n")
+    assert not plan(odd, 1).changed
+
+
 def test_another_environment_gets_its_own_ciphertexts_and_keeps_them() -> None:
     """Without that environment's private key, the MAC tells that they still hold the value."""
     text = sealed_text()
