@@ -10,6 +10,7 @@ from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any
 
 from ansible_collections.stagecraft.gitops.plugins.plugin_utils._action import ArgumentSpec, ControllerAction
+from ansible_collections.stagecraft.gitops.plugins.plugin_utils.age.errors import AgeError
 from ansible_collections.stagecraft.gitops.plugins.plugin_utils.git import files
 from ansible_collections.stagecraft.gitops.plugins.plugin_utils.git.errors import GitError
 from ansible_collections.stagecraft.gitops.plugins.plugin_utils.sealed_secrets import manifest, options, seal
@@ -26,7 +27,7 @@ if TYPE_CHECKING:
 class ActionModule(ControllerAction):
     """Seal Secrets into files of a repository."""
 
-    errors = (SealError, GitError)
+    errors = (SealError, AgeError, GitError)
     argument_spec = ArgumentSpec(
         options={
             "secrets": {

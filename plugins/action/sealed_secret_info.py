@@ -11,6 +11,7 @@ from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Any
 
 from ansible_collections.stagecraft.gitops.plugins.plugin_utils._action import ArgumentSpec, ControllerAction
+from ansible_collections.stagecraft.gitops.plugins.plugin_utils.age.errors import AgeError
 from ansible_collections.stagecraft.gitops.plugins.plugin_utils.git import files
 from ansible_collections.stagecraft.gitops.plugins.plugin_utils.git.errors import GitError
 from ansible_collections.stagecraft.gitops.plugins.plugin_utils.sealed_secrets import keys, options, verify
@@ -24,7 +25,7 @@ if TYPE_CHECKING:
 class ActionModule(ControllerAction):
     """Verify sealed secrets without a cluster."""
 
-    errors = (SealError, GitError)
+    errors = (SealError, AgeError, GitError)
     argument_spec = ArgumentSpec(
         options={
             "path": {"type": "str", "default": ""},

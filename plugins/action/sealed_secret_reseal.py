@@ -10,6 +10,7 @@ from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any
 
 from ansible_collections.stagecraft.gitops.plugins.plugin_utils._action import ArgumentSpec, ControllerAction
+from ansible_collections.stagecraft.gitops.plugins.plugin_utils.age.errors import AgeError
 from ansible_collections.stagecraft.gitops.plugins.plugin_utils.git import files
 from ansible_collections.stagecraft.gitops.plugins.plugin_utils.git.errors import GitError
 from ansible_collections.stagecraft.gitops.plugins.plugin_utils.sealed_secrets import options, reseal, seal
@@ -26,7 +27,7 @@ if TYPE_CHECKING:
 class ActionModule(ControllerAction):
     """Seal for a newer key, or for another environment, what is sealed already."""
 
-    errors = (SealError, GitError)
+    errors = (SealError, AgeError, GitError)
     argument_spec = ArgumentSpec(
         options={
             "path": {"type": "str", "required": True},

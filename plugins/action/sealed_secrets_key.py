@@ -13,6 +13,8 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from ansible_collections.stagecraft.gitops.plugins.plugin_utils._action import ArgumentSpec, ControllerAction
+from ansible_collections.stagecraft.gitops.plugins.plugin_utils.age import file
+from ansible_collections.stagecraft.gitops.plugins.plugin_utils.age.errors import AgeError
 from ansible_collections.stagecraft.gitops.plugins.plugin_utils.kube.access import (
     API_ACCESS_OPTIONS,
     API_ACCESS_VARIABLES,
@@ -20,9 +22,6 @@ from ansible_collections.stagecraft.gitops.plugins.plugin_utils.kube.access impo
 )
 from ansible_collections.stagecraft.gitops.plugins.plugin_utils.kube.errors import ApiError, KubeconfigError, KubeError
 from ansible_collections.stagecraft.gitops.plugins.plugin_utils.kube.session import Session
-from ansible_collections.stagecraft.gitops.plugins.plugin_utils.sealed_secrets import (
-    backup as backups,
-)
 from ansible_collections.stagecraft.gitops.plugins.plugin_utils.sealed_secrets import (
     custody,
     keys,
@@ -42,7 +41,7 @@ if TYPE_CHECKING:
 class ActionModule(ControllerAction):
     """Own the sealing keys of an environment."""
 
-    errors = (SealError, KubeError, SshError)
+    errors = (SealError, AgeError, KubeError, SshError)
     argument_spec = ArgumentSpec(
         options={
             "state": {
@@ -69,10 +68,10 @@ class ActionModule(ControllerAction):
         """Read cluster and backup, plan, and unless in check mode write the backup, then the cluster."""
         started = time.monotonic()
         name = options.environment(options_, self.variables([options.ENVIRONMENT], task_vars))
-        identities = options.identities(options_["identity_files"])
+        identities = file.identities_of(options_["identity_files"])
         path = Path(options_["backup"]).expanduser()
         if options_["state"] != "verified":
-            backups.check_recipients(options_["recipients"])
+            file.check_recipients(options_["recipients"])
         saved = custody.read_backup(path, identities)
         max_age = None if options_["max_age"] is None else timedelta(days=options_["max_age"])
         wanted = lifecycle.Wanted(

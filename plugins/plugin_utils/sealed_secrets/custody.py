@@ -5,61 +5,28 @@
 
 from __future__ import annotations
 
-import os
-import tempfile
 from collections.abc import Sequence
-from contextlib import suppress
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from ansible_collections.stagecraft.gitops.plugins.plugin_utils.age import file
 from ansible_collections.stagecraft.gitops.plugins.plugin_utils.kube import apply
 from ansible_collections.stagecraft.gitops.plugins.plugin_utils.sealed_secrets import backup as backups
 from ansible_collections.stagecraft.gitops.plugins.plugin_utils.sealed_secrets.backup import LABEL, Backup, KeyRecord
-from ansible_collections.stagecraft.gitops.plugins.plugin_utils.sealed_secrets.errors import BackupError
 
 if TYPE_CHECKING:
     from ansible_collections.stagecraft.gitops.plugins.plugin_utils.kube.session import Session
 
 
 def read_backup(path: Path, identities: Sequence[Any]) -> Backup | None:
-    """Read the backup at `path`; None where there is none yet. Raises BackupError."""
-    try:
-        data = path.read_bytes()
-    except FileNotFoundError:
-        return None
-    except OSError as error:
-        raise BackupError(f"{path}: the backup cannot be read: {error.strerror}") from None
-    return backups.decrypt(data, identities, str(path))
+    """Read the backup at `path`; None where there is none yet. Raises AgeError, BackupError."""
+    data = file.read(path)
+    return None if data is None else backups.decode(file.decrypt(data, identities, str(path)), str(path))
 
 
 def write_backup(path: Path, backup: Backup, recipients: Sequence[str], identities: Sequence[Any]) -> None:
-    """Encrypt a backup, open it again, compare, and only then put it in the place of the old one. Raises BackupError.
-
-    The bytes that are tested are those read back from the disk. The old file stays until the new one has passed.
-    """
-    data = backups.encrypt(backup, recipients)
-    path.parent.mkdir(parents=True, exist_ok=True, mode=0o700)
-    try:
-        descriptor, name = tempfile.mkstemp(prefix=f".{path.name}.", dir=path.parent)
-        temporary = Path(name)
-        try:
-            with os.fdopen(descriptor, "wb") as stream:
-                stream.write(data)
-                stream.flush()
-                os.fsync(stream.fileno())
-            if not backups.same(backups.decrypt(temporary.read_bytes(), identities, str(path)), backup):
-                raise BackupError(f"{path}: what was written is not what is read back. Is the disk in order?")
-            temporary.replace(path)
-        finally:
-            with suppress(FileNotFoundError):
-                temporary.unlink()
-        directory = os.open(path.parent, os.O_RDONLY)
-        try:
-            os.fsync(directory)
-        finally:
-            os.close(directory)
-    except OSError as error:
-        raise BackupError(f"{path}: the backup cannot be written: {error.strerror}") from None
+    """Put a backup in the place of the old one after it has been read back and opened. Raises AgeError, BackupError."""
+    file.write(path, backups.encode(backup), recipients, identities)
 
 
 def key_secrets(session: Session, namespace: str) -> list[dict[str, Any]]:

@@ -12,9 +12,9 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
+from ansible_collections.stagecraft.gitops.plugins.plugin_utils.age import file
 from ansible_collections.stagecraft.gitops.plugins.plugin_utils.git.branch import Author, Remote
 from ansible_collections.stagecraft.gitops.plugins.plugin_utils.git.files import View
-from ansible_collections.stagecraft.gitops.plugins.plugin_utils.sealed_secrets import backup as backups
 from ansible_collections.stagecraft.gitops.plugins.plugin_utils.sealed_secrets import custody, keys, mac
 from ansible_collections.stagecraft.gitops.plugins.plugin_utils.sealed_secrets.backup import Backup
 from ansible_collections.stagecraft.gitops.plugins.plugin_utils.sealed_secrets.errors import BackupError, SealError
@@ -76,21 +76,8 @@ def environment(options: Mapping[str, Any], variables: Mapping[str, Any]) -> str
     return str(name)
 
 
-def identities(files: list[str]) -> list[Any]:
-    """Read identity files. Raises BackupError."""
-    found: list[Any] = []
-    for name in files:
-        path = Path(name).expanduser()
-        try:
-            text = path.read_text(encoding="utf-8")
-        except (OSError, UnicodeDecodeError) as error:
-            raise BackupError(f"identity_files: {path} cannot be read: {error}") from None
-        found += backups.read_identities(text, str(path))
-    return found
-
-
 def saved_keys(options: Mapping[str, Any], name: str) -> tuple[SealingKey, ...]:
-    """Return the private keys of a backup, none where no backup is named. Raises BackupError."""
+    """Return the private keys of a backup, none where no backup is named. Raises AgeError, BackupError."""
     found = saved(options)
     if found is None:
         return ()
@@ -102,11 +89,11 @@ def saved_keys(options: Mapping[str, Any], name: str) -> tuple[SealingKey, ...]:
 
 
 def saved(options: Mapping[str, Any]) -> Backup | None:
-    """Return the backup that is named; None where none is. Raises BackupError also where it is not there."""
+    """Return the backup that is named; None where none is. Raises AgeError, BackupError also where it is not there."""
     if not options["backup"]:
         return None
     path = Path(options["backup"]).expanduser()
-    found = custody.read_backup(path, identities(options["identity_files"]))
+    found = custody.read_backup(path, file.identities_of(options["identity_files"]))
     if found is None:
         raise BackupError(f"{path}: wanted a backup of sealing keys, found no file")
     return found

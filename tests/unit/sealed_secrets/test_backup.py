@@ -11,6 +11,8 @@ from typing import Any
 
 import pyrage
 import pytest
+from ansible_collections.stagecraft.gitops.plugins.plugin_utils.age import file
+from ansible_collections.stagecraft.gitops.plugins.plugin_utils.age.errors import AgeError
 from ansible_collections.stagecraft.gitops.plugins.plugin_utils.sealed_secrets import backup as backups
 from ansible_collections.stagecraft.gitops.plugins.plugin_utils.sealed_secrets import custody
 from ansible_collections.stagecraft.gitops.plugins.plugin_utils.sealed_secrets.backup import Backup, KeyRecord
@@ -26,20 +28,33 @@ def record(number: int = 0, state: backups.State = "active") -> KeyRecord:
     return KeyRecord(key("staging", number), state, f"key-{number}", "kube-system")
 
 
+def encrypted(backup: Backup, recipients: list[str]) -> bytes:
+    return file.encrypt(backups.encode(backup), recipients)
+
+
+def opened(data: bytes, identities: list[Any], where: str) -> Backup:
+    return backups.decode(file.decrypt(data, identities, where), where)
+
+
+def same(one: Backup, other: Backup) -> bool:
+    """With the private halves, which are no part of a comparison."""
+    return backups.encode(one) == backups.encode(other)
+
+
 BACKUP = Backup("staging", (record(), record(1, "retired"), record(2, "compromised")))
 
 
 def test_each_recipient_alone_can_restore_it() -> None:
-    data = backups.encrypt(BACKUP, RECIPIENTS)
+    data = encrypted(BACKUP, RECIPIENTS)
     for identity in (ADMIN, SAFE):
-        found = backups.decrypt(data, [identity], "b")
-        assert backups.same(found, BACKUP)
+        found = opened(data, [identity], "b")
+        assert same(found, BACKUP)
         assert [one.key.pem for one in found.records] == [one.key.pem for one in BACKUP.records]
     assert b"PRIVATE" not in data
 
 
 def test_what_age_decrypts_is_a_list_that_kubectl_applies() -> None:
-    text = json.loads(pyrage.decrypt(backups.encrypt(BACKUP, RECIPIENTS), [SAFE]))
+    text = json.loads(pyrage.decrypt(encrypted(BACKUP, RECIPIENTS), [SAFE]))
     assert (text["apiVersion"], text["kind"]) == ("v1", "List")
     first = text["items"][0]
     assert first["metadata"]["labels"] == {"sealedsecrets.bitnami.com/sealed-secrets-key": "active"}
@@ -68,7 +83,7 @@ def flipped(data: bytes) -> bytes:
     [
         (lambda data: data[: len(data) // 2], "b: the backup ends in the middle"),
         (lambda data: data[:-1][:-30], "b: the backup ends in the middle"),
-        (lambda data: b"", "b: wanted a backup of sealing keys .* found something else"),
+        (lambda data: b"", "b: wanted a backup .* found something else"),
         (lambda data: b"apiVersion: v1\nkind: Secret\n", "found something else"),
         (flipped, "b: the backup was changed or damaged"),
         (lambda data: data.replace(b"\n", b"\nA", 3), "b: the backup was changed or damaged"),
@@ -79,13 +94,13 @@ def flipped(data: bytes) -> bytes:
     ids=["half", "end-missing", "empty", "clear", "changed", "lines", "other-text", "no-keys", "no-secret"],
 )
 def test_a_backup_that_cannot_be_used_says_why(change: Any, words: str) -> None:
-    with pytest.raises(BackupError, match=words):
-        backups.decrypt(change(backups.encrypt(BACKUP, RECIPIENTS)), [ADMIN], "b")
+    with pytest.raises((BackupError, AgeError), match=words):
+        opened(change(encrypted(BACKUP, RECIPIENTS)), [ADMIN], "b")
 
 
 def test_another_identity_is_told_from_damage() -> None:
-    with pytest.raises(BackupError, match="not encrypted to the identities at hand"):
-        backups.decrypt(backups.encrypt(BACKUP, RECIPIENTS), [STRANGER], "b")
+    with pytest.raises((BackupError, AgeError), match="not encrypted to the identities at hand"):
+        opened(encrypted(BACKUP, RECIPIENTS), [STRANGER], "b")
 
 
 @pytest.mark.parametrize(
@@ -99,26 +114,28 @@ def test_another_identity_is_told_from_damage() -> None:
     ],
 )
 def test_one_recipient_is_not_enough(recipients: list[str], words: str) -> None:
-    with pytest.raises(BackupError, match=words) as caught:
-        backups.encrypt(BACKUP, recipients)
+    with pytest.raises((BackupError, AgeError), match=words) as caught:
+        encrypted(BACKUP, recipients)
     assert str(STRANGER)[30:] not in str(caught.value)
 
 
 def test_an_empty_backup_is_none() -> None:
-    with pytest.raises(BackupError, match=r"found none: it would be empty. Is it the controller's namespace"):
-        backups.encrypt(Backup("staging", ()), RECIPIENTS)
+    with pytest.raises(
+        (BackupError, AgeError), match=r"found none: it would be empty. Is it the controller's namespace"
+    ):
+        encrypted(Backup("staging", ()), RECIPIENTS)
 
 
 def test_identities_are_read_from_a_file_as_age_writes_it() -> None:
     text = f"# created: 2026-05-01\n# public key: {ADMIN.to_public()}\n{ADMIN}\n\n{SAFE}\n"
-    assert len(backups.read_identities(text, "f")) == 2
+    assert len(file.read_identities(text, "f")) == 2
     for wrong, words in (
         ("", "found none"),
         ("hunter2", "wanted lines AGE-SECRET-KEY"),
         ("-----BEGIN OPENSSH PRIVATE KEY-----\nx", "SSH"),
     ):
-        with pytest.raises(BackupError, match=words) as caught:
-            backups.read_identities(wrong, "f")
+        with pytest.raises((BackupError, AgeError), match=words) as caught:
+            file.read_identities(wrong, "f")
         assert "hunter2" not in str(caught.value)
 
 
@@ -138,7 +155,7 @@ class TestWrite:
         assert [entry.name for entry in path.parent.iterdir()] == ["staging.age"]
         found = custody.read_backup(path, [SAFE])
         assert found is not None
-        assert backups.same(found, BACKUP)
+        assert same(found, BACKUP)
 
     def test_there_may_be_none_yet(self, tmp_path: Path) -> None:
         assert custody.read_backup(tmp_path / "none.age", [ADMIN]) is None
@@ -158,32 +175,26 @@ class TestWrite:
             if step == "fsync":
                 patch.setattr(os, "fsync", fail)
             elif step == "decrypt":
-                patch.setattr(backups, "decrypt", fail)
+                patch.setattr(file, "decrypt", fail)
             else:
                 patch.setattr(Path, "replace", fail)
             with pytest.raises(KeyboardInterrupt):
                 self.write(path)
         found = custody.read_backup(path, [ADMIN])
         assert found is not None
-        assert backups.same(found, older)
+        assert same(found, older)
         assert [entry.name for entry in tmp_path.iterdir()] == ["staging.age"]
 
     def test_what_cannot_be_opened_again_does_not_take_the_old_ones_place(self, tmp_path: Path) -> None:
         path = tmp_path / "staging.age"
-        with pytest.raises(BackupError, match="not encrypted to the identities at hand"):
+        with pytest.raises((BackupError, AgeError), match="not encrypted to the identities at hand"):
             custody.write_backup(path, BACKUP, RECIPIENTS, [STRANGER])
         assert list(tmp_path.iterdir()) == []
 
     def test_a_disk_that_loses_bytes_is_noticed(self, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
         path = tmp_path / "staging.age"
-        monkeypatch.setattr(backups, "encrypt", lambda *_: _encrypted_other())
-        with pytest.raises(BackupError, match="what was written is not what is read back"):
+        other = encrypted(Backup("staging", (record(),)), RECIPIENTS)
+        monkeypatch.setattr(file, "encrypt", lambda *_: other)
+        with pytest.raises((BackupError, AgeError), match="what was written is not what is read back"):
             self.write(path)
         assert list(tmp_path.iterdir()) == []
-
-
-_REAL = backups.encrypt
-
-
-def _encrypted_other() -> bytes:
-    return _REAL(Backup("staging", (record(),)), RECIPIENTS)
