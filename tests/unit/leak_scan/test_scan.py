@@ -104,7 +104,7 @@ def test_binary_files_messages_tags_and_names_are_scanned(repository: Repository
     assert message.text().startswith("commit:")
     assert repository.git("rev-parse", "HEAD").startswith(message.commit)
     repository.git("push", "--quiet")
-    repository.commit({f"dir/{number}": str(number) for number in range(60)} | {f"dir/{TOKEN}.yaml": "1"})
+    repository.commit({**{f"dir/{number}": str(number) for number in range(60)}, f"dir/{TOKEN}.yaml": "1"})
     (name,) = repository.scan().findings
     assert "the secret staging: token stands here (as it is), in the name of a file" in name.message
     assert (name.file, name.line) == ("dir", 1)
