@@ -13,7 +13,8 @@ from ansible_collections.stagecraft.gitops.plugins.plugin_utils._action import A
 from ansible_collections.stagecraft.gitops.plugins.plugin_utils.age.errors import AgeError
 from ansible_collections.stagecraft.gitops.plugins.plugin_utils.git import files
 from ansible_collections.stagecraft.gitops.plugins.plugin_utils.git.errors import GitError
-from ansible_collections.stagecraft.gitops.plugins.plugin_utils.sealed_secrets import manifest, options, seal
+from ansible_collections.stagecraft.gitops.plugins.plugin_utils.sealed_secrets import manifest, seal
+from ansible_collections.stagecraft.gitops.plugins.plugin_utils.sealed_secrets import options as shared
 from ansible_collections.stagecraft.gitops.plugins.plugin_utils.sealed_secrets.crypto import SCOPES
 from ansible_collections.stagecraft.gitops.plugins.plugin_utils.sealed_secrets.errors import SealError
 
@@ -52,41 +53,41 @@ class ActionModule(ControllerAction):
             },
             "folder": {"type": "str", "default": "secrets"},
             "purge_items": {"type": "bool", "default": True},
-            **options.CERTIFICATE_OPTIONS,
-            **options.BACKUP_OPTIONS,
-            **options.PLACE_OPTIONS,
+            **shared.CERTIFICATE_OPTIONS,
+            **shared.BACKUP_OPTIONS,
+            **shared.PLACE_OPTIONS,
         },
         mutually_exclusive=[("directory", "repository")],
         required_one_of=[("directory", "repository"), ("certificate", "certificate_path")],
     )
 
-    def act(self, options_: dict[str, Any], task_vars: Mapping[str, Any]) -> dict[str, Any]:
+    def act(self, options: dict[str, Any], task_vars: Mapping[str, Any]) -> dict[str, Any]:
         """Plan all files, and unless in check mode write them; `plan` is the same for both."""
         started = time.monotonic()
-        name = options.environment(options_, self.variables([options.ENVIRONMENT], task_vars))
-        wanted, gone = _declared(_with_paths(options_["secrets"], options_["folder"]))
-        private = options.saved_keys(options_, name)
+        name = shared.environment(options, self.variables([shared.ENVIRONMENT], task_vars))
+        wanted, gone = _declared(_with_paths(options["secrets"], options["folder"]))
+        private = shared.saved_keys(options, name)
         last: list[FilePlan] = []
         pem: list[str] = []
 
         def plan(view: View) -> Changes:
-            read = options.certificate(options_, view, name)
-            sealer = options.sealer(options_, read, name, private)
-            last[:] = _plans(wanted, gone, view, sealer, purge=options_["purge_items"])
+            read = shared.certificate(options, view, name)
+            sealer = shared.sealer(options, read, name, private)
+            last[:] = _plans(wanted, gone, view, sealer, purge=options["purge_items"])
             pem[:] = [read.fingerprint]
             changes: Changes = {
                 one.path: None if one.after is None else one.after.encode() for one in last if one.changed
             }
-            path = options_["certificate_path"]
-            if path and view.read([path]).get(path) != read.pem.encode() and options_["certificate"]:
+            path = options["certificate_path"]
+            if path and view.read([path]).get(path) != read.pem.encode() and options["certificate"]:
                 changes[path] = read.pem.encode()
             return changes
 
         done = files.change(
-            options.place(options_),
+            shared.place(options),
             plan,
             lambda changes: _message(name, last, changes),
-            options.author(options_),
+            shared.author(options),
             dry=self.check_mode,
         )
         result: dict[str, Any] = {
@@ -105,7 +106,7 @@ class ActionModule(ControllerAction):
                 " have it unsealed there"
             ]
         if self._task.diff:
-            result["diff"] = options.diff(last)
+            result["diff"] = shared.diff(last)
         return result
 
 
@@ -125,7 +126,7 @@ def _declared(secrets: list[dict[str, Any]]) -> tuple[list[Declared], list[tuple
             gone.append((item["path"], f"{item['namespace']}/{item['name']}"))
             continue
         try:
-            wanted.append(options.declared(item))
+            wanted.append(shared.declared(item))
         except SealError as error:
             problems.append(str(error))
     problems += manifest.check(wanted)
@@ -137,7 +138,7 @@ def _declared(secrets: list[dict[str, Any]]) -> tuple[list[Declared], list[tuple
 def _plans(
     wanted: list[Declared], gone: list[tuple[str, str]], view: View, sealer: seal.Sealer, *, purge: bool
 ) -> list[FilePlan]:
-    present = view.read([*(one.path for one in wanted), *(path for path, _ in gone)])
+    present = view.read([*(one.path for one in wanted), *(path for path, _secret in gone)])
     texts = {path: content.decode("utf-8", "replace") for path, content in present.items()}
     plans: list[FilePlan] = []
     problems: list[str] = []

@@ -14,7 +14,8 @@ from ansible_collections.stagecraft.gitops.plugins.plugin_utils._action import A
 from ansible_collections.stagecraft.gitops.plugins.plugin_utils.age.errors import AgeError
 from ansible_collections.stagecraft.gitops.plugins.plugin_utils.git import files
 from ansible_collections.stagecraft.gitops.plugins.plugin_utils.git.errors import GitError
-from ansible_collections.stagecraft.gitops.plugins.plugin_utils.sealed_secrets import keys, options, verify
+from ansible_collections.stagecraft.gitops.plugins.plugin_utils.sealed_secrets import keys, verify
+from ansible_collections.stagecraft.gitops.plugins.plugin_utils.sealed_secrets import options as shared
 from ansible_collections.stagecraft.gitops.plugins.plugin_utils.sealed_secrets.errors import SealError
 
 if TYPE_CHECKING:
@@ -35,40 +36,40 @@ class ActionModule(ControllerAction):
             "only": {"type": "list", "elements": "str", "default": []},
             "at_least": {"type": "int", "default": 0},
             "fail": {"type": "bool", "default": True},
-            **options.BACKUP_OPTIONS,
-            **options.PLACE_OPTIONS,
+            **shared.BACKUP_OPTIONS,
+            **shared.PLACE_OPTIONS,
         },
         mutually_exclusive=[("directory", "repository")],
         required_one_of=[("directory", "repository")],
     )
 
-    def act(self, options_: dict[str, Any], task_vars: Mapping[str, Any]) -> dict[str, Any]:
+    def act(self, options: dict[str, Any], task_vars: Mapping[str, Any]) -> dict[str, Any]:
         """Read all SealedSecrets, open them where there is a backup, and tell everything that is wrong."""
         started = time.monotonic()
-        name = options.environment(options_, self.variables([options.ENVIRONMENT], task_vars))
-        backup = options.saved(options_)
-        private = options.saved_keys(options_, name)
-        view, commit = files.look(options.place(options_))
-        certificate, problems = _certificate(options_, view, name)
-        start = options_["path"].strip("/")
-        paths = [start] if start in view.paths else view.below(start, options.YAML)
+        name = shared.environment(options, self.variables([shared.ENVIRONMENT], task_vars))
+        backup = shared.saved(options)
+        private = shared.saved_keys(options, name)
+        view, commit = files.look(shared.place(options))
+        certificate, problems = _certificate(options, view, name)
+        start = options["path"].strip("/")
+        paths = [start] if start in view.paths else view.below(start, shared.YAML)
         texts = {path: content.decode("utf-8", "replace") for path, content in view.read(paths).items()}
         report = verify.report(texts, private, certificate)
         problems += report.problems
-        if private and options_["only"]:
+        if private and options["only"]:
             problems += [
-                f"{item}: none of the keys {', '.join(options_['only'])} opens it"
-                for item in verify.not_by(report, options_["only"])
+                f"{item}: none of the keys {', '.join(options['only'])} opens it"
+                for item in verify.not_by(report, options["only"])
             ]
-        if report.items < options_["at_least"]:
+        if report.items < options["at_least"]:
             problems.append(
-                f"wanted {options_['at_least']} items at least below {start or 'the repository'}, found {report.items}"
+                f"wanted {options['at_least']} items at least below {start or 'the repository'}, found {report.items}"
             )
         current = backup.current if backup is not None else None
         active = [one.fingerprint for one in backup.records if one.state == "active"] if backup is not None else []
         if backup is not None and certificate is not None and certificate.fingerprint not in active:
             problems.append(
-                f"{options_['certificate_path']} is the certificate of {certificate.fingerprint}, which is no active key of"
+                f"{options['certificate_path']} is the certificate of {certificate.fingerprint}, which is no active key of"
                 f" {name}; it has {', '.join(active) or 'none'}"
             )
         result: dict[str, Any] = {
@@ -80,20 +81,20 @@ class ActionModule(ControllerAction):
                     "namespace": one.sealed.namespace,
                     "path": one.sealed.path,
                     "scope": one.sealed.scope,
-                    "items": sorted(one.sealed.items),
-                    "keys": sorted({key for key in one.keys.values() if key}),
+                    "item_names": sorted(one.sealed.items),
+                    "fingerprints": sorted({key for key in one.keys.values() if key}),
                     "problems": list(one.problems),
                 }
                 for one in report.found
             ],
-            "items": report.items,
+            "item_count": report.items,
             "opened_by": report.opened_by(),
             "current": current.fingerprint if current is not None else "",
             "opened": bool(private),
             "problems": problems,
             "seconds": round(time.monotonic() - started, 3),
         }
-        if problems and options_["fail"]:
+        if problems and options["fail"]:
             result |= {
                 "failed": True,
                 "msg": f"the sealed secrets of {name} have {len(problems)} problems:\n"
@@ -102,9 +103,9 @@ class ActionModule(ControllerAction):
         return result
 
 
-def _certificate(options_: Mapping[str, Any], view: View, name: str) -> tuple[Certificate | None, list[str]]:
+def _certificate(options: Mapping[str, Any], view: View, name: str) -> tuple[Certificate | None, list[str]]:
     """Return the certificate in the repository with what is wrong with it."""
-    path = options_["certificate_path"]
+    path = options["certificate_path"]
     if not path:
         return None, []
     content = view.read([path]).get(path)
@@ -114,4 +115,4 @@ def _certificate(options_: Mapping[str, Any], view: View, name: str) -> tuple[Ce
         read = keys.read_certificate(content.decode("utf-8", "replace"), path)
     except SealError as error:
         return None, [str(error)]
-    return read, keys.check_certificate(read, name, options_["fingerprint"], datetime.now(tz=UTC), path)
+    return read, keys.check_certificate(read, name, options["fingerprint"], datetime.now(tz=UTC), path)

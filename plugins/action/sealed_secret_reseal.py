@@ -13,7 +13,8 @@ from ansible_collections.stagecraft.gitops.plugins.plugin_utils._action import A
 from ansible_collections.stagecraft.gitops.plugins.plugin_utils.age.errors import AgeError
 from ansible_collections.stagecraft.gitops.plugins.plugin_utils.git import files
 from ansible_collections.stagecraft.gitops.plugins.plugin_utils.git.errors import GitError
-from ansible_collections.stagecraft.gitops.plugins.plugin_utils.sealed_secrets import options, reseal, seal
+from ansible_collections.stagecraft.gitops.plugins.plugin_utils.sealed_secrets import options as shared
+from ansible_collections.stagecraft.gitops.plugins.plugin_utils.sealed_secrets import reseal, seal
 from ansible_collections.stagecraft.gitops.plugins.plugin_utils.sealed_secrets.errors import SealError
 from ansible_collections.stagecraft.gitops.plugins.plugin_utils.sealed_secrets.manifest import KIND
 
@@ -40,40 +41,40 @@ class ActionModule(ControllerAction):
                     "identity_files": {"type": "list", "elements": "path", "required": True},
                 },
             },
-            **options.CERTIFICATE_OPTIONS,
-            **options.BACKUP_OPTIONS,
-            **options.PLACE_OPTIONS,
+            **shared.CERTIFICATE_OPTIONS,
+            **shared.BACKUP_OPTIONS,
+            **shared.PLACE_OPTIONS,
         },
         mutually_exclusive=[("directory", "repository")],
         required_one_of=[("directory", "repository"), ("certificate", "certificate_path"), ("source", "backup")],
     )
 
-    def act(self, options_: dict[str, Any], task_vars: Mapping[str, Any]) -> dict[str, Any]:
+    def act(self, options: dict[str, Any], task_vars: Mapping[str, Any]) -> dict[str, Any]:
         """Plan all files, and unless in check mode write them; `plan` is the same for both."""
         started = time.monotonic()
-        name = options.environment(options_, self.variables([options.ENVIRONMENT], task_vars))
-        private = options.saved_keys(options_, name)
-        source = options_["source"]
-        sources = private if source is None else options.saved_keys(source, source["environment"])
+        name = shared.environment(options, self.variables([shared.ENVIRONMENT], task_vars))
+        private = shared.saved_keys(options, name)
+        source = options["source"]
+        sources = private if source is None else shared.saved_keys(source, source["environment"])
         last: list[FilePlan] = []
         seen: list[str] = []
 
         def plan(view: View) -> Changes:
-            read = options.certificate(options_, view, name)
+            read = shared.certificate(options, view, name)
             seen[:] = [read.fingerprint]
-            sealer = options.sealer(options_, read, name, private)
-            last[:] = _plans(view, options_["path"], source["path"] if source else None, sources, sealer)
+            sealer = shared.sealer(options, read, name, private)
+            last[:] = _plans(view, options["path"], source["path"] if source else None, sources, sealer)
             changes: Changes = {one.path: (one.after or "").encode() for one in last if one.changed}
-            path = options_["certificate_path"]
-            if path and options_["certificate"] and view.read([path]).get(path) != read.pem.encode():
+            path = options["certificate_path"]
+            if path and options["certificate"] and view.read([path]).get(path) != read.pem.encode():
                 changes[path] = read.pem.encode()
             return changes
 
         done = files.change(
-            options.place(options_),
+            shared.place(options),
             plan,
             lambda changes: f"chore({name}): seal {len(changes)} files for {seen[0]}\n",
-            options.author(options_),
+            shared.author(options),
             dry=self.check_mode,
         )
         result: dict[str, Any] = {
@@ -86,7 +87,7 @@ class ActionModule(ControllerAction):
             "seconds": round(time.monotonic() - started, 3),
         }
         if self._task.diff:
-            result["diff"] = options.diff(last)
+            result["diff"] = shared.diff(last)
         return result
 
 
@@ -95,7 +96,7 @@ def _plans(
 ) -> list[FilePlan]:
     """Plan each file with SealedSecrets at or below the source's path, to stand at or below `path`."""
     start = (path if source_path is None else source_path).strip("/")
-    names = [start] if start in view.paths else view.below(start, options.YAML)
+    names = [start] if start in view.paths else view.below(start, shared.YAML)
     if not names:
         raise SealError(f"wanted YAML files at or below {start} in the repository, found none")
     moved = {name: name if source_path is None else (path.strip("/") + name.removeprefix(start)) for name in names}

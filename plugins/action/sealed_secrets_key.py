@@ -22,12 +22,8 @@ from ansible_collections.stagecraft.gitops.plugins.plugin_utils.kube.access impo
 )
 from ansible_collections.stagecraft.gitops.plugins.plugin_utils.kube.errors import ApiError, KubeconfigError, KubeError
 from ansible_collections.stagecraft.gitops.plugins.plugin_utils.kube.session import Session
-from ansible_collections.stagecraft.gitops.plugins.plugin_utils.sealed_secrets import (
-    custody,
-    keys,
-    lifecycle,
-    options,
-)
+from ansible_collections.stagecraft.gitops.plugins.plugin_utils.sealed_secrets import custody, keys, lifecycle
+from ansible_collections.stagecraft.gitops.plugins.plugin_utils.sealed_secrets import options as shared
 from ansible_collections.stagecraft.gitops.plugins.plugin_utils.sealed_secrets.errors import SealError
 from ansible_collections.stagecraft.gitops.plugins.plugin_utils.ssh._action import defaults_of
 from ansible_collections.stagecraft.gitops.plugins.plugin_utils.ssh.errors import SshError
@@ -64,37 +60,37 @@ class ActionModule(ControllerAction):
         required_if=[("state", "present", ["recipients"])],
     )
 
-    def act(self, options_: dict[str, Any], task_vars: Mapping[str, Any]) -> dict[str, Any]:
+    def act(self, options: dict[str, Any], task_vars: Mapping[str, Any]) -> dict[str, Any]:
         """Read cluster and backup, plan, and unless in check mode write the backup, then the cluster."""
         started = time.monotonic()
-        name = options.environment(options_, self.variables([options.ENVIRONMENT], task_vars))
-        identities = file.identities_of(options_["identity_files"])
-        path = Path(options_["backup"]).expanduser()
-        if options_["state"] != "verified":
-            file.check_recipients(options_["recipients"])
+        name = shared.environment(options, self.variables([shared.ENVIRONMENT], task_vars))
+        identities = file.identities_of(options["identity_files"])
+        path = Path(options["backup"]).expanduser()
+        if options["state"] != "verified":
+            file.check_recipients(options["recipients"])
         saved = custody.read_backup(path, identities)
-        max_age = None if options_["max_age"] is None else timedelta(days=options_["max_age"])
+        max_age = None if options["max_age"] is None else timedelta(days=options["max_age"])
         wanted = lifecycle.Wanted(
             name,
-            options_["state"],
-            options_["namespace"],
-            tuple(options_["fingerprints"]),
-            options_["replace"],
+            options["state"],
+            options["namespace"],
+            tuple(options["fingerprints"]),
+            options["replace"],
             max_age,
         )
         access = api_access(
-            options_, self.variables(API_ACCESS_VARIABLES, task_vars), task_vars, partial(defaults_of, self, task_vars)
+            options, self.variables(API_ACCESS_VARIABLES, task_vars), task_vars, partial(defaults_of, self, task_vars)
         )
 
         def generate(start: datetime) -> SealingKey:
-            return keys.generate(name, start, options_["size"], timedelta(days=options_["lifetime"]))
+            return keys.generate(name, start, options["size"], timedelta(days=options["lifetime"]))
 
         with Session(access) as session:
             cluster = self._observe(session, wanted)
             plan = lifecycle.plan(wanted, cluster, saved, datetime.now(tz=UTC), None if self.check_mode else generate)
             if not self.check_mode:
                 if plan.write_backup:
-                    custody.write_backup(path, plan.backup, options_["recipients"], identities)
+                    custody.write_backup(path, plan.backup, options["recipients"], identities)
                 if plan.apply:
                     custody.apply_keys(session, plan.apply, name)
         result = _result(plan, cluster)
@@ -124,7 +120,7 @@ def _result(plan: Plan, cluster: tuple[KeyRecord, ...]) -> dict[str, Any]:
         "fingerprint": current.fingerprint if current else "",
         "certificate": current.key.certificate.pem if current else "",
         "loaded": lifecycle.digest(record for record in plan.backup.records if record.fingerprint in here),
-        "keys": [
+        "sealing_keys": [
             {
                 "fingerprint": record.fingerprint,
                 "state": record.state,

@@ -85,10 +85,10 @@ secrets:
       namespace: shop
       path: clusters/staging/secrets/db.yaml
       scope: strict
-      items: [password]
-      keys: ["SHA256:DtFDesvRc65GJHs0Fmi2FHTbxPI7NJBCxVxGW96tDq4"]
+      item_names: [password]
+      fingerprints: ["SHA256:DtFDesvRc65GJHs0Fmi2FHTbxPI7NJBCxVxGW96tDq4"]
       problems: []
-items:
+item_count:
   description: How many items they have.
   returned: always
   type: int

@@ -127,7 +127,7 @@ loaded:
   returned: success
   type: str
   sample: 6b86b273ff34fce1
-keys:
+sealing_keys:
   description: All keys, without their private halves.
   returned: success
   type: list

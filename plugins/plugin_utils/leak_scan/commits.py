@@ -76,7 +76,7 @@ def objects(root: Path, selection: Sequence[str]) -> Iterator[Object]:
     """Return every new object of commits. A file that only moved is not new, but the folder with its name is."""
     paths: dict[str, str] = {}
     for line in git(root, "rev-list", "--objects", *selection).decode("utf-8", "replace").splitlines():
-        identity, _, path = line.partition(" ")
+        identity, _space, path = line.partition(" ")
         paths.setdefault(identity, path)
     # a tag is what is pushed, and rev-list follows it to its commit without a word about itself
     for given in selection:
@@ -88,7 +88,7 @@ def objects(root: Path, selection: Sequence[str]) -> Iterator[Object]:
     position = 0
     for identity, path in paths.items():
         end = answer.index(b"\n", position)
-        _, kind, size = answer[position:end].decode().split()
+        _identity, kind, size = answer[position:end].decode().split()
         data = answer[end + 1 : end + 1 + int(size)]
         position = end + 1 + int(size) + 1
         yield Object(identity, kind, path, data)
@@ -105,7 +105,7 @@ def names(tree: bytes, size: int) -> bytes:
     """Return the names in a folder, all on one line: each stands behind its mode and before an identity of `size` bytes."""
     found = []
     while tree:
-        head, _, rest = tree.partition(b"\0")
+        head, _zero, rest = tree.partition(b"\0")
         found.append(head.partition(b" ")[2])
         tree = rest[size:]
     return b" ".join(found)

@@ -117,5 +117,5 @@ def environments(values: Mapping[str, Any]) -> list[Secret]:
 
 
 def _ignored(rule: str, path: str, ignore: Sequence[str]) -> bool:
-    pairs = ((one, glob or "*") for one, _, glob in (word.partition(":") for word in ignore))
+    pairs = ((one, glob or "*") for one, _colon, glob in (word.partition(":") for word in ignore))
     return any(rule == one and fnmatch.fnmatchcase(path, glob) for one, glob in pairs)

@@ -145,7 +145,7 @@ class _Decoded(_Joined):
 
     def find(self, needle: bytes) -> Iterator[tuple[int, int]]:
         """Return (number of the text, offset of the run in it)."""
-        for piece, _ in self._hits(needle):
+        for piece, _inside in self._hits(needle):
             yield self.origins[piece]
 
     def inner_runs(self) -> list[tuple[int, int, bytes]]:
@@ -181,7 +181,7 @@ def known(texts: Sequence[Text], wanted: Needles) -> list[Hit]:
         joined = _Joined(pieces)
         found.look(joined, wanted.plain)
         found.look(joined.in_standard_base64(), wanted.base64)
-        in_hex = ((n, m.start(), m[0].lower()) for n, _, data in pieces for m in _HEX_RUN.finditer(data))
+        in_hex = ((n, m.start(), m[0].lower()) for n, _start, data in pieces for m in _HEX_RUN.finditer(data))
         found.look(_Joined(in_hex), wanted.hex)
         runs = _runs(pieces)
         for depth in range(1, _DEEPEST + 1):
@@ -294,7 +294,7 @@ def _batches(texts: Sequence[Text]) -> Iterator[list[tuple[int, int, bytes]]]:
 def _runs(pieces: Iterable[tuple[int, int, bytes]]) -> list[tuple[int, int, bytes]]:
     """Return runs of base64, and those that were wrapped put together."""
     found = []
-    for number, _, data in pieces:
+    for number, _start, data in pieces:
         found += [(number, match.start(), match[0]) for match in _BASE64_RUN.finditer(data)]
         found += [(number, match.start(), b"".join(match[0].split())) for match in _WRAPPED.finditer(data)]
     return found

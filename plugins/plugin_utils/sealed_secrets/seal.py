@@ -53,7 +53,7 @@ class Sealer:
         own = self.own_key
         if own is not None:
             try:
-                opened, _ = crypto.unseal([own.key], crypto.decode(ciphertext), bound_to)
+                opened, _place = crypto.unseal([own.key], crypto.decode(ciphertext), bound_to)
             except UnsealError:
                 return "sealed for another key, name, namespace or scope, or changed since"
             except SealError as error:
@@ -120,7 +120,7 @@ def plan(declared: Declared, present: str | None, sealer: Sealer, *, purge: bool
 
 def removal(path: str, secret: str, present: str | None) -> FilePlan:
     """The plan of taking a SealedSecret's file away. Raises SealError where the file holds something else."""
-    namespace, _, name = secret.partition("/")
+    namespace, _slash, name = secret.partition("/")
     old = _only(present, Declared(path, name, namespace, {}))
     items = tuple(ItemChange(item, "remove", "absent is wanted") for item in sorted(old.items)) if old else ()
     return FilePlan(path, secret, present, None, items)

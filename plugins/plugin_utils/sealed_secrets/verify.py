@@ -78,7 +78,7 @@ def opened(sealed: SealedSecret, keys: Sequence[SealingKey]) -> dict[str, bytes]
     problems: list[str] = []
     for item in sealed.items:
         try:
-            found[item], _ = unsealed(sealed, item, keys)
+            found[item], _key = unsealed(sealed, item, keys)
         except SealError as error:
             problems.append(str(error))
     if problems:
@@ -115,7 +115,7 @@ def _status(sealed: SealedSecret, keys: Sequence[SealingKey], certificate: Certi
     for item in sealed.items:
         try:
             if keys:
-                _, by[item] = unsealed(sealed, item, keys)
+                _value, by[item] = unsealed(sealed, item, keys)
             else:
                 by[item] = ""
                 _shape(sealed, item, certificate)
@@ -126,7 +126,7 @@ def _status(sealed: SealedSecret, keys: Sequence[SealingKey], certificate: Certi
 
 def _shape(sealed: SealedSecret, item: str, certificate: Certificate | None) -> None:
     try:
-        wrapped, _ = crypto.split(crypto.decode(sealed.items[item]))
+        wrapped, _rest = crypto.split(crypto.decode(sealed.items[item]))
     except SealError as error:
         raise SealError(f"{sealed}, item {item}: {error}") from None
     if certificate is not None and len(wrapped) * 8 != certificate.key.key_size:

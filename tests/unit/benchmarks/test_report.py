@@ -103,5 +103,8 @@ def test_the_rows_are_those_of_the_issues() -> None:
         "push-ready",
         "check-1000",
         "check-1pct",
+        "seal-1000",
+        "seal-noop",
+        "leak",
     ]
     assert list(BENCHES) == rows
