@@ -20,6 +20,7 @@ FILES = {
     "importer": ["--python-version", "3.11"],
     "tools": ["--python-version", "3.11"],
     "go": ["--python-version", "3.11"],
+    "openbao": ["--python-version", "3.13", "--no-deps"],
     **{f"compat-{version}": ["--python-version", "3.13", "--no-deps"] for version in ("2.18", "2.19", "2.20", "2.21")},
     "collections": ["--python-version", "3.13", "--no-deps"],
 }

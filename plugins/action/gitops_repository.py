@@ -45,6 +45,7 @@ class ActionModule(ControllerAction):
             "domain": {"type": "str", "required": True},
             "following": {"type": "list", "elements": "str", "default": []},
             "not_secret": {"type": "list", "elements": "str", "default": []},
+            "sealing": {"type": "list", "elements": "str", "default": []},
             "sample_image": {"type": "str", "default": ""},
             "directory": {"type": "path"},
             "repository": {
@@ -147,7 +148,9 @@ def _files(
 ) -> dict[str, bytes]:
     """Render all files, but for those of a sample that is not wanted."""
     variables = {"sample_image": options["sample_image"]}
-    files = scaffold.render(templates, environments, present, variables, options["following"], options["not_secret"])
+    files = scaffold.render(
+        templates, environments, present, variables, options["following"], options["sealing"], options["not_secret"]
+    )
     if options["sample_image"]:
         return files
     return {path: text for path, text in files.items() if "/applications/hello" not in path}

@@ -78,6 +78,13 @@ options:
     type: list
     elements: str
     default: []
+  sealing:
+    description:
+      - Names of environments that get sealed secrets below C(clusters/NAME/secrets) right after this; they get a stage for them. Those that have it are
+        known.
+    type: list
+    elements: str
+    default: []
   sample_image:
     description: An image with busybox in it, for the sample application. Without it there is none.
     type: str

@@ -37,6 +37,7 @@ from tests.benchmarks.hosts import (
     worker,
 )
 from tests.benchmarks.report import Row, Target
+from tests.benchmarks.secrets import leak, seal_1000, seal_noop
 from tests.mirror.store import default_layout
 from tools.recap import recaps
 from tools.stages import ROOT
@@ -291,4 +292,7 @@ BENCHES = {
     "writers-50": Bench(releases.writers, 2),
     "mttr": Bench(releases.mttr, 3),
     "history": Bench(releases.versions, 3),
+    "seal-1000": Bench(seal_1000, 3),
+    "seal-noop": Bench(seal_noop, 5),
+    "leak": Bench(leak, 5),
 }

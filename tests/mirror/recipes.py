@@ -673,6 +673,31 @@ def _kwok(version: str) -> tuple[Recipe, ...]:
     )
 
 
+def _sealed_secrets(version: str) -> tuple[Recipe, ...]:
+    """Return the controller as an image, and kubeseal for tests."""
+    part, module = f"part/sealed-secrets-{version}", "github.com/bitnami/sealed-secrets"
+    return (
+        GoPrograms(
+            part,
+            f"sealed-secrets-{version}",
+            (("sealed-secrets-controller", f"{module}/cmd/controller"), ("kubeseal", f"{module}/cmd/kubeseal")),
+            variables=(("main.VERSION", version),),
+            probes=(
+                Probe("sealed-secrets-controller", ("--version",), (version,)),
+                Probe("kubeseal", ("--version",), (version,)),
+            ),
+        ),
+        Image(
+            f"sealed-secrets-{version}/image",
+            (f"docker.io/bitnami/sealed-secrets-controller:{version}",),
+            programs=(("usr/local/bin/controller", (part, "sealed-secrets-controller")),),
+            certificates=True,
+            entrypoint=("controller",),
+            user="1001:1001",
+        ),
+    )
+
+
 def _gitea(version: str) -> tuple[Recipe, ...]:
     program, files = f"part/gitea-{version}/program", f"part/gitea-{version}/files"
     return (
@@ -713,6 +738,7 @@ def recipes() -> tuple[Recipe, ...]:
         *_crictl("1.36.0"),
         *_flux(FLUX, newest),
         *_kwok("0.8.0"),
+        *_sealed_secrets("0.40.0"),
         *_gitea("1.26.0"),
         *_kubernetes_programs(older),
         *_kubernetes_artefacts(older),

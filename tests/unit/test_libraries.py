@@ -16,7 +16,7 @@ ROOT = Path(__file__).resolve().parents[2]
 ENGINE = "ansible_collections.stagecraft.gitops.plugins"
 LOAD_ALL = """
 import importlib, sys
-for name in ("paramiko", "urllib3", "requests", "tomli_w"):
+for name in ("cryptography", "hvac", "paramiko", "pyrage", "urllib3", "requests", "tomli_w"):
     sys.modules[name] = None
 for name in sys.argv[1:]:
     try:

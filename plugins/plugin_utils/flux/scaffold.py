@@ -141,11 +141,13 @@ def render(
     present: Mapping[str, bytes],
     variables: Mapping[str, Any],
     following: Iterable[str] = (),
+    sealing: Iterable[str] = (),
     not_secret: Collection[str] = (),
 ) -> dict[str, bytes]:
     """Render all files. Templates below ``environment/`` are rendered for each environment, to ``clusters/NAME/``.
 
-    Flux's own directory is named in an environment that has it, or is about to get it (`following`). An environment's
+    Flux's own directory is named in an environment that has it, or is about to get it (`following`). So is the stage of
+    sealed secrets, in an environment that has had it, or is about to get sealed secrets (`sealing`). An environment's
     ``.env.NAME`` is generated once; then what is in the repository counts. `not_secret` names variables in it that look
     like secrets and are none.
     """
@@ -159,7 +161,7 @@ def render(
         loader=jinja2.DictLoader(dict(templates)),
     )
     engine.filters["yaml_string"] = json.dumps
-    about = set(following)
+    about, with_secrets = set(following), set(sealing)
     shared = {**variables, "environments": environments}
     files: dict[str, bytes] = {}
     problems: list[str] = []
@@ -188,9 +190,11 @@ def render(
         bootstrapped = (
             environment.name in about or f"clusters/{environment.name}/flux-system/kustomization.yaml" in present
         )
+        stages = present.get(f"clusters/{environment.name}/stages.yaml", b"")
+        sealed = environment.name in with_secrets or f"path: ./clusters/{environment.name}/secrets\n".encode() in stages
         for template in sorted(name for name in templates if name.startswith("environment/")):
             path = f"clusters/{environment.name}/{template.removeprefix('environment/').removesuffix('.j2')}"
-            put(path, template, environment=environment, values=values, bootstrapped=bootstrapped)
+            put(path, template, environment=environment, values=values, bootstrapped=bootstrapped, sealed=sealed)
     if problems:
         raise FluxError("the repository was left as it is:\n" + "\n".join(problems))
     return files

@@ -8,6 +8,8 @@ from __future__ import annotations
 import re
 from typing import Literal
 
+from ansible_collections.stagecraft.gitops.plugins.plugin_utils.leak_scan.search import is_clear
+
 _BOUNDARY = re.compile(r"(?<=[a-z0-9])(?=[A-Z])|[^A-Za-z0-9]+")
 #: What the last word of a secret's name ends in. Words after it make it a name for something else: TOKEN_URL.
 _ENDING = re.compile(
@@ -21,7 +23,6 @@ _VALUE = re.compile(
     r"-----BEGIN (?:[A-Z]+ )*PRIVATE KEY|AGE-SECRET-KEY-1[0-9A-Z]{50}|://[^/\s:@]*:(?!\$\{)[^/\s@]+@|\bgh[pousr]_\w{20,}"
     r"|\bgithub_pat_\w{50}|\bglpat-[\w-]{20}|\bAKIA[0-9A-Z]{16}\b|^eyJ[\w-]+\.eyJ"
 )
-_PLACEHOLDER = re.compile(r"\s*(\$\{[^}]*\}\s*)*")
 
 
 def is_secret_name(name: str) -> bool:
@@ -36,12 +37,6 @@ def is_secret_name(name: str) -> bool:
         return not before or before[-1] not in _OPEN_KEYS
     rails = words[-3:] == ["SECRET", "KEY", "BASE"]
     return last in _WORDS or bool(before and last in _LATER_WORDS) or bool(_ENDING.search(last)) or rails
-
-
-def is_clear(value: object) -> bool:
-    """Say whether a value is neither empty, nor encrypted by SOPS, nor a placeholder for one."""
-    text = str(value)
-    return bool(text) and not text.startswith("ENC[") and not _PLACEHOLDER.fullmatch(text)
 
 
 def secret_by(name: str, value: object) -> Literal["name", "value", ""]:

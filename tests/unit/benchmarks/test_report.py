@@ -111,5 +111,8 @@ def test_the_rows_are_those_of_the_issues() -> None:
         "writers-50",
         "mttr",
         "history",
+        "seal-1000",
+        "seal-noop",
+        "leak",
     ]
     assert list(BENCHES) == rows

@@ -65,6 +65,21 @@ def test_stages_follow_each_other_and_are_ready_when_what_they_apply_is() -> Non
         assert stage["spec"]["path"] == f"./clusters/staging/{stage['metadata']['name']}"
 
 
+def test_an_environment_with_sealed_secrets_has_a_stage_for_them_and_keeps_it() -> None:
+    path = "clusters/staging/stages.yaml"
+    variables = {"sample_image": IMAGE}
+    first = scaffold.render(SHIPPED, (STAGING, PRODUCTION), {}, variables, sealing=["staging"])
+    (secrets,) = [stage for stage in documents(first, path) if stage["metadata"]["name"] == "secrets"]
+    assert secrets["spec"]["path"] == "./clusters/staging/secrets"
+    assert "dependsOn" not in secrets["spec"]
+    assert all({"name": "secrets"} not in (stage["spec"].get("dependsOn") or []) for stage in documents(first, path))
+    assert len(documents(first, "clusters/production/stages.yaml")) == 3
+    # another environment's inventory says nothing of this one's secrets
+    later = scaffold.render(SHIPPED, (STAGING, PRODUCTION), first, variables, sealing=["production"])
+    assert later[path] == first[path]
+    assert len(documents(later, "clusters/production/stages.yaml")) == 4
+
+
 def test_environments_differ_in_what_is_theirs() -> None:
     files = render()
     production = yaml.safe_load(files["clusters/production/applications/hello.yaml"])

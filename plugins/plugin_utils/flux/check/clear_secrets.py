@@ -11,15 +11,16 @@ from collections.abc import Iterator
 from ansible_collections.stagecraft.gitops.plugins.plugin_utils.flux.check.errors import BuildError
 from ansible_collections.stagecraft.gitops.plugins.plugin_utils.flux.check.generators import variables
 from ansible_collections.stagecraft.gitops.plugins.plugin_utils.flux.check.resources import Object, label
-from ansible_collections.stagecraft.gitops.plugins.plugin_utils.flux.secret_names import is_clear, secret_by
+from ansible_collections.stagecraft.gitops.plugins.plugin_utils.flux.secret_names import secret_by
+from ansible_collections.stagecraft.gitops.plugins.plugin_utils.leak_scan.search import (
+    Text,
+    is_clear,
+    is_readable,
+    private_keys,
+)
 
 _FIX = "Encrypt it (a SealedSecret, or SOPS), or fetch it by an ExternalSecret; then change the secret: Git keeps its history"
-_CONTENT = re.compile(
-    rb"-----BEGIN (?:[A-Z]+ )*PRIVATE KEY-----\s+[A-Za-z0-9+/=]{16}|AGE-SECRET-KEY-1[0-9A-Z]{50}|\bgh[pousr]_[A-Za-z0-9]{36}"
-    rb"|\bgithub_pat_[A-Za-z0-9_]{50}|\bglpat-[A-Za-z0-9_-]{20}|\bAKIA[0-9A-Z]{16}\b"
-)
 _ENVIRONMENT_FILE = re.compile(r"(^|/)\.env(\.[^/]+)?\Z")
-_NOT_SECRET_TYPES = ("kubernetes.io/service-account-token",)
 
 
 def is_encrypted(content: Object) -> bool:
@@ -30,8 +31,8 @@ def is_encrypted(content: Object) -> bool:
 def in_object(content: Object) -> Iterator[tuple[tuple[str | int, ...], str, str]]:
     """Return the path, rule and message of each secret that an object carries in clear."""
     kind = content.get("kind")
-    if kind == "Secret" and content.get("apiVersion") == "v1":
-        if content.get("type") not in _NOT_SECRET_TYPES and not is_encrypted(content):
+    if kind == "Secret":
+        if is_readable(content):
             for field in ("data", "stringData"):
                 values = content.get(field)
                 if isinstance(values, dict) and any(is_clear(value) for value in values.values()):
@@ -47,9 +48,8 @@ def in_object(content: Object) -> Iterator[tuple[tuple[str | int, ...], str, str
 
 def in_file(path: str, data: bytes) -> Iterator[tuple[int, str, str]]:
     """Return the line, rule and message of each secret that a file of any kind carries."""
-    for found in _CONTENT.finditer(data):
-        line = data.count(b"\n", 0, found.start()) + 1
-        yield line, "secret-in-clear", f"a private key or access token is readable in the repository. {_FIX}"
+    for found in private_keys([Text(path, data)]):
+        yield found.line, "secret-in-clear", f"a private key or access token is readable in the repository. {_FIX}"
     if _ENVIRONMENT_FILE.search(path) and b"sops_version=" not in data:
         yield from _in_variables(path, data)
 

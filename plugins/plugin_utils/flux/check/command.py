@@ -20,6 +20,8 @@ from ansible_collections.stagecraft.gitops.plugins.plugin_utils.flux.check.check
 from ansible_collections.stagecraft.gitops.plugins.plugin_utils.flux.check.commits import pushed, top, tree_of
 from ansible_collections.stagecraft.gitops.plugins.plugin_utils.flux.check.errors import CheckError
 from ansible_collections.stagecraft.gitops.plugins.plugin_utils.flux.check.schemas import installed_versions
+from ansible_collections.stagecraft.gitops.plugins.plugin_utils.leak_scan import command as leak_scan
+from ansible_collections.stagecraft.gitops.plugins.plugin_utils.leak_scan.errors import LeakScanError
 
 OK, FOUND, FAILED = 0, 1, 2
 _SETTINGS = ".gitops-check.json"
@@ -57,6 +59,7 @@ def parser() -> argparse.ArgumentParser:
     found.add_argument(
         "--pre-push", action="store_true", help="be Git's pre-push hook: check the commits named on standard input"
     )
+    found.add_argument("--remote", default="", metavar="NAME", help="with --pre-push: the remote that is pushed to")
     found.add_argument("--install-hook", action="store_true", help="write Git's pre-push hook into the repository")
     return found
 
@@ -71,12 +74,15 @@ def main(arguments: Sequence[str] | None = None) -> int:
             print(f"{path}: {'written' if written else 'is up to date'}")
             return OK
         if given.pre_push:
-            return _pre_push(_options(given, root), given.paths, given.format, sys.stdin)
+            lines = list(sys.stdin)
+            # what must not leave this machine counts even where nothing can be built from it
+            leaks = leak_scan.pre_push(root, lines, given.remote)
+            return max(leaks, _pre_push(_options(given, root), given.paths, given.format, lines))
         options = _options(given, root)
         if given.commit:
             return _check_commit(options, given.commit, given.paths, given.format)
         return _check(replace(options, paths=cluster_paths(root, given.paths)), given.format)
-    except CheckError as error:
+    except (CheckError, LeakScanError) as error:
         print(f"gitops-check: {error}", file=sys.stderr)
         return FAILED
 

@@ -20,12 +20,12 @@ def script(python: str, engine: Path) -> str:
     call = f"{shlex.quote(python)} {shlex.quote(str(engine))}"
     return f"""\
 #!/bin/sh
-{_MARK} It refuses to push commits that a cluster could not apply.
+{_MARK} It refuses to push secrets, and commits that a cluster could not apply.
 if [ ! -x {shlex.quote(python)} ] || [ ! -e {shlex.quote(str(engine))} ]; then
     echo "pre-push: gitops-check is not at" {shlex.quote(str(engine))} "any more: install the hook again" >&2
     exit 1
 fi
-exec {call} --pre-push
+exec {call} --pre-push --remote "$1"
 """
 
 
@@ -33,12 +33,13 @@ def install(root: Path) -> tuple[Path, bool]:
     """Write the hook into a repository; return its path and whether it was written. Another's hook is left alone."""
     directory = Path(git(root, "rev-parse", "--git-path", "hooks").decode().strip())
     path = (directory if directory.is_absolute() else root / directory) / "pre-push"
-    wanted = script(sys.executable, Path(__file__).absolute().parent)
+    engine = Path(__file__).absolute().parent
+    wanted, call = script(sys.executable, engine), f"{shlex.quote(sys.executable)} {shlex.quote(str(engine))}"
     there = path.read_text(encoding="utf-8", errors="replace") if path.exists() else None
     if there is not None and _MARK not in there:
         raise CheckError(
             f"{path}: wanted to write the pre-push hook, found one that somebody else wrote."
-            f" Remove it, or call from it: {shlex.quote(sys.executable)} {shlex.quote(str(Path(__file__).absolute().parent))} --pre-push"
+            f' Remove it, or call from it: {call} --pre-push --remote "$1"'
         )
     if there == wanted:
         return path, False

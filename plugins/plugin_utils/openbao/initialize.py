@@ -1,0 +1,140 @@
+# Copyright (c) 2026 The stagecraft.gitops contributors
+# GNU General Public License v3.0+ (see COPYING or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""Initialise a server so that its one answer cannot get lost, and unseal it.
+
+Order: prove the escrow, ask, write the answer, open it again, unseal. Killed before the question nothing has happened;
+killed after the answer was written the next run goes on. In between lies one write to a disk that has just been tried.
+"""
+
+from __future__ import annotations
+
+import os
+import tempfile
+from collections.abc import Sequence
+from contextlib import suppress
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any, Literal
+
+from ansible_collections.stagecraft.gitops.plugins.plugin_utils.age import file
+from ansible_collections.stagecraft.gitops.plugins.plugin_utils.age.errors import AgeError
+from ansible_collections.stagecraft.gitops.plugins.plugin_utils.openbao import escrow as escrows
+from ansible_collections.stagecraft.gitops.plugins.plugin_utils.openbao.client import Server, Status
+from ansible_collections.stagecraft.gitops.plugins.plugin_utils.openbao.errors import OpenBaoError
+from ansible_collections.stagecraft.gitops.plugins.plugin_utils.openbao.escrow import Escrow
+
+Step = Literal["initialize", "reset", "unseal"]
+
+
+@dataclass(frozen=True)
+class Wanted:
+    """How a server is to be initialised, and where its answer goes."""
+
+    environment: str
+    path: Path
+    recipients: Sequence[str]
+    shares: int = 3
+    threshold: int = 2
+
+
+def plan_initialize(status: Status, escrow: Escrow | None, wanted: Wanted) -> list[Step]:
+    """Say what is to be done. Raises OpenBaoError where it must not be done."""
+    if not 1 <= wanted.threshold <= wanted.shares or (wanted.threshold == 1 and wanted.shares > 1):
+        raise OpenBaoError(
+            f"wanted a threshold of 2 to {wanted.shares} of {wanted.shares} keys (or one key alone), found {wanted.threshold}"
+        )
+    answered = escrow is not None and escrow.state == "answered"
+    if not status.initialized:
+        if answered and escrow is not None:
+            raise OpenBaoError(
+                f"{wanted.path}: it holds the keys of {escrow.url}, and the server is not initialised: its data are gone, or"
+                " it is another server. Restore a snapshot, or move the escrow away to begin anew"
+            )
+        return ["initialize", *(["unseal"] if not status.unseals_itself else [])]  # type: ignore[list-item]
+    if escrow is None:
+        raise OpenBaoError(
+            f"{wanted.path}: wanted the keys of a server that is initialised, found no file. Name the escrow that was"
+            " written then, or put the keys there"
+        )
+    if not answered:
+        raise OpenBaoError(
+            f"{wanted.path}: a run was killed between the question and its answer, and the keys of {escrow.url} with it. The"
+            " server holds nothing yet: stop it, remove its data directory, remove this file, and run this again"
+        )
+    return []
+
+
+def plan_unseal(status: Status, escrow: Escrow) -> list[Step]:
+    """Say what is to be done to a server of which the keys are at hand. Raises OpenBaoError."""
+    if not status.initialized:
+        raise OpenBaoError(
+            "wanted to unseal a server, and it is not initialised. Run openbao_init, or restore a snapshot"
+        )
+    if not status.sealed:
+        return []
+    if status.unseals_itself:
+        raise OpenBaoError(
+            f"the server unseals itself by {status.seal}, and is sealed: no key can be sent to it. Look at its log, and whether"
+            " it reaches what it unseals itself by"
+        )
+    if escrow.state != "answered" or len(escrow.keys) < status.threshold:
+        raise OpenBaoError(
+            f"wanted {status.threshold} keys to unseal the server, the escrow has {len(escrow.keys)}. Name the right one"
+        )
+    return ["reset", "unseal"] if status.progress else ["unseal"]
+
+
+def initialize(server: Server, status: Status, wanted: Wanted, identities: Sequence[Any]) -> Escrow:
+    """Prove the escrow, ask, and write the answer. Raises AgeError, OpenBaoError."""
+    asked = Escrow(wanted.environment, server.url, "asked", status.seal, wanted.threshold)
+    escrows.write(wanted.path, asked, wanted.recipients, identities)
+    try:
+        answer = server.initialize(wanted.shares, wanted.threshold, recovery=status.unseals_itself)
+    except OpenBaoError:
+        # refused: nothing was answered that could be lost
+        if not server.status().initialized:
+            with suppress(OSError):
+                wanted.path.unlink()
+        raise
+    answered = replace(asked, state="answered", keys=answer.keys, root_token=answer.root_token)
+    try:
+        escrows.write(wanted.path, answered, wanted.recipients, identities)
+    except (AgeError, OSError) as error:
+        saved = _save_elsewhere(answered, wanted.recipients)
+        raise OpenBaoError(
+            f"{wanted.path}: THE SERVER IS INITIALISED and its keys could not be written there ({error}). They are, encrypted"
+            f" to the same recipients, in {saved}: move that file to {wanted.path} now"
+        ) from None
+    return answered
+
+
+def unseal(server: Server, status: Status, escrow: Escrow, steps: Sequence[Step], seconds: float) -> None:
+    """Send the keys, and wait until the server serves requests. Raises OpenBaoError."""
+    if "reset" in steps:
+        server.reset_unseal()
+    threshold = status.threshold or escrow.threshold
+    try:
+        unsealed = any(server.send_key(key) for key in escrow.keys[:threshold])
+    except OpenBaoError as error:
+        with suppress(OpenBaoError):
+            server.reset_unseal()
+        raise OpenBaoError(
+            f"{error}. Are these the keys of this server? The escrow was written for {escrow.url}"
+        ) from None
+    if not unsealed:
+        raise OpenBaoError(
+            f"{server.url}: it took {threshold} keys and is still sealed. Does somebody else unseal it, too?"
+        )
+    server.wait_until_active(seconds)
+
+
+def _save_elsewhere(escrow: Escrow, recipients: Sequence[str]) -> str:
+    """Put the answer, encrypted, where anything can be written. Only its owner can read the file."""
+    data = file.encrypt(escrows.encode(escrow), recipients)
+    descriptor, name = tempfile.mkstemp(prefix="openbao-keys-", suffix=".age")
+    with os.fdopen(descriptor, "wb") as stream:
+        stream.write(data)
+        stream.flush()
+        os.fsync(stream.fileno())
+    return name

