@@ -121,7 +121,7 @@ def test_a_failure_that_may_pass_has_its_grace() -> None:
     assert decide(GOAL, {**objects, **by_ref(kustomization("b", OLD))}, a=31.0)[0] == "wait"
 
 
-CHART = {"chart": {"spec": {"chart": "web", "sourceRef": {"kind": "HelmRepository", "name": "charts"}}}}
+CHART: dict[str, Any] = {"chart": {"spec": {"chart": "web", "sourceRef": {"kind": "HelmRepository", "name": "charts"}}}}
 NO_CHART = condition("Ready", "False", "SourceNotReady", "HelmChart 'flux-system/web' is not ready")
 
 
