@@ -129,7 +129,7 @@ def plan(seen: state.Observed, wanted: Wanted, changes: Mapping[str, bytes | Non
     return Plan(
         kind,
         tuple(steps),
-        migrate=migrate and (bool(changes) or install),
+        migrate=migrate,
         install=install,
         make_key=make_key,
         pin_hosts=pin,

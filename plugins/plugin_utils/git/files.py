@@ -21,8 +21,8 @@ from ansible_collections.stagecraft.gitops.plugins.plugin_utils.git.branch impor
     Snapshot,
     publish,
 )
-from ansible_collections.stagecraft.gitops.plugins.plugin_utils.git.remote import Author, Remote
 from ansible_collections.stagecraft.gitops.plugins.plugin_utils.git.errors import GitError
+from ansible_collections.stagecraft.gitops.plugins.plugin_utils.git.remote import Author, Remote
 
 
 @dataclass(frozen=True)

@@ -13,8 +13,8 @@ from pathlib import Path
 from typing import Any
 
 from ansible_collections.stagecraft.gitops.plugins.plugin_utils.age import file
-from ansible_collections.stagecraft.gitops.plugins.plugin_utils.git.remote import Author, Remote
 from ansible_collections.stagecraft.gitops.plugins.plugin_utils.git.files import View
+from ansible_collections.stagecraft.gitops.plugins.plugin_utils.git.remote import Author, Remote
 from ansible_collections.stagecraft.gitops.plugins.plugin_utils.sealed_secrets import custody, keys, mac
 from ansible_collections.stagecraft.gitops.plugins.plugin_utils.sealed_secrets.backup import Backup
 from ansible_collections.stagecraft.gitops.plugins.plugin_utils.sealed_secrets.errors import BackupError, SealError

@@ -13,7 +13,7 @@ import pytest
 from ansible_collections.stagecraft.gitops.plugins.action import flux_bootstrap as action
 from ansible_collections.stagecraft.gitops.plugins.plugin_utils.flux import manifests
 from ansible_collections.stagecraft.gitops.plugins.plugin_utils.flux.errors import FluxError
-from ansible_collections.stagecraft.gitops.plugins.plugin_utils.git.branch import Branch, publish
+from ansible_collections.stagecraft.gitops.plugins.plugin_utils.git.branch import Branch, Changes, publish
 from ansible_collections.stagecraft.gitops.plugins.plugin_utils.git.remote import Author, Remote
 
 from tests.unit.flux.release import RELEASE
@@ -79,7 +79,7 @@ def test_the_second_run_finds_the_size_that_the_first_one_wrote(
     remote, author = Remote(f"file://{server}", "main"), Author("Ada", "ada@example.com")
     # at a threshold in both: one Kustomization more, or one page more, would be another size
     pages = -(-len(KUSTOMIZATION * count) // PAGE)
-    stages: dict[str, bytes | None] = {
+    stages: Changes = {
         "clusters/staging/stages.yaml": KUSTOMIZATION * count,
         "large": b"x" * PAGE * (256 // int(workers) - pages),
     }

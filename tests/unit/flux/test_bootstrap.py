@@ -198,6 +198,8 @@ def test_an_upgrade_is_a_commit_after_a_migration() -> None:
     assert not chosen.install
     pushed_but_not_applied = bootstrap.plan(replace(HOLDS, crd=crd("v2.8.1")), WANTED, {})
     assert not pushed_but_not_applied.steps
+    # without it Flux could not apply what is pushed, whoever pushed it
+    assert pushed_but_not_applied.migrate
 
 
 def test_an_interrupted_hand_over_is_completed() -> None:

@@ -10,9 +10,9 @@ from pathlib import Path
 import pytest
 from ansible_collections.stagecraft.gitops.plugins.plugin_utils.git import files
 from ansible_collections.stagecraft.gitops.plugins.plugin_utils.git.branch import Changes
-from ansible_collections.stagecraft.gitops.plugins.plugin_utils.git.remote import Author, Remote
 from ansible_collections.stagecraft.gitops.plugins.plugin_utils.git.errors import GitError
 from ansible_collections.stagecraft.gitops.plugins.plugin_utils.git.files import View
+from ansible_collections.stagecraft.gitops.plugins.plugin_utils.git.remote import Author, Remote
 
 AUTHOR = Author("t", "t@localhost")
 
