@@ -13,6 +13,7 @@ import (
 	"os/exec"
 	"path/filepath"
 	"runtime"
+	"strings"
 	"sync"
 	"syscall"
 	"time"
@@ -45,7 +46,7 @@ func (p *processes) start(name string, arguments []string, environment ...string
 		// the kernel's parent-death signal comes when the thread ends that started the child
 		runtime.LockOSThread()
 		command := exec.Command(filepath.Join(p.bin, name), arguments...)
-		command.Env = append(os.Environ(), environment...)
+		command.Env = append(withoutNotify(os.Environ()), environment...)
 		command.SysProcAttr = &syscall.SysProcAttr{Pdeathsig: syscall.SIGKILL, Setpgid: true}
 		reader, writer, err := os.Pipe()
 		if err != nil {
@@ -80,6 +81,17 @@ func (p *processes) start(name string, arguments []string, environment ...string
 	return nil
 }
 
+// withoutNotify keeps systemd's socket from programs that would tell it of themselves.
+func withoutNotify(environment []string) []string {
+	var kept []string
+	for _, pair := range environment {
+		if !strings.HasPrefix(pair, "NOTIFY_SOCKET=") {
+			kept = append(kept, pair)
+		}
+	}
+	return kept
+}
+
 func copyLog(name string, reader *os.File) {
 	defer reader.Close()
 	scanner := bufio.NewScanner(reader)
@@ -89,7 +101,7 @@ func copyLog(name string, reader *os.File) {
 	}
 }
 
-// stop ends all programs, the last one started first, each within a few seconds.
+// stop ends all programs, the last one started first. None gets long: upstream is one process, and simply ends.
 func (p *processes) stop() {
 	p.mutex.Lock()
 	p.closing = true
@@ -100,7 +112,7 @@ func (p *processes) stop() {
 		syscall.Kill(one.pid, syscall.SIGTERM)
 		select {
 		case <-one.done:
-		case <-time.After(5 * time.Second):
+		case <-time.After(1500 * time.Millisecond):
 			warning("%s did not end, killing it", one.name)
 			syscall.Kill(one.pid, syscall.SIGKILL)
 			<-one.done
