@@ -81,6 +81,7 @@ def main() -> int:
         kubectl = "kubectl" if shutil.which("kubectl") else default_layout().mirror / entry.path
         print(
             f"\nThe cluster runs. Look at it:  {kubectl} --context sandbox get nodes,pods -A\n"
+            f"What Flux has brought into it:  ansible-playbook -i {INVENTORY} playbooks/status.yml\n"
             f"Its hosts:  {INVENTORY}/hosts.yml    Remove everything:  make sandbox-down",
             flush=True,
         )

@@ -27,8 +27,12 @@ from ansible_collections.stagecraft.gitops.plugins.plugin_utils.kube.objects imp
 
 Decision = Literal["done", "failed", "wait"]
 MISSING = "NotFound"
+#: How a Kustomization fails within moments of having been told of a commit.
+_HASTY = ("ArtifactFailed", "BuildFailed", "ReconciliationFailed")
 #: After how many seconds a follower should have been told of a new commit.
 _PROPAGATION = 2.0
+#: After how many seconds without a word a reconciliation must have been lost, and is left to growing pauses otherwise.
+STUCK = 10.0
 
 
 @dataclass(frozen=True)
@@ -48,9 +52,14 @@ class Goal:
 
 @dataclass(frozen=True)
 class Requests:
-    """Which objects we asked to reconcile: the newest token of each."""
+    """Which objects we asked to reconcile: the newest token of each. `asking` says whether we ask at all.
+
+    `settled` are those that were asked after whoever applies them was ready.
+    """
 
     tokens: Mapping[Ref, str] = field(default_factory=dict)
+    asking: bool = False
+    settled: frozenset[Ref] = frozenset()
 
     def of(self, named: Ref) -> str:
         """The token of the newest request, or ""."""
@@ -59,10 +68,14 @@ class Requests:
 
 @dataclass(frozen=True)
 class Survey:
-    """The verdicts on all members; `target` is the digest they were judged by, "" where the source has none yet."""
+    """The verdicts on all members; `target` is the digest they were judged by, "" where the source has none yet.
+
+    `hasty` are failures that count once their objects have been asked again.
+    """
 
     target: str
     verdicts: Mapping[Ref, Verdict]
+    hasty: frozenset[Ref] = frozenset()
 
     def having(self, *states: readiness.State) -> dict[Ref, Verdict]:
         """Those in one of the states."""
@@ -89,7 +102,8 @@ def survey(goal: Goal, objects: graph.Objects, requests: Requests) -> Survey:
             continue
         own = target if kinds.source_of(member) == goal.source else ""
         verdicts[named] = readiness.judge(member, Asked(own, requests.of(named), since))
-    return Survey(target, _blocked(_held_back(verdicts, parents), objects))
+    early, hasty = _held_back(verdicts, parents, requests)
+    return Survey(target, _blocked(early, objects), hasty)
 
 
 def members(goal: Goal, objects: graph.Objects) -> set[Ref]:
@@ -112,18 +126,32 @@ def decide(goal: Goal, found: Survey, lasting: Mapping[Ref, float]) -> Decision:
     return "failed" if all(lasting.get(named, 0.0) >= goal.grace for named in unready) else "wait"
 
 
-def requests(goal: Goal, found: Survey, objects: graph.Objects, asked: Requests, arrived: float) -> list[Ref]:
+def requests(
+    goal: Goal,
+    found: Survey,
+    objects: graph.Objects,
+    asked: Requests,
+    arrived: float,
+    silent: Mapping[Ref, float] | None = None,
+) -> list[Ref]:
     """Return whom to ask for a reconciliation now: who would only come to it by a timer.
 
     That is who failed before the source had the commit, who was not told of it (one dependency cycle keeps all
-    followers of a source from being told), and who waits for dependencies that have become ready since. `arrived` is
-    for how many seconds the source has had the commit.
+    followers of a source from being told), who waits for dependencies that have become ready since, and who lost its
+    way in the middle, by a restart of the API server. `arrived` is for how many seconds the source has had the commit,
+    `silent` for how many each object has not changed.
     """
     wanted = []
+    unchanged = silent or {}
     for named, verdict in found.having("waiting", "passing").items():
         item = objects.get(named)
         token = asked.of(named)
-        if item is None or named == goal.source or (token and not readiness.handled(item, token)):
+        if item is None or named == goal.source:
+            continue
+        if unchanged.get(named, 0.0) >= STUCK and _in_progress(item):
+            wanted.append(named)
+            continue
+        if token and not readiness.handled(item, token):
             continue
         ready = condition(item, "Ready")
         needs = graph.dependencies(item)
@@ -131,9 +159,16 @@ def requests(goal: Goal, found: Survey, objects: graph.Objects, asked: Requests,
             due = bool(needs) and all(found.verdicts.get(need, verdict).state == "ready" for need in needs)
         else:
             late = is_true(ready) and arrived >= _PROPAGATION
-            due = not token and (is_false(ready) or late)
+            due = named in found.hasty or (not token and (is_false(ready) or late))
         wanted += [named] if due else []
     return wanted
+
+
+def _in_progress(item: Object) -> bool:
+    """Say whether an object is being worked on; health checks are quiet for as long as they take."""
+    said = text(condition(item, "Reconciling"), "message") + text(condition(item, "Ready"), "message")
+    unknown = not is_true(condition(item, "Ready")) and not is_false(condition(item, "Ready"))
+    return unknown and text(item, "kind") == "Kustomization" and "health check" not in said.lower()
 
 
 def sentences(found: Survey) -> list[str]:
@@ -143,14 +178,31 @@ def sentences(found: Survey) -> list[str]:
     return [f"{named}: {verdict}" for named, verdict in unready]
 
 
-def _held_back(verdicts: dict[Ref, Verdict], parents: Mapping[Ref, Ref]) -> dict[Ref, Verdict]:
-    """Let failures wait whose parent is about to apply something newer."""
+def _held_back(
+    verdicts: dict[Ref, Verdict], parents: Mapping[Ref, Ref], requests: Requests
+) -> tuple[dict[Ref, Verdict], frozenset[Ref]]:
+    """Let failures wait whose parent is about to apply something newer, or has just done so; return the latter too.
+
+    A Kustomization that its parent changes while it fails by its former version writes the new generation beside the
+    old failure: where we ask, only what it says after a request that came later counts.
+    """
     result = dict(verdicts)
+    hasty = set()
     for named, verdict in verdicts.items():
         parent = parents.get(named)
-        if verdict.state == "failed" and parent in verdicts and verdicts[parent].state in ("waiting", "passing"):
+        if verdict.state != "failed" or parent not in verdicts:
+            continue
+        if verdicts[parent].state in ("waiting", "passing"):
             result[named] = replace(verdict, state="waiting")
-    return result
+        elif (
+            requests.asking
+            and named not in requests.settled
+            and named.kind == "Kustomization"
+            and verdict.reason in _HASTY
+        ):
+            hasty.add(named)
+            result[named] = replace(verdict, state="waiting")
+    return result, frozenset(hasty)
 
 
 def _blocked(verdicts: dict[Ref, Verdict], objects: graph.Objects) -> dict[Ref, Verdict]:

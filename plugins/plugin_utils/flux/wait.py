@@ -83,6 +83,8 @@ class Wait:
         self._progress = progress
         self._start = time.monotonic()
         self._tokens: dict[Ref, str] = {}
+        self._settled: set[Ref] = set()
+        self._changed: dict[Ref, tuple[str, float]] = {}
         self._asked_source = 0.0
         self._passing: dict[Ref, float] = {}
         self._arrived: float | None = None
@@ -125,7 +127,7 @@ class Wait:
 
     def _look(self, objects: dict[Ref, Object]) -> tuple[survey.Survey, survey.Decision]:
         now = time.monotonic()
-        found = self._overtaken(survey.survey(self._goal, objects, survey.Requests(self._tokens)), objects, now)
+        found = self._overtaken(survey.survey(self._goal, objects, self._requests()), objects, now)
         for named in found.having("passing"):
             self._passing.setdefault(named, now)
         self._passing = {n: t for n, t in self._passing.items() if n in found.having("passing")}
@@ -137,10 +139,12 @@ class Wait:
         return found, decision
 
     def _ask_where_due(self, found: survey.Survey, objects: dict[Ref, Object], now: float) -> None:
-        asked = survey.Requests(self._tokens)
+        asked = self._requests()
         if self._arrived is not None:
-            for named in survey.requests(self._goal, found, objects, asked, now - self._arrived):
-                self._ask(named)
+            silent = self._silent(objects, now)
+            for named in survey.requests(self._goal, found, objects, asked, now - self._arrived, silent):
+                if self._ask(named) and named in found.hasty:
+                    self._settled.add(named)
             return
         verdict = found.verdicts.get(self._goal.source)
         item = objects.get(self._goal.source)
@@ -155,7 +159,7 @@ class Wait:
         if again:
             self._ask(self._goal.source)
 
-    def _ask(self, named: Ref) -> None:
+    def _ask(self, named: Ref) -> bool:
         """Request a reconciliation; one that does not get through is sent again at the next look."""
         token = requests.new_token()
         try:
@@ -163,10 +167,11 @@ class Wait:
         except ApiError as error:
             if not error.transient and error.status != 404:
                 raise
-            return
+            return False
         self._tokens[named] = token
         if named == self._goal.source:
             self._asked_source = time.monotonic()
+        return True
 
     def _overtaken(self, found: survey.Survey, objects: dict[Ref, Object], now: float) -> survey.Survey:
         """Deal with a source that is at another commit than the wanted one, though it has looked."""
@@ -191,7 +196,7 @@ class Wait:
             self._goal = survey.Goal(
                 source, revision.digest(at), self._goal.objects, self._goal.recurse, self._goal.grace
             )
-            return survey.survey(self._goal, objects, survey.Requests(self._tokens))
+            return survey.survey(self._goal, objects, self._requests())
         self._elsewhere = self._elsewhere or now
         if newer or now - self._elsewhere >= _LAG:
             return survey.Survey("", {source: _not_found(at, self._goal.target, newer)})
@@ -208,9 +213,18 @@ class Wait:
             if item is None:
                 return False
             objects[named] = item
-        return (
-            survey.decide(self._goal, survey.survey(self._goal, objects, survey.Requests(self._tokens)), {}) == "done"
-        )
+        return survey.decide(self._goal, survey.survey(self._goal, objects, self._requests()), {}) == "done"
+
+    def _silent(self, objects: dict[Ref, Object], now: float) -> dict[Ref, float]:
+        """For how many seconds each object has not changed."""
+        for named, item in objects.items():
+            version = text(item, "metadata", "resourceVersion")
+            if self._changed.get(named, ("", 0.0))[0] != version:
+                self._changed[named] = (version, now)
+        return {named: now - since for named, (_unused, since) in self._changed.items()}
+
+    def _requests(self) -> survey.Requests:
+        return survey.Requests(self._tokens, self._options.poke, frozenset(self._settled))
 
     def _scopes(self) -> list[Scope]:
         """Return the lists to follow; an API server that does not answer yet is asked again until the timeout."""

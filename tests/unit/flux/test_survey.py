@@ -88,6 +88,22 @@ def test_a_child_counts_when_its_parent_is_done() -> None:
     assert decide(GOAL, by_ref(git(), kustomization("root", applied=(named("child"),)), child))[0] == "failed"
 
 
+def test_a_failing_child_is_asked_again_once_its_parent_is_done() -> None:
+    objects = by_ref(
+        git(), kustomization("root", applied=(named("child"),)), kustomization("child", OLD, FAILS, attempted=NEW)
+    )
+    # what it was asked before its parent was ready proves nothing
+    for before in (survey.Requests(asking=True), survey.Requests({named("child"): "early"}, asking=True)):
+        objects[named("child")]["status"]["lastHandledReconcileAt"] = "early"
+        found = survey.survey(GOAL, objects, before)
+        assert survey.decide(GOAL, found, {}) == "wait"
+        assert survey.requests(GOAL, found, objects, before, 0.0) == [named("child")]
+    asked = survey.Requests({named("child"): "t"}, asking=True, settled=frozenset({named("child")}))
+    assert survey.decide(GOAL, survey.survey(GOAL, objects, asked), {}) == "wait"
+    objects[named("child")]["status"]["lastHandledReconcileAt"] = "t"
+    assert survey.decide(GOAL, survey.survey(GOAL, objects, asked), {}) == "failed"
+
+
 def test_what_was_applied_must_be_ready_too() -> None:
     unready = release(condition("Ready", "Unknown", "Progressing", "upgrading"))
     root = kustomization("root", applied=(named("web", "HelmRelease"), Ref("apps", "Deployment", "n", "d")))
@@ -112,6 +128,19 @@ def test_named_objects_are_waited_for_with_what_they_need() -> None:
 
 def asked(objects: graph.Objects, tokens: survey.Requests = NOBODY, arrived: float = 0.0) -> list[Ref]:
     return survey.requests(GOAL, survey.survey(GOAL, objects, tokens), objects, tokens, arrived)
+
+
+def test_who_lost_its_way_is_asked_again_but_not_in_the_middle_of_health_checks() -> None:
+    tokens = survey.Requests({named("a"): "t"}, asking=True)
+
+    def asked_after(seconds: float, said: str) -> list[Ref]:
+        objects = by_ref(git(), kustomization("a", OLD, condition("Ready", "Unknown", "Progressing", said)))
+        found = survey.survey(GOAL, objects, tokens)
+        return survey.requests(GOAL, found, objects, tokens, seconds, {named("a"): seconds})
+
+    assert asked_after(9.0, "Building manifests") == []
+    assert asked_after(11.0, "Building manifests") == [named("a")]
+    assert asked_after(60.0, "Running health checks for revision x with a timeout of 3m") == []
 
 
 def test_who_would_come_to_it_by_a_timer_is_asked() -> None:
