@@ -62,7 +62,7 @@ def test_the_inventory_with_every_list_has_every_list() -> None:
 
     lists = {name for name, option in knowledge.role_options().items() if option.type == "list"}
     text = (FIXTURES / "valid" / "every-list" / "hosts.yml").read_text()
-    assert lists == set(re.findall(r"^    ([a-z_]+): \[", text, re.MULTILINE))
+    assert lists == set(re.findall(r"^    ([a-z0-9_]+): \[", text, re.MULTILINE))
 
 
 def test_renamed_variables_lead_to_ones_that_exist() -> None:
