@@ -119,7 +119,7 @@ nodes:
   returned: success
 steps:
   description: >-
-    The steps of each host that has work, out of C(initialize), C(join), C(upgrade), C(restart), C(restore), C(clean) and C(forget).
+    The steps of each host that has work, out of C(initialize), C(join), C(upgrade), C(restart), C(restore), C(clean), C(forget) and C(release).
   type: dict
   returned: success
   sample: {s1: [initialize], a1: [join]}

@@ -11,10 +11,9 @@ from typing import Any
 
 from ansible_collections.stagecraft.gitops.plugins.module_utils.k3s.host import Host, NodeError, last_lines
 from ansible_collections.stagecraft.gitops.plugins.module_utils.k3s.member import node_problem
+from ansible_collections.stagecraft.gitops.plugins.module_utils.node.api import CORDONED
 
 KUBECTL = ("/usr/local/bin/k3s", "kubectl", "--kubeconfig", "/etc/rancher/k3s/k3s.yaml", "--request-timeout=20s")
-#: Set on a node that we cordoned, so that a later run knows that it may uncordon it.
-MARK = "stagecraft.gitops/cordoned"
 
 
 def read(host: Host, name: str) -> dict[str, Any] | None:
@@ -32,7 +31,7 @@ def is_cordoned(node: dict[str, Any]) -> bool:
 
 def is_marked(node: dict[str, Any]) -> bool:
     """Whether it was us who cordoned it."""
-    return MARK in node["metadata"].get("annotations", {})
+    return CORDONED in node["metadata"].get("annotations", {})
 
 
 def drain(host: Host, name: str, timeout: int) -> bool:
@@ -46,7 +45,7 @@ def drain(host: Host, name: str, timeout: int) -> bool:
     ours = not is_cordoned(node) or is_marked(node)
     if ours and not is_marked(node):
         # the mark comes first: killed in between, a later run finds a mark too much and never a cordon too much
-        _kubectl(host, "annotate", "node", name, f"{MARK}=true", "--overwrite")
+        _kubectl(host, "annotate", "node", name, f"{CORDONED}=true", "--overwrite")
     words = ("drain", name, "--ignore-daemonsets", "--delete-emptydir-data", "--force", f"--timeout={timeout}s")
     done = host.run([*KUBECTL[:-1], *words], timeout=timeout + 30.0)
     if done.rc != 0:
@@ -66,7 +65,7 @@ def uncordon(host: Host, name: str) -> bool:
     if node is None or not is_marked(node):
         return False
     _kubectl(host, "uncordon", name)
-    _kubectl(host, "annotate", "node", name, f"{MARK}-")
+    _kubectl(host, "annotate", "node", name, f"{CORDONED}-")
     return True
 
 

@@ -22,6 +22,10 @@ from typing import Any, ClassVar
 from ansible_collections.stagecraft.gitops.plugins.module_utils.node.host import Host, NodeError
 
 
+CORDONED = "stagecraft.gitops/cordoned"
+"""Annotation of a node that a run of ours has cordoned, so that a later one knows that it may give it back."""
+
+
 class ApiUnavailable(NodeError):
     """The API server did not answer, or not with what was asked for."""
 
@@ -106,9 +110,9 @@ class LocalApi:
             time.sleep(0.25)
 
     def nodes(self) -> list[Mapping[str, Any]]:
-        """Each node as {name, ready, kubelet_version, addresses, control_plane, voter, pod_cidr, unschedulable}.
+        """Each node as {name, ready, kubelet_version, addresses, control_plane, voter, pod_cidr, unschedulable, cordoned}.
 
-        ``voter`` is None where the node says nothing of a member of etcd.
+        ``voter`` is None where the node says nothing of a member of etcd; ``cordoned`` says that a run of ours did it.
         """
         items = json.loads(self.request("GET", "/api/v1/nodes"))["items"]
         return [_node(item) for item in items]
@@ -127,4 +131,5 @@ def _node(item: Mapping[str, Any]) -> Mapping[str, Any]:
         "voter": conditions["EtcdIsVoter"] == "True" if "EtcdIsVoter" in conditions else None,
         "pod_cidr": item.get("spec", {}).get("podCIDR", ""),
         "unschedulable": bool(item.get("spec", {}).get("unschedulable", False)),
+        "cordoned": CORDONED in item["metadata"].get("annotations", {}),
     }

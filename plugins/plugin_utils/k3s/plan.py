@@ -23,6 +23,7 @@ RESTART = "restart"
 RESTORE = "restore"
 CLEAN = "clean"
 FORGET = "forget"
+RELEASE = "release"
 
 SERVER = "server"
 AGENT = "agent"
@@ -349,7 +350,10 @@ def _steps(
     if version and version != desired.version:
         return (UPGRADE,)
     lost = bool(cluster.nodes) and desired.node_names[host] not in cluster.nodes
-    return (RESTART,) if predicted or seen["active"] != "active" or lost else ()
+    if predicted or seen["active"] != "active" or lost:
+        return (RESTART,)
+    # a run that was cut short has emptied the node and never given it back
+    return (RELEASE,) if cluster.nodes.get(desired.node_names[host], {}).get("cordoned") else ()
 
 
 def _server(
@@ -384,6 +388,9 @@ def _drains(desired: Desired, steps: Mapping[str, tuple[str, ...]], cluster: _Cl
     """Hosts to be emptied: those whose version changes, where another node could take their pods."""
     if not desired.drain:
         return ()
+    if not cluster.nodes:
+        # no server answers yet: by the time an agent's turn has come, one does
+        return tuple(host for host in desired.workers if UPGRADE in steps.get(host, ()))
     able = {name for name, node in cluster.nodes.items() if node["ready"] and not node["unschedulable"]}
     return tuple(
         host
