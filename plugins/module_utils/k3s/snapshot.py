@@ -60,7 +60,7 @@ def _copy_tree(source: Path, target: Path) -> None:
 
 def _tidy(host: Host) -> None:
     """Keep the newest snapshots of ours; K3s prunes only its own."""
-    ours = listed(host)
+    ours = [entry for entry in listed(host) if entry["version"]]
     for entry in ours[: max(len(ours) - KEEP, 0)]:
         path = Path(entry["path"])
         if path.is_dir():

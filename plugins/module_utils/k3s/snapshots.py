@@ -1,7 +1,7 @@
 # Copyright (c) 2026 The stagecraft.gitops contributors
 # GNU General Public License v3.0+ (see COPYING or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""The snapshots of ours that a server has, each named after the version that wrote what is in it."""
+"""The snapshots that a server has; ours are named after the version that wrote what is in them."""
 
 from __future__ import annotations
 
@@ -9,6 +9,7 @@ from ansible_collections.stagecraft.gitops.plugins.module_utils.k3s.host import 
 
 #: Copies of what is no etcd; etcd's own snapshots are where K3s keeps them.
 COPIES = DATA + "/server/stagecraft-snapshots"
+OURS = "stagecraft-v"
 
 
 def base_name(version: str) -> str:
@@ -17,14 +18,14 @@ def base_name(version: str) -> str:
 
 
 def listed(host: Host) -> list[dict[str, str]]:
-    """Our snapshots on this server, oldest first: {name, version, path}."""
+    """The snapshots on this server, oldest first: {name, version, path}; the version is "" where it is not one of ours."""
     found = []
     directories = (host.path(DATA + "/server/db/snapshots"), host.path(COPIES))
     for directory in directories:
         if not directory.is_dir():
             continue
         for entry in directory.iterdir():
-            if entry.name.startswith("stagecraft-v") and not entry.name.endswith((".part", ".tmp")):
+            if not entry.name.endswith((".part", ".tmp")):
                 found.append((entry.stat().st_mtime, entry))
     return [{"name": entry.name, "version": _version(entry.name), "path": str(entry)} for _time, entry in sorted(found)]
 
@@ -32,4 +33,4 @@ def listed(host: Host) -> list[dict[str, str]]:
 def _version(name: str) -> str:
     """The version in a snapshot's name: stagecraft-v1.36.3-k3s1[-node-time] → v1.36.3+k3s1."""
     parts = name.split("-")
-    return f"{parts[1]}+{parts[2]}" if len(parts) > 2 else ""
+    return f"{parts[1]}+{parts[2]}" if name.startswith(OURS) and len(parts) > 2 else ""

@@ -136,6 +136,7 @@ def make_plan(
         problems += _cluster_problems(desired, observed, cluster, predicted)
     if not problems:
         problems += _version_problems(desired, observed, cluster)
+        problems += _snapshot_problems(desired, observed, cluster)
     datastore = _datastore(desired, observed)
     problems += _datastore_problems(desired, observed, datastore)
     if problems:
@@ -320,6 +321,27 @@ def _version_problems(desired: Desired, observed: Mapping[str, Seen], cluster: _
                 f"declare a v{step} first."
             )
     return found
+
+
+def _snapshot_problems(desired: Desired, observed: Mapping[str, Seen], cluster: _Cluster) -> list[str]:
+    """A snapshot that is named for going back must be on the server that goes back first, and readable by the version."""
+    if not desired.snapshot or not cluster.members:
+        return []
+    primary = (cluster.serving or cluster.members)[0]
+    version, saved = _running(observed[primary]), observed[primary].get("snapshots") or {}
+    if not version or numbers(desired.version) >= numbers(version):
+        return []
+    if desired.snapshot not in saved:
+        return [
+            f"{primary}: has no snapshot {desired.snapshot!r}; it has {', '.join(saved) or 'none'}. Correct k3s_restore_snapshot."
+        ]
+    of = saved[desired.snapshot]
+    if of and numbers(of) > numbers(desired.version):
+        return [
+            f"{primary}: snapshot {desired.snapshot} was written by {of}, which {desired.version} cannot read. "
+            f'Name an older snapshot, or declare stagecraft_kubernetes_version: "{of}".'
+        ]
+    return []
 
 
 def _next(version: tuple[int, int]) -> tuple[int, int]:
