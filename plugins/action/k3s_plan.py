@@ -65,9 +65,7 @@ class ActionModule(ControllerAction):
         }
         second = bool(options["predicted_in"])
         predicted = {
-            host: bool(plain(hostvars[host].get(options["predicted_in"], {}).get("plan", [])))
-            if second
-            else True
+            host: bool(plain(hostvars[host].get(options["predicted_in"], {}).get("plan", []))) if second else True
             for host in hosts
         }
         plan = make_plan(desired, observed, predicted, time.time())

@@ -95,7 +95,14 @@ from typing import Any
 
 from ansible.module_utils.basic import AnsibleModule
 from ansible_collections.stagecraft.gitops.plugins.module_utils.k3s import member
-from ansible_collections.stagecraft.gitops.plugins.module_utils.k3s.host import UNITS, Host, NodeError, exclusive, finish, read_json
+from ansible_collections.stagecraft.gitops.plugins.module_utils.k3s.host import (
+    UNITS,
+    Host,
+    NodeError,
+    exclusive,
+    finish,
+    read_json,
+)
 from ansible_collections.stagecraft.gitops.plugins.module_utils.k3s.observe import running_version, unit_status
 
 

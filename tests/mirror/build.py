@@ -177,7 +177,9 @@ class Builder:
             case _:
                 raise TypeError(f"{recipe.name} is not a part")
 
-    def _make_artefact(self, recipe: Recipe, output: Path, log: Path) -> dict[str, Path]:
+    def _make_artefact(  # noqa: PLR0911 - one for each kind
+        self, recipe: Recipe, output: Path, log: Path
+    ) -> dict[str, Path]:
         """Write the artefact's files below ``output``; return them by their path in the mirror."""
         parts = self._parts(recipe)
         match recipe:

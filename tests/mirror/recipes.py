@@ -776,7 +776,10 @@ def _k3s(version: str, kubernetes: KubernetesRelease) -> tuple[Recipe, ...]:
             K3S_SOURCES,
             ("plugins/plugin_utils/k3s/flags.json",),
             variables,
-            (Probe("k3s", ("--version",), (version, "stand-in")), Probe("k3s", ("server", "--nonsense"), ("not defined",))),
+            (
+                Probe("k3s", ("--version",), (version, "stand-in")),
+                Probe("k3s", ("server", "--nonsense"), ("not defined",)),
+            ),
         ),
         SelfExtracting(
             base,

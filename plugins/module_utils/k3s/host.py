@@ -30,8 +30,8 @@ SERVER = "server"
 AGENT = "agent"
 UNITS = {SERVER: "k3s.service", AGENT: "k3s-agent.service"}
 #: Secrets that newcomers get from a server; both are for root alone.
-TOKEN_FILE = "/etc/rancher/k3s/token"
-AGENT_TOKEN_FILE = "/etc/rancher/k3s/agent-token"
+TOKEN_FILE = "/etc/rancher/k3s/token"  # noqa: S105 - a path
+AGENT_TOKEN_FILE = "/etc/rancher/k3s/agent-token"  # noqa: S105 - a path
 #: What K3s itself leaves of the tokens that are in use.
 SERVER_TOKEN = DATA + "/server/token"
 

@@ -26,6 +26,7 @@ def read(host: Host, name: str) -> dict[str, Any] | None:
 
 
 def is_cordoned(node: dict[str, Any]) -> bool:
+    """Whether it takes no new pods."""
     return bool(node.get("spec", {}).get("unschedulable", False))
 
 

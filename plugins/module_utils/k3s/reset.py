@@ -61,14 +61,12 @@ def reset(host: Host, timeout: float) -> list[str]:
         if host.exists(path):
             removed.append(path)
         remove_file(host.path(path))
-    for directory in CONTENT:
-        if empty(host.path(directory)):
-            removed.append(directory)
+    removed += [directory for directory in CONTENT if empty(host.path(directory))]
     for name in ("k3s", "kubectl", "crictl", "ctr"):
-        link = host.path(f"/usr/local/bin/{name}")
-        if link.is_symlink() and "k3s" in os.readlink(str(link)):
-            link.unlink()
-            removed.append(str(link))
+        program = host.path(f"/usr/local/bin/{name}")
+        if program.is_symlink() and "k3s" in os.readlink(str(program)):
+            program.unlink()
+            removed.append(str(program))
     for directory in (*CONTENT, "/etc/rancher/node", "/etc/rancher"):
         _drop(host.path(directory))
     host.run(["systemctl", "daemon-reload"])
@@ -86,10 +84,8 @@ def _end_containers(host: Host) -> bool:
             return ended
         ended = True
         for pid in _with_children(host, shims):
-            try:
+            with contextlib.suppress(ProcessLookupError):
                 os.kill(pid, signal.SIGKILL)
-            except ProcessLookupError:
-                continue
         time.sleep(0.1)
     raise NodeError(f"containers of K3s did not end: processes {', '.join(map(str, _shims(host)))}")
 

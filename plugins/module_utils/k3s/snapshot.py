@@ -10,7 +10,14 @@ import shutil
 import time
 from pathlib import Path
 
-from ansible_collections.stagecraft.gitops.plugins.module_utils.k3s.host import DATA, UNITS, Host, NodeError, journal_tail, last_lines
+from ansible_collections.stagecraft.gitops.plugins.module_utils.k3s.host import (
+    DATA,
+    UNITS,
+    Host,
+    NodeError,
+    journal_tail,
+    last_lines,
+)
 from ansible_collections.stagecraft.gitops.plugins.module_utils.k3s.observe import datastore, version_of
 from ansible_collections.stagecraft.gitops.plugins.module_utils.k3s.snapshots import COPIES, base_name, listed
 from ansible_collections.stagecraft.gitops.plugins.module_utils.node.host import sync_directory

@@ -19,14 +19,14 @@ def base_name(version: str) -> str:
 
 def listed(host: Host) -> list[dict[str, str]]:
     """The snapshots on this server, oldest first: {name, version, path}; the version is "" where it is not one of ours."""
-    found = []
     directories = (host.path(DATA + "/server/db/snapshots"), host.path(COPIES))
-    for directory in directories:
-        if not directory.is_dir():
-            continue
-        for entry in directory.iterdir():
-            if not entry.name.endswith((".part", ".tmp")):
-                found.append((entry.stat().st_mtime, entry))
+    found = [
+        (entry.stat().st_mtime, entry)
+        for directory in directories
+        if directory.is_dir()
+        for entry in directory.iterdir()
+        if not entry.name.endswith((".part", ".tmp"))
+    ]
     return [{"name": entry.name, "version": _version(entry.name), "path": str(entry)} for _time, entry in sorted(found)]
 
 

@@ -21,7 +21,6 @@ from typing import Any, ClassVar
 
 from ansible_collections.stagecraft.gitops.plugins.module_utils.node.host import Host, NodeError
 
-
 CORDONED = "stagecraft.gitops/cordoned"
 """Annotation of a node that a run of ours has cordoned, so that a later one knows that it may give it back."""
 

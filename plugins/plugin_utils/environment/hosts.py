@@ -152,7 +152,9 @@ def addresses(inventory: Inventory) -> Iterator[Problem]:
             if node is not UNKNOWN:
                 by_address[str(node).lower()].append(host)
                 yield from _node_address(inventory, host, name, str(node))
-            variable = "k3s_node_address" if inventory.of("stagecraft_distribution") == "k3s" else "kubeadm_node_address"
+            variable = (
+                "k3s_node_address" if inventory.of("stagecraft_distribution") == "k3s" else "kubeadm_node_address"
+            )
             own = inventory.of(variable, host)
             if own:
                 yield from _node_address(inventory, host, variable, str(own))

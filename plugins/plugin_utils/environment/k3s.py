@@ -58,7 +58,7 @@ _TAINT = re.compile(r"[A-Za-z0-9./_-]+(=[A-Za-z0-9._-]*)?:(NoSchedule|PreferNoSc
 
 
 def _is_k3s(inventory: Inventory) -> bool:
-    return inventory.of("stagecraft_distribution") == "k3s"
+    return bool(inventory.of("stagecraft_distribution") == "k3s")
 
 
 def flags(inventory: Inventory) -> Iterator[Problem]:
@@ -74,9 +74,7 @@ def flags(inventory: Inventory) -> Iterator[Problem]:
             yield from _s3(inventory, setting)
 
 
-def _flag(
-    setting: Setting, key: str, value: Any, *, known: dict[str, str], other: dict[str, str]
-) -> Iterator[Problem]:
+def _flag(setting: Setting, key: str, value: Any, *, known: dict[str, str], other: dict[str, str]) -> Iterator[Problem]:
     plain = key.replace("_", "-").removesuffix("+")
     if key in _MANAGED:
         found, fix = f"{key} is set by the role", _sentence(_MANAGED[key])

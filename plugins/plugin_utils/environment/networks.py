@@ -77,7 +77,11 @@ def networks(inventory: Inventory) -> Iterator[Problem]:
 
 def families(inventory: Inventory) -> Iterator[Problem]:
     """Find IPv6: the firewall, the pods' network and the kubeconfig are made for IPv4 alone."""
-    places = [(s.subject, s.value, s.origin) for name in (*_names(inventory), "cni_pod_cidr") for s in inventory.settings(name)]
+    places = [
+        (s.subject, s.value, s.origin)
+        for name in (*_names(inventory), "cni_pod_cidr")
+        for s in inventory.settings(name)
+    ]
     for setting in inventory.settings("kubeadm_api_endpoint"):
         host = str(setting.value).rpartition(":")[0].strip("[]")
         places.append((setting.subject, host, setting.origin))
@@ -138,7 +142,9 @@ def _together(
     subject = " and ".join(names)
     if pods.overlaps(services):
         found = f"{pods} and {services} overlap, so an address could mean a pod or a service"
-        fix = "Choose networks that have no address in common, for example " + " and ".join(_EXAMPLES[name] for name in names)
+        fix = "Choose networks that have no address in common, for example " + " and ".join(
+            _EXAMPLES[name] for name in names
+        )
         yield Problem("cidr-overlap", subject, found, fix, origin)
 
 

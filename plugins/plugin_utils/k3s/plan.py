@@ -11,7 +11,7 @@ from __future__ import annotations
 
 import dataclasses
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from typing import Any
 
 from ansible_collections.stagecraft.gitops.plugins.plugin_utils.k3s.version import minor, numbers
@@ -121,9 +121,7 @@ class _Cluster:
         return bool(self.members)
 
 
-def make_plan(
-    desired: Desired, observed: Mapping[str, Seen], predicted: Mapping[str, bool], now: float = 0.0
-) -> Plan:
+def make_plan(desired: Desired, observed: Mapping[str, Seen], predicted: Mapping[str, bool], now: float = 0.0) -> Plan:
     """The plan for the hosts in ``observed`` (inventory name → what ``k3s_info`` returned there).
 
     ``predicted`` says for each host whether its files, links or units are to change; ``now`` (seconds since 1970)
@@ -356,26 +354,29 @@ def _running(seen: Seen) -> str:
 def _steps(
     desired: Desired, host: str, seen: Seen, cluster: _Cluster, primary: str, predicted: bool
 ) -> tuple[str, ...]:
-    state, role = seen["membership"], desired.role(host)
-    if state == "interrupted" and not (host == primary and cluster.exists):
-        return (INITIALIZE,) if host == primary else (JOIN,)
-    if state == "absent":
-        if host == primary and not cluster.exists:
-            return (INITIALIZE,)
-        return (FORGET, JOIN) if desired.node_names[host] in cluster.nodes else (JOIN,)
-    if state == "interrupted":
+    if seen["membership"] == "member":
+        return _member_steps(desired, host, seen, cluster, primary, predicted)
+    if host == primary and (seen["membership"] == "interrupted" or not cluster.exists):
         return (INITIALIZE,)
+    if seen["membership"] == "absent" and desired.node_names[host] in cluster.nodes:
+        return (FORGET, JOIN)
+    return (JOIN,)
+
+
+def _member_steps(
+    desired: Desired, host: str, seen: Seen, cluster: _Cluster, primary: str, predicted: bool
+) -> tuple[str, ...]:
     version = _running(seen)
     older = bool(version) and numbers(desired.version) < numbers(version)
-    if role == SERVER and older and desired.snapshot:
+    known = cluster.nodes.get(desired.node_names[host])
+    if desired.role(host) == SERVER and older and desired.snapshot:
         return (RESTORE,) if host == primary else (CLEAN, FORGET, JOIN)
     if version and version != desired.version:
         return (UPGRADE,)
-    lost = bool(cluster.nodes) and desired.node_names[host] not in cluster.nodes
-    if predicted or seen["active"] != "active" or lost:
+    if predicted or seen["active"] != "active" or (cluster.nodes and known is None):
         return (RESTART,)
     # a run that was cut short has emptied the node and never given it back
-    return (RELEASE,) if cluster.nodes.get(desired.node_names[host], {}).get("cordoned") else ()
+    return (RELEASE,) if known is not None and known["cordoned"] else ()
 
 
 def _server(

@@ -32,6 +32,7 @@ from ansible_collections.stagecraft.gitops.plugins.module_utils.k3s.host import 
     read_json,
     write_file,
 )
+from ansible_collections.stagecraft.gitops.plugins.module_utils.node.api import CORDONED
 
 ENTRY = {"environment": "staging", "role": "server", "version": "v1.36.3+k3s1", "server": ""}
 HASH = "a" * 64
@@ -146,7 +147,13 @@ def test_the_datastore_is_told_from_its_files(host: FakeHost, files: list[str], 
 
 @pytest.mark.parametrize(
     ("token", "password"),
-    [("abc", "abc"), (f"K10{HASH}::server:abc\n", "abc"), ("server:abc", "abc"), (f"K10{HASH}::node:a:b", "a:b"), ("a:b", "a:b")],
+    [
+        ("abc", "abc"),
+        (f"K10{HASH}::server:abc\n", "abc"),
+        ("server:abc", "abc"),
+        (f"K10{HASH}::node:a:b", "a:b"),
+        ("a:b", "a:b"),
+    ],
 )
 def test_the_password_of_every_form_of_a_token(token: str, password: str) -> None:
     assert observe.password_of(token) == password
@@ -219,7 +226,7 @@ def test_waiting_ends_with_what_does_not_hold_and_the_log(host: FakeHost) -> Non
 
 
 def shown(*, unschedulable: bool = False, marked: bool = False) -> Completed:
-    annotations = {node.CORDONED: "true"} if marked else {}
+    annotations = {CORDONED: "true"} if marked else {}
     text = {"metadata": {"name": "a1", "annotations": annotations}, "spec": {"unschedulable": unschedulable}}
     return Completed(0, json.dumps(text), "")
 
@@ -309,7 +316,7 @@ def test_the_wrong_program_restores_nothing(host: FakeHost) -> None:
     with pytest.raises(NodeError, match="nothing was restored"):
         snapshot.restore(host, "stagecraft-v1.35.8-k3s1-s1-17", "v1.35.8+k3s1", 60)
     assert not host.called("systemctl", "stop")
-    with pytest.raises(NodeError, match="no snapshot 'x' on this server; there are stagecraft-v1.35.8-k3s1-s1-17"):
+    with pytest.raises(NodeError, match=r"no snapshot 'x' on this server; there are stagecraft-v1\.35\.8-k3s1-s1-17"):
         snapshot.restore(host, "x", "v1.35.8+k3s1", 60)
 
 
@@ -330,13 +337,20 @@ def test_the_newest_snapshots_of_ours_are_kept_and_all_others(host: FakeHost) ->
 
 def test_reset_leaves_nothing_and_takes_the_journal_last(host: FakeHost, monkeypatch: pytest.MonkeyPatch) -> None:
     finish(host, ENTRY)
-    for path in (DATA + "/server/token", "/etc/rancher/k3s/config.yaml", "/etc/rancher/node/password", "/var/lib/kubelet/x"):
+    for path in (
+        DATA + "/server/token",
+        "/etc/rancher/k3s/config.yaml",
+        "/etc/rancher/node/password",
+        "/var/lib/kubelet/x",
+    ):
         put(host, path)
     host.path("/usr/local/bin").mkdir(parents=True)
     os.symlink("/opt/stagecraft/k3s/v1.36.3+k3s1/k3s", str(host.path("/usr/local/bin/k3s")))
     os.symlink("/usr/bin/kubectl", str(host.path("/usr/local/bin/kubectl")))
     host.path("/proc").mkdir()
-    host.answers["iptables-save"] = Completed(0, "*filter\n:KUBE-FORWARD - [0:0]\n-A INPUT -s 10.0.0.1 -j ACCEPT\nCOMMIT\n", "")
+    host.answers["iptables-save"] = Completed(
+        0, "*filter\n:KUBE-FORWARD - [0:0]\n-A INPUT -s 10.0.0.1 -j ACCEPT\nCOMMIT\n", ""
+    )
     restored: list[str | None] = []
     plain = FakeHost.run
 

@@ -161,7 +161,9 @@ def test_after_a_stop_in_the_middle_of_an_upgrade_agents_are_still_emptied() -> 
 
 
 def test_an_older_version_is_refused_with_the_snapshots_that_fit() -> None:
-    seen = server(snapshots={"stagecraft-v1.35.8-k3s1-s1-1": OLD, "stagecraft-v1.36.3-k3s1-s1-2": NEW, "etcd-snapshot-s1-3": ""})
+    seen = server(
+        snapshots={"stagecraft-v1.35.8-k3s1-s1-1": OLD, "stagecraft-v1.36.3-k3s1-s1-2": NEW, "etcd-snapshot-s1-3": ""}
+    )
     (problem,) = plan(desired(version=OLD), {"s1": seen}, "s1").problems
     assert "stagecraft-v1.35.8-k3s1-s1-1" in problem
     assert "stagecraft-v1.36.3" not in problem

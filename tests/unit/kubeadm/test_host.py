@@ -21,7 +21,6 @@ from ansible_collections.stagecraft.gitops.plugins.module_utils.kubeadm import (
     reset,
 )
 from ansible_collections.stagecraft.gitops.plugins.module_utils.kubeadm.api import LocalApi
-from ansible_collections.stagecraft.gitops.plugins.module_utils.node import inspect
 from ansible_collections.stagecraft.gitops.plugins.module_utils.kubeadm.host import (
     Completed,
     Host,
@@ -30,6 +29,7 @@ from ansible_collections.stagecraft.gitops.plugins.module_utils.kubeadm.host imp
     remove_file,
     write_file,
 )
+from ansible_collections.stagecraft.gitops.plugins.module_utils.node import inspect
 
 MEMBER = {"environment": "production", "role": "control_plane", "kubernetes_version": "1.36.3", "settings_digest": "d1"}
 

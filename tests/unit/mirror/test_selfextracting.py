@@ -76,7 +76,10 @@ def test_several_images_share_an_archive_and_one_alone_is_as_before(tmp_path: Pa
         index = archive.extractfile("index.json")
         assert index is not None
         manifests = json.load(index)["manifests"]
-    assert [entry["annotations"]["io.containerd.image.name"] for entry in manifests] == ["example.com/one:1", "example.com/two:1"]
+    assert [entry["annotations"]["io.containerd.image.name"] for entry in manifests] == [
+        "example.com/one:1",
+        "example.com/two:1",
+    ]
     assert [entry["digest"] for entry in manifests] == [digest.name for digest in digests]
     assert write_archive(tmp_path / "one", *images[0]) == digests[0]
     assert sorted(path.name for path in tmp_path.iterdir()) == ["both", "one"]
