@@ -16,6 +16,11 @@ import pytest
 from tests.integration.cluster.lab import CommandFailedError, until
 from tests.integration.k3s.lab import DATA, NEW, K3sLab
 
+FETCH = """
+import ssl, sys, urllib.request
+context = ssl._create_unverified_context()
+print(urllib.request.urlopen(sys.argv[1], context=context).read().decode())
+"""
 SERVER = "s1"
 AGENT = "a1"
 
@@ -35,7 +40,10 @@ def test_an_unknown_flag_is_refused(lab: K3sLab, verb: str) -> None:
 
 def test_an_unknown_key_of_the_configuration_is_refused(lab: K3sLab) -> None:
     """A real K3s says `Unknown flag --no-such-key found in config.yaml, skipping` and goes on."""
-    script = "printf 'no-such-key: 1\\n' > /tmp/c.yaml; timeout 20 k3s server --config /tmp/c.yaml --data-dir /tmp/none 2>&1; echo rc=$?; rm -rf /tmp/none"
+    script = (
+        "printf 'no-such-key: 1\\n' > /tmp/c.yaml; "
+        "timeout 20 k3s server --config /tmp/c.yaml --data-dir /tmp/none 2>&1; echo rc=$?; rm -rf /tmp/none"
+    )
     said = lab.ssh(SERVER, script)
     assert "no-such-key" in said
     if "stand-in" in lab.ssh(SERVER, "k3s --version"):
@@ -73,7 +81,7 @@ def test_ports(lab: K3sLab) -> None:
 
 
 def test_the_supervisor_answers_beside_the_api(lab: K3sLab) -> None:
-    get = 'python3 -c "import ssl,sys,urllib.request as r; c=ssl._create_unverified_context(); print(r.urlopen(sys.argv[1],context=c).read().decode())"'
+    get = f"python3 -c {shlex.quote(FETCH)}"
     address = lab.hosts[SERVER]
     assert lab.ssh(AGENT, f"{get} https://{address}:6443/ping").strip() == "pong"
     authority = lab.ssh(AGENT, f"{get} https://{address}:6443/cacerts").strip()

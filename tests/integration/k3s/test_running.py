@@ -5,6 +5,8 @@
 
 from __future__ import annotations
 
+import json
+
 from tests.integration.cluster.lab import until
 from tests.integration.k3s.lab import DATA, NEW, K3sLab
 
@@ -18,7 +20,9 @@ def test_pods_reach_each_other_and_the_api_by_name(lab: K3sLab) -> None:
     image = lab.ssh(lab.nodes[0], "k3s ctr images ls -q name~=busybox").split()[0]
     for host in lab.nodes:
         name = f"probe-{host}"
-        lab.kubectl("run", name, f"--image={image}", "--restart=Never", f"--overrides={{\"spec\":{{\"nodeName\":\"{host}\"}}}}", "--command", "--", "sleep", "600")  # fmt: skip
+        place = json.dumps({"spec": {"nodeName": host}})
+        run = ("run", name, f"--image={image}", "--restart=Never", f"--overrides={place}")
+        lab.kubectl(*run, "--command", "--", "sleep", "600")
         lab.kubectl("wait", f"pod/{name}", "--for=condition=Ready", "--timeout=60s", timeout=90)
     try:
         addresses = {
@@ -27,10 +31,8 @@ def test_pods_reach_each_other_and_the_api_by_name(lab: K3sLab) -> None:
         for host in lab.nodes:
             for other in addresses.values():
                 lab.kubectl("exec", f"probe-{host}", "--", "ping", "-c1", "-W2", other)
-            until(
-                f"names are found on {host}", 30,
-                lambda host=host: "10.43.0.1" in lab.kubectl("exec", f"probe-{host}", "--", "nslookup", "kubernetes.default.svc.cluster.local", check=False),
-            )  # fmt: skip
+            look = ("exec", f"probe-{host}", "--", "nslookup", "kubernetes.default.svc.cluster.local")
+            until(f"names are found on {host}", 30, lambda look=look: "10.43.0.1" in lab.kubectl(*look, check=False))
     finally:
         lab.kubectl("delete", "pod", *(f"probe-{host}" for host in lab.nodes), "--now", timeout=120)
 
