@@ -37,7 +37,7 @@ extends_documentation_fragment:
 attributes:
   check_mode: {support: full, description: Does nothing and says that it would.}
   diff_mode: {support: none, description: There is no text to compare.}
-  idempotent: {support: none, description: Every call saves, or restores.}
+  idempotent: {support: none, description: "Every call saves, or restores."}
 """
 
 EXAMPLES = r"""

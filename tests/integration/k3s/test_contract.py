@@ -139,7 +139,7 @@ def test_snapshots_are_refused_without_etcd(lab: K3sLab) -> None:
 def test_a_wrong_token_joins_nothing(lab: K3sLab) -> None:
     """Neither a server, which ends with an error, nor an agent, which says so and tries again."""
     address = f"https://{lab.hosts[SERVER]}:6443"
-    start = f"timeout 15 k3s %s --server {address} --token wrong --data-dir /tmp/k3s-wrong %s 2>&1; echo rc=$?; rm -rf /tmp/k3s-wrong"
+    start = f"timeout 15 k3s %s --server {address} --token wrong --config /dev/null --data-dir /tmp/k3s-wrong %s 2>&1; echo rc=$?; rm -rf /tmp/k3s-wrong"
     before = lab.pids(AGENT)
     said = lab.ssh(AGENT, start % ("server", "--https-listen-port 16443"))
     assert "rc=1" in said
@@ -155,7 +155,7 @@ def test_a_token_of_another_cluster_is_told_by_the_authority(lab: K3sLab) -> Non
     other = f"K10{'0' * 64}::server:whatever"
     said = lab.ssh(
         AGENT,
-        f"timeout 15 k3s server --server https://{lab.hosts[SERVER]}:6443 --token {other} --data-dir /tmp/k3s-wrong "
+        f"timeout 15 k3s server --server https://{lab.hosts[SERVER]}:6443 --token {other} --config /dev/null --data-dir /tmp/k3s-wrong "
         "--https-listen-port 16443 2>&1; rm -rf /tmp/k3s-wrong",
     )
     assert "does not match the Cluster CA certificate hash" in said
