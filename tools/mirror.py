@@ -24,7 +24,6 @@ from ansible_collections.stagecraft.gitops.plugins.plugin_utils.artifacts.source
 from tests.mirror.store import Layout, default_layout
 from tools.stages import ROOT
 
-
 #: The versions of K3s that the tests start with and go to.
 K3S_VERSIONS = ("v1.36.3+k3s1", "v1.35.8+k3s1")
 

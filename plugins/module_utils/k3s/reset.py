@@ -55,8 +55,8 @@ def reset(host: Host, timeout: float) -> list[str]:
     _unmount(host)
     for link in LINKS:
         host.run(["ip", "link", "delete", link])
-    for program in ("iptables", "ip6tables"):
-        _clean_rules(host, program)
+    for tables in ("iptables", "ip6tables"):
+        _clean_rules(host, tables)
     for path in FILES:
         if host.exists(path):
             removed.append(path)

@@ -67,7 +67,7 @@ def test_files_are_where_upstream_has_them_and_for_root_alone(lab: K3sLab) -> No
         f"{DATA}/server/cred/encryption-config.json": "600",
     }
     found = lab.ssh(SERVER, f"stat -c '%a %n' {' '.join(wanted)}")
-    assert dict(reversed(line.split(" ", 1)) for line in found.splitlines()) == wanted
+    assert {path: mode for mode, path in (line.split(" ", 1) for line in found.splitlines())} == wanted
     for directory in ("server/manifests", "server/db", "agent/images", "agent/containerd", "data/current/bin"):
         lab.ssh(SERVER, f"test -d {DATA}/{directory}")
     lab.ssh(SERVER, "test -S /run/k3s/containerd/containerd.sock")
@@ -106,13 +106,15 @@ def test_the_tools_inside_talk_to_its_own_containerd(lab: K3sLab) -> None:
 
 def test_a_manifest_is_applied_and_its_change_too(lab: K3sLab) -> None:
     file = f"{DATA}/server/manifests/contract.yaml"
+    look = ("get", "configmap", "contract", "-o", "jsonpath={.data.value}")
     for value in ("one", "two"):
         text = f"apiVersion: v1\nkind: ConfigMap\nmetadata: {{name: contract, namespace: default}}\ndata: {{value: {value}}}\n"
         lab.ssh(SERVER, f"printf %s {shlex.quote(text)} > {file}")
-        until(
-            f"value {value} is applied", 40,
-            lambda value=value: lab.kubectl("get", "configmap", "contract", "-o", "jsonpath={.data.value}", check=False) == value,
-        )  # fmt: skip
+
+        def applied(wanted: str = value) -> bool:
+            return lab.kubectl(*look, check=False) == wanted
+
+        until(f"value {value} is applied", 40, applied)
     lab.ssh(SERVER, f"rm {file}")
 
 
@@ -139,7 +141,10 @@ def test_snapshots_are_refused_without_etcd(lab: K3sLab) -> None:
 def test_a_wrong_token_joins_nothing(lab: K3sLab) -> None:
     """Neither a server, which ends with an error, nor an agent, which says so and tries again."""
     address = f"https://{lab.hosts[SERVER]}:6443"
-    start = f"timeout 15 k3s %s --server {address} --token wrong --config /dev/null --data-dir /tmp/k3s-wrong %s 2>&1; echo rc=$?; rm -rf /tmp/k3s-wrong"
+    start = (
+        f"timeout 15 k3s %s --server {address} --token wrong --config /dev/null --data-dir /tmp/k3s-wrong %s 2>&1; "
+        "echo rc=$?; rm -rf /tmp/k3s-wrong"
+    )
     before = lab.pids(AGENT)
     said = lab.ssh(AGENT, start % ("server", "--https-listen-port 16443"))
     assert "rc=1" in said

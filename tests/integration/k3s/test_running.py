@@ -31,8 +31,12 @@ def test_pods_reach_each_other_and_the_api_by_name(lab: K3sLab) -> None:
         for host in lab.nodes:
             for other in addresses.values():
                 lab.kubectl("exec", f"probe-{host}", "--", "ping", "-c1", "-W2", other)
-            look = ("exec", f"probe-{host}", "--", "nslookup", "kubernetes.default.svc.cluster.local")
-            until(f"names are found on {host}", 30, lambda look=look: "10.43.0.1" in lab.kubectl(*look, check=False))
+
+            def found(pod: str = f"probe-{host}") -> bool:
+                look = ("exec", pod, "--", "nslookup", "kubernetes.default.svc.cluster.local")
+                return "10.43.0.1" in lab.kubectl(*look, check=False)
+
+            until(f"names are found on {host}", 30, found)
     finally:
         lab.kubectl("delete", "pod", *(f"probe-{host}" for host in lab.nodes), "--now", timeout=120)
 
