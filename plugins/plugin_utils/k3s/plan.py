@@ -147,13 +147,16 @@ def make_plan(desired: Desired, observed: Mapping[str, Seen], predicted: Mapping
         for todo in [_steps(desired, host, observed[host], cluster, primary, predicted.get(host, False))]
         if todo
     }
+    thin = _thin(desired, cluster, steps)
+    if thin and not any(JOIN in steps.get(host, ()) for host in desired.control_planes):
+        return Plan(problems=(thin,))
     known = {desired.node_names[host] for host in desired.hosts}
     return Plan(
         primary=primary,
         datastore=datastore,
         servers={host: _server(desired, host, observed, cluster, primary, datastore) for host in desired.hosts},
         steps=steps,
-        waves=_waves(desired, steps, primary),
+        waves=_waves(desired, steps, primary, joiners_first=bool(thin)),
         drains=_drains(desired, steps, cluster),
         snapshot=_snapshot(desired, steps, cluster, primary, datastore),
         unmanaged=tuple(sorted(set(cluster.nodes) - known)),
@@ -397,9 +400,41 @@ def _server(
     return urls[primary]
 
 
-def _waves(desired: Desired, steps: Mapping[str, tuple[str, ...]], primary: str) -> tuple[tuple[str, ...], ...]:
-    """Servers one by one, the primary first; agents that join all together, others in batches."""
-    servers = sorted((host for host in desired.control_planes if host in steps), key=lambda host: host != primary)
+def _thin(desired: Desired, cluster: _Cluster, steps: Mapping[str, tuple[str, ...]]) -> str:
+    """Say which server's restart would leave etcd without a majority; "" where none would."""
+    votes = {name: bool(node["voter"] and node["ready"]) for name, node in cluster.nodes.items() if _votes(node)}
+    majority = len(votes) // 2 + 1
+    healthy = sum(votes.values())
+    stopped = [
+        host
+        for host in desired.control_planes
+        if set(steps.get(host, ())) & {UPGRADE, RESTART} and votes.get(desired.node_names[host])
+    ]
+    if len(votes) < 2 or not stopped or healthy - 1 >= majority:
+        return ""
+    away = ", ".join(name for name, well in votes.items() if not well)
+    return (
+        f"{stopped[0]}: is to be restarted, and etcd would stop: {healthy} of its {len(votes)} members are healthy, and "
+        f"{majority} are needed. Bring {away} back first, or replace it by a bare host under its name."
+    )
+
+
+def _votes(node: Seen) -> bool:
+    """Whether a node has a member of etcd."""
+    return node.get("voter") is not None
+
+
+def _waves(
+    desired: Desired, steps: Mapping[str, tuple[str, ...]], primary: str, *, joiners_first: bool
+) -> tuple[tuple[str, ...], ...]:
+    """Servers one by one, the primary first; agents that join all together, others in batches.
+
+    Where etcd can spare no member (``joiners_first``), those that join come before those that are restarted.
+    """
+    servers = sorted(
+        (host for host in desired.control_planes if host in steps),
+        key=lambda host: (joiners_first and JOIN not in steps[host], host != primary),
+    )
     joining = tuple(host for host in desired.workers if JOIN in steps.get(host, ()))
     others = [host for host in desired.workers if host in steps and host not in joining]
     size = max(desired.batch, 1)

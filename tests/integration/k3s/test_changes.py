@@ -20,6 +20,17 @@ def test_a_setting_of_the_agents_restarts_them_alone(lab: K3sLab) -> None:
     lab.setup().must_work()
 
 
+def test_mirrors_of_registries_reach_containerd(lab: K3sLab) -> None:
+    mirrors = {"mirrors": {"docker.io": {"endpoint": ["https://mirror.example.com"]}}}
+    lab.setup("-e", json.dumps({"k3s_registries": mirrors})).must_work()
+    for host in lab.nodes:
+        hosts = "/var/lib/rancher/k3s/agent/etc/containerd/certs.d/docker.io/hosts.toml"
+        assert "https://mirror.example.com" in lab.ssh(host, f"cat {hosts}")
+        assert lab.ssh(host, "stat -c %a /etc/rancher/k3s/registries.yaml").strip() == "600"
+    lab.setup().must_work()
+    assert "absent" in lab.ssh("s1", "test -e /etc/rancher/k3s/registries.yaml || echo absent")
+
+
 def test_a_name_in_the_certificate(lab: K3sLab) -> None:
     names = json.dumps({"k3s_certificate_sans": ["k3s.example.com"]})
     assert "s1" in lab.setup("-e", names).must_work().changed

@@ -45,7 +45,7 @@ def bare(**more: Any) -> dict[str, Any]:
 
 
 def node(name: str, **more: Any) -> dict[str, Any]:
-    return {"name": name, "ready": True, "unschedulable": False, "cordoned": False, **more}
+    return {"name": name, "ready": True, "unschedulable": False, "cordoned": False, "voter": None, **more}
 
 
 def server(nodes: tuple[str, ...] = ("s1",), version: str = NEW, *, ready: bool = True, **more: Any) -> dict[str, Any]:
@@ -219,6 +219,25 @@ def test_a_server_that_etcd_was_told_to_forget_is_not_started_again() -> None:
     (problem,) = plan(desired(("a", "b", "c")), seen).problems
     assert problem.startswith("b:")
     assert "reset.yml --limit b" in problem
+
+
+def test_no_server_is_restarted_that_etcd_cannot_spare() -> None:
+    known = (node("a", voter=True), node("b", voter=True), node("c", voter=False, ready=False))
+    seen = {h: server(known=known) for h in "ab"}
+    (problem,) = plan(desired(("a", "b", "c")), seen, "a").problems
+    assert "2 of its 3 members are healthy, and 2 are needed. Bring c back first" in problem
+    whole = tuple(node(h, voter=True) for h in "abc")
+    assert plan(desired(("a", "b", "c")), {h: server(known=whole) for h in "abc"}, "a").steps == {"a": ("restart",)}
+    alone = (node("a", voter=True),)
+    assert plan(desired(("a",)), {"a": server(known=alone)}, "a").steps == {"a": ("restart",)}
+
+
+def test_a_replaced_server_joins_before_one_is_restarted_that_etcd_cannot_spare_yet() -> None:
+    known = (node("a", voter=True), node("b", voter=True), node("c", voter=False, ready=False))
+    seen = {"a": server(known=known), "b": server(known=known), "c": bare()}
+    made = plan(desired(("a", "b", "c")), seen, "a", "b", "c")
+    assert made.steps == {"a": ("restart",), "b": ("restart",), "c": ("forget", "join")}
+    assert made.waves == (("c",), ("a",), ("b",))
 
 
 def test_an_agent_that_the_cluster_does_not_know_any_more_is_restarted() -> None:
