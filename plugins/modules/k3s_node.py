@@ -92,7 +92,11 @@ def _carry_out(host: Host, params: dict[str, Any], check: bool) -> dict[str, Any
             node.wait(host, name, params["version"], params["timeout"])
         return {"changed": False}
     if check:
-        found = node.read(host, name)
+        try:
+            found = node.read(host, name)
+        except NodeError:
+            # no server answers, and one would have been started by now; whether the node was cordoned is not known
+            return {"changed": state != "schedulable"}
         return {"changed": found is not None and (state != "schedulable" or node.is_marked(found))}
     if state == "drained":
         return {"changed": True, "cordoned": node.drain(host, name, params["timeout"])}

@@ -418,7 +418,10 @@ func (d *datastore) shareBootstrap(ctx context.Context, s *server) error {
 	value := append(nonce, seal.Seal(nil, nonce, jsonText(files), nil)...)
 	_, err = d.client.Txn(contextWithin(10)).If(clientv3.Compare(clientv3.Version(bootstrapKey(s.serverPassword)), "=", 0)).
 		Then(clientv3.OpPut(bootstrapKey(s.serverPassword), string(value))).Commit()
-	return err
+	if err != nil {
+		return fmt.Errorf("failed to bootstrap cluster data: the datastore does not answer: %w", err)
+	}
+	return nil
 }
 
 // -- snapshots
