@@ -24,11 +24,18 @@ from ansible_collections.stagecraft.gitops.plugins.plugin_utils.artifacts.source
 from tests.mirror.store import Layout, default_layout
 from tools.stages import ROOT
 
+#: The versions of K3s that the tests start with and go to.
+K3S_VERSIONS = ("v1.36.3+k3s1", "v1.35.8+k3s1")
+
 
 def wanted() -> list[Entry]:
-    """Return what the sandbox's cluster can ask for, with either network, on this machine's architecture."""
+    """Return what the sandbox's clusters can ask for, with either network, on this machine's architecture."""
     options = {"network_policy": "kube-router", "etcd_tools": "present", "checks": "present", "gitops": "flux"}
-    return load_catalogue().environment("kubeadm", None, (platform.machine(),), {"cni": "flannel", **options})
+    catalogue, here = load_catalogue(), (platform.machine(),)
+    entries = catalogue.environment("kubeadm", None, here, {"cni": "flannel", **options})
+    for version in K3S_VERSIONS:
+        entries += catalogue.environment("k3s", version, here)
+    return entries
 
 
 def build(layout: Layout, *only: str) -> None:

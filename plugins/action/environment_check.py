@@ -12,7 +12,7 @@ from ansible.errors import AnsibleError
 from ansible_collections.stagecraft.gitops.plugins.plugin_utils._action import ArgumentSpec, ControllerAction, plain
 from ansible_collections.stagecraft.gitops.plugins.plugin_utils.environment import knowledge, variables
 from ansible_collections.stagecraft.gitops.plugins.plugin_utils.environment.check import check
-from ansible_collections.stagecraft.gitops.plugins.plugin_utils.environment.model import UNKNOWN, Inventory
+from ansible_collections.stagecraft.gitops.plugins.plugin_utils.environment.model import UNKNOWN, Inventory, Problem
 
 try:
     from ansible._internal._datatag._tags import Origin
@@ -39,15 +39,24 @@ _SECRETS = (
 )
 
 
+#: Which playbook sets up which distribution.
+PLAYBOOKS = {
+    "minikube": "playbooks/setup-local.yml",
+    "k3s": "playbooks/setup-staging.yml",
+    "kubeadm": "playbooks/setup-production.yml",
+}
+
+
 class ActionModule(ControllerAction):
     """Check the whole inventory and report everything that is wrong with it."""
 
     errors = ()
-    argument_spec = ArgumentSpec(options={})
+    argument_spec = ArgumentSpec(options={"distribution": {"type": "str", "choices": list(PLAYBOOKS)}})
 
     def act(self, options: dict[str, Any], task_vars: Mapping[str, Any]) -> dict[str, Any]:
         """Collect the inventory, apply all rules, fail when one of them finds an error."""
-        problems = check(collect(task_vars["groups"], task_vars["hostvars"]))
+        inventory = collect(task_vars["groups"], task_vars["hostvars"])
+        problems = [*other_playbook(inventory, options["distribution"]), *check(inventory)]
         errors = [str(problem) for problem in problems if problem.level == "error"]
         result: dict[str, Any] = {
             "changed": False,
@@ -63,6 +72,17 @@ class ActionModule(ControllerAction):
             listed = "\n".join(f"- {error}" for error in errors)
             result |= {"failed": True, "msg": f"the inventory has {count}; nothing was changed:\n{listed}"}
         return result
+
+
+def other_playbook(inventory: Inventory, distribution: str | None) -> list[Problem]:
+    """Tell an inventory of another distribution than the play's (None: any) which playbook is meant for it."""
+    declared = inventory.of("stagecraft_distribution")
+    if distribution is None or declared == distribution or declared not in PLAYBOOKS:
+        return []
+    found = f"it is {declared}, and this playbook sets up {distribution}"
+    fix = f"Run {PLAYBOOKS[declared]}, or use another inventory"
+    origin = inventory.origin("stagecraft_distribution")
+    return [Problem("playbook-of-other-distribution", "stagecraft_distribution", found, fix, origin)]
 
 
 def collect(groups: Mapping[str, Any], hostvars: Mapping[str, Any]) -> Inventory:

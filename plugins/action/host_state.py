@@ -28,7 +28,7 @@ from ansible_collections.stagecraft.gitops.plugins.plugin_utils.artifacts.source
 from ansible_collections.stagecraft.gitops.plugins.plugin_utils.host_state import wanted as artifacts
 from ansible_collections.stagecraft.gitops.plugins.plugin_utils.ssh.errors import SshError
 
-ENGINE = HostEngine("stagecraft.gitops.host_state", "host_state", "engine.engine_result", "HostStateError")
+ENGINE = HostEngine("stagecraft.gitops.host_state", ("host_state",), "engine.engine_result", "HostStateError")
 SSH_ENGINE = "ansible_collections.stagecraft.gitops.plugins.plugin_utils.ssh"
 # Variable by which the SSH engine takes a setting, and the option of Ansible's ssh connection that holds its value.
 CONNECTION_OPTIONS = {

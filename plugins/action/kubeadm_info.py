@@ -11,7 +11,7 @@ from typing import Any
 from ansible_collections.stagecraft.gitops.plugins.module_utils.kubeadm.observe import INFO_OPTIONS
 from ansible_collections.stagecraft.gitops.plugins.plugin_utils._action import ArgumentSpec, HostAction, HostEngine
 
-ENGINE = HostEngine("stagecraft.gitops.kubeadm_info", "kubeadm", "observe.info_result", "KubeadmError")
+ENGINE = HostEngine("stagecraft.gitops.kubeadm_info", ("kubeadm", "node"), "observe.info_result", "NodeError")
 
 
 class ActionModule(HostAction):

@@ -31,7 +31,12 @@ attributes:
     details: Nothing is changed.
   idempotent:
     support: full
-options: {}
+options:
+  distribution:
+    description:
+      - The distribution that the play sets up. An inventory of another one is refused with the name of its playbook.
+    type: str
+    choices: [minikube, k3s, kubeadm]
 """
 
 EXAMPLES = r"""
@@ -42,6 +47,7 @@ EXAMPLES = r"""
   tasks:
     - name: Check the inventory
       stagecraft.gitops.environment_check:
+        distribution: kubeadm
       run_once: true
 """
 

@@ -81,7 +81,7 @@ from ansible_collections.stagecraft.gitops.plugins.module_utils.kubeadm.host imp
     exclusive,
     read_json,
 )
-from ansible_collections.stagecraft.gitops.plugins.module_utils.kubeadm.observe import certificate, missing_names
+from ansible_collections.stagecraft.gitops.plugins.module_utils.node.inspect import certificate, missing_names
 
 
 def main() -> None:

@@ -122,12 +122,12 @@ class ControllerAction(EngineAction):
 class HostEngine:
     """An engine that runs on hosts, and the module that is its other front.
 
-    `function` is ``MODULE.NAME`` in a `package` of ``module_utils``; it takes the module's options, and whether this is
-    check mode. `error` names the exception whose text is meant for the admin.
+    `function` is ``MODULE.NAME`` in the first of the `packages` of ``module_utils`` that it needs; it takes the module's
+    options, and whether this is check mode. `error` names the exception whose text is meant for the admin.
     """
 
     module: str
-    package: str
+    packages: tuple[str, ...]
     function: str
     error: str
 
@@ -155,7 +155,7 @@ class HostAction(EngineAction):
             return self.run_module(engine.module, options, task_vars)
         command = _host_engine.command(interpreter, self._compute_environment_string())
         sent = _host_engine.job(
-            engine.package, engine.function, engine.error, {"options": options, "check": self.check_mode}
+            engine.packages, engine.function, engine.error, {"options": options, "check": self.check_mode}
         )
         done = self._low_level_execute_command(command, in_data=sent)
         try:

@@ -14,7 +14,7 @@ import io
 import json
 import shlex
 import zipfile
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from functools import cache
 from pathlib import Path
 from typing import Any
@@ -52,14 +52,15 @@ class HostEngineError(Exception):
 
 
 @cache
-def package(engine: str) -> bytes:
-    """Return a zip with one package of ``module_utils`` and what Python needs to import it under its full name."""
+def package(*engines: str) -> bytes:
+    """Return a zip with packages of ``module_utils`` and what Python needs to import them under their full names."""
     made = io.BytesIO()
     with zipfile.ZipFile(made, "w", zipfile.ZIP_DEFLATED) as archive:
         for depth in range(1, len(_PACKAGES) + 1):
             _add(archive, "/".join([*_PACKAGES[:depth], "__init__.py"]), "")
-        for path in sorted((_HERE / engine).glob("*.py")):
-            _add(archive, "/".join([*_PACKAGES, engine, path.name]), path.read_text(encoding="utf-8"))
+        for engine in engines:
+            for path in sorted((_HERE / engine).glob("*.py")):
+                _add(archive, "/".join([*_PACKAGES, engine, path.name]), path.read_text(encoding="utf-8"))
     return made.getvalue()
 
 
@@ -72,15 +73,15 @@ def command(interpreter: str, environment: str = "") -> str:
     return f"{environment} {shlex.quote(interpreter)} -I -c {shlex.quote(_START)}".strip()
 
 
-def job(engine: str, function: str, error: str, arguments: Mapping[str, Any]) -> bytes:
-    """Return the standard input: the engine, and what to call.
+def job(engines: Sequence[str], function: str, error: str, arguments: Mapping[str, Any]) -> bytes:
+    """Return the standard input: the packages, and what to call.
 
-    `function` is ``MODULE.NAME`` within the engine, `error` the exception whose text is a message for the admin.
+    `function` is ``MODULE.NAME`` within the first one, `error` the exception whose text is a message for the admin.
     """
     module, _, name = function.rpartition(".")
-    zipped = package(engine)
+    zipped = package(*engines)
     call = {
-        "module": ".".join([*_PACKAGES, engine, module]),
+        "module": ".".join([*_PACKAGES, engines[0], module]),
         "function": name,
         "error": error,
         "arguments": arguments,

@@ -13,11 +13,11 @@ from concurrent.futures import FIRST_COMPLETED, Future, ThreadPoolExecutor, wait
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, TextIO
 
-from tests.mirror import debian, flux_manifests, modules
+from tests.mirror import debian, flux_manifests, modules, selfextracting, zstandard
 from tests.mirror.errors import BuildError
 from tests.mirror.images import image_config, image_tree
-from tests.mirror.keys import MODULE_SETS
-from tests.mirror.oci import Entry, FileEntry, copy_file, mirror_path, write_archive, write_tar_gz
+from tests.mirror.keys import MODULE_SETS, local_sources
+from tests.mirror.oci import Entry, FileEntry, copy_file, mirror_path, write_archive, write_images, write_tar_gz
 from tests.mirror.pause import build_pause
 from tests.mirror.recipes import (
     ARCHITECTURE,
@@ -28,10 +28,13 @@ from tests.mirror.recipes import (
     FluxManifests,
     GoPrograms,
     Image,
+    ImageBundle,
+    LocalProgram,
     ModuleFiles,
     PauseProgram,
     PlainFile,
     Recipe,
+    SelfExtracting,
     TreeArchive,
     is_part,
     needs,
@@ -41,7 +44,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Mapping, Sequence
     from pathlib import Path
 
-    from tests.mirror.gobuild import GoBuilder
+    from tests.mirror.localprogram import LocalBuilder
     from tests.mirror.run import Runner
     from tests.mirror.store import Store
 
@@ -128,7 +131,7 @@ class Builder:
     store: Store
     keys: Mapping[str, str]
     runner: Runner
-    go: GoBuilder
+    go: LocalBuilder
 
     def run(self, recipe: Recipe) -> dict[str, Path] | None:
         """Make a part (and keep it), or make an artefact's files and publish them."""
@@ -154,6 +157,9 @@ class Builder:
         match recipe:
             case GoPrograms():
                 self.go.build(recipe, MODULE_SETS / recipe.module_set, output, scratch=scratch, log=log)
+            case LocalProgram():
+                module_set = MODULE_SETS / recipe.module_set
+                self.go.build_local(recipe, local_sources(recipe), module_set, output, scratch=scratch, log=log)
             case PauseProgram():
                 tree = self.go.module_directory("k8s.io/kubernetes", MODULE_SETS / recipe.module_set, log)
                 build_pause(tree, recipe.version, output, self.runner, log)
@@ -171,7 +177,9 @@ class Builder:
             case _:
                 raise TypeError(f"{recipe.name} is not a part")
 
-    def _make_artefact(self, recipe: Recipe, output: Path, log: Path) -> dict[str, Path]:
+    def _make_artefact(  # noqa: PLR0911 - one for each kind
+        self, recipe: Recipe, output: Path, log: Path
+    ) -> dict[str, Path]:
         """Write the artefact's files below ``output``; return them by their path in the mirror."""
         parts = self._parts(recipe)
         match recipe:
@@ -196,6 +204,24 @@ class Builder:
                     write_archive(image, reference, image_config(recipe), content)
                     staged[mirror_path(reference, ARCHITECTURE)] = image
                 return staged
+            case ImageBundle():
+                plain, bundle = output / "images.tar", output / "images.tar.zst"
+                write_images(
+                    plain,
+                    [
+                        (image.references[0], image_config(image), image_tree(image, parts, self.runner, log))
+                        for image in recipe.images
+                    ],
+                )
+                zstandard.store(plain, bundle)
+                plain.unlink()
+                return {recipe.path: bundle}
+            case SelfExtracting():
+                file = output / "program"
+                part, member = recipe.program
+                programs = {name: parts[of] / name for of, name in recipe.payload}
+                selfextracting.write(file, parts[part] / member, programs, recipe.word)
+                return {recipe.path: file}
             case AptRepository():
                 debian.write_repository(parts[recipe.part], recipe.suite, output, self.runner, log)
                 return {f"{recipe.directory}/{path.name}": path for path in output.iterdir()}
@@ -256,7 +282,7 @@ def carry_out(
 
 
 def _compiles(recipe: Recipe) -> bool:
-    return isinstance(recipe, GoPrograms | PauseProgram)
+    return isinstance(recipe, GoPrograms | LocalProgram | PauseProgram)
 
 
 def _has_room(recipe: Recipe, running: Iterable[Recipe], jobs: int) -> bool:

@@ -16,8 +16,8 @@ from typing import TYPE_CHECKING
 from tests.mirror import toolchain
 from tests.mirror.build import Builder, Plan, Progress, carry_out, plan
 from tests.mirror.errors import BuildError, RefusedError
-from tests.mirror.gobuild import GoBuilder
 from tests.mirror.keys import overall_key, step_keys
+from tests.mirror.localprogram import LocalBuilder
 from tests.mirror.programs import find_program
 from tests.mirror.recipes import DebianPackages, GoPrograms, PauseProgram, Recipe, is_part, needs, recipes
 from tests.mirror.run import Runner
@@ -133,7 +133,7 @@ def _build(only: Sequence[str], rebuild: Sequence[str], jobs: int) -> int:
         _prepare_machine(todo, store, runner)
         count = sum(not is_part(step) for step in todo.steps)
         print(f"mirror: {count} artefacts to build into {layout.mirror} with {go.version}, {jobs} jobs", flush=True)
-        builder = Builder(store, keys, runner, GoBuilder(go.program, layout.go_cache, jobs, runner))
+        builder = Builder(store, keys, runner, LocalBuilder(go.program, layout.go_cache, jobs, runner))
         failed = carry_out(
             todo,
             builder.run,

@@ -19,10 +19,13 @@ from tests.mirror.recipes import (
     FluxManifests,
     GoPrograms,
     Image,
+    ImageBundle,
+    LocalProgram,
     ModuleFiles,
     PauseProgram,
     PlainFile,
     Recipe,
+    SelfExtracting,
     TreeArchive,
     needs,
 )
@@ -32,6 +35,7 @@ if TYPE_CHECKING:
 
 HERE = Path(__file__).resolve().parent
 MODULE_SETS = HERE / "go"
+CHECKOUT = HERE.parents[1]
 
 SOURCES: Mapping[type, tuple[str, ...]] = {
     GoPrograms: ("gobuild.py",),
@@ -45,6 +49,9 @@ SOURCES: Mapping[type, tuple[str, ...]] = {
     Archive: ("oci.py",),
     TreeArchive: ("oci.py", "modules.py"),
     Image: ("oci.py", "images.py"),
+    LocalProgram: ("localprogram.py",),
+    SelfExtracting: ("oci.py", "selfextracting.py"),
+    ImageBundle: ("oci.py", "images.py", "zstandard.py"),
 }
 """The builder's own source files that decide the bytes of each kind. Editing others rebuilds nothing."""
 
@@ -59,14 +66,22 @@ def step_keys(recipes: Sequence[Recipe], go_version: str, *, here: Path = HERE) 
 
     for recipe in recipes:
         inputs = [repr(recipe), *(f"{path} {digest(here / path)}" for path in SOURCES[type(recipe)])]
-        if isinstance(recipe, GoPrograms | PauseProgram | ModuleFiles | FluxManifests):
+        if isinstance(recipe, GoPrograms | LocalProgram | PauseProgram | ModuleFiles | FluxManifests):
             module_set = here / "go" / recipe.module_set
             inputs += [f"{name} {digest(module_set / name)}" for name in ("go.mod", "go.sum")]
-        if isinstance(recipe, GoPrograms):
+        if isinstance(recipe, GoPrograms | LocalProgram):
             inputs.append(go_version)
+        if isinstance(recipe, LocalProgram):
+            inputs += [f"{path.name} {digest(path)}" for path in local_sources(recipe)]
         inputs += [f"{name} {keys[name]}" for name in needs(recipe)]
         keys[recipe.name] = hashlib.sha256("\0".join(inputs).encode()).hexdigest()
     return keys
+
+
+def local_sources(recipe: LocalProgram) -> list[Path]:
+    """Return the files of this checkout that a program is made from, without documentation."""
+    own = sorted(path for path in (CHECKOUT / recipe.source).iterdir() if path.is_file() and path.suffix != ".md")
+    return [*own, *(CHECKOUT / name for name in recipe.more)]
 
 
 def overall_key(keys: Mapping[str, str]) -> str:

@@ -22,7 +22,7 @@ from pathlib import Path, PurePosixPath
 from typing import TYPE_CHECKING, BinaryIO, Protocol, cast
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator, Mapping
+    from collections.abc import Iterator, Mapping, Sequence
 
     from _typeshed import ReadableBuffer as Buffer
 
@@ -144,61 +144,72 @@ def write_archive(path: Path, reference: str, config: ImageConfig, tree: Mapping
     ``tree`` maps paths inside the image (relative, without a leading ``/``) to entries; parent directories are made.
     Raises ValueError for a path that is absolute, has ``..`` in it, or lies below a file.
     """
-    _, _, tag = reference_parts(reference)
-    layer_file = path.with_name(path.name + ".layer")
+    return write_images(path, [(reference, config, tree)])[0]
+
+
+def write_images(path: Path, images: Sequence[tuple[str, ImageConfig, Mapping[str, Entry]]]) -> list[Digest]:
+    """Write several images (reference, configuration, content) to one OCI archive; return their manifests' digests."""
+    members: dict[str, bytes | Path] = {"oci-layout": _json({"imageLayoutVersion": "1.0.0"})}
+    layers: list[Path] = []
+    manifests: list[dict[str, object]] = []
+    digests: list[Digest] = []
     try:
-        diff, layer = _write_layer(layer_file, tree)
-        config_blob = _json(
-            {
-                "architecture": config.architecture,
-                "config": _run_config(config),
-                "created": CREATED,
-                "history": [{"created": CREATED, "created_by": "stagecraft.gitops tests/mirror"}],
-                "os": "linux",
-                "rootfs": {"type": "layers", "diff_ids": [diff.name]},
-            }
-        )
-        config_digest = _digest(config_blob)
-        manifest_blob = _json(
-            {
-                "schemaVersion": 2,
-                "mediaType": MEDIA_MANIFEST,
-                "config": _descriptor(MEDIA_CONFIG, config_digest),
-                "layers": [_descriptor(MEDIA_LAYER, layer)],
-            }
-        )
-        manifest_digest = _digest(manifest_blob)
-        index_blob = _json(
-            {
-                "schemaVersion": 2,
-                "mediaType": MEDIA_INDEX,
-                "manifests": [
-                    {
-                        **_descriptor(MEDIA_MANIFEST, manifest_digest),
-                        "annotations": {
-                            "io.containerd.image.name": reference,
-                            "org.opencontainers.image.ref.name": tag,
-                        },
-                        "platform": {"architecture": config.architecture, "os": "linux"},
-                    }
-                ],
-            }
-        )
-        members: dict[str, bytes | Path] = {
-            "oci-layout": _json({"imageLayoutVersion": "1.0.0"}),
-            "index.json": index_blob,
-            f"blobs/sha256/{config_digest.sha256}": config_blob,
-            f"blobs/sha256/{layer.sha256}": layer_file,
-            f"blobs/sha256/{manifest_digest.sha256}": manifest_blob,
-        }
+        for number, (reference, config, tree) in enumerate(images):
+            _, _, tag = reference_parts(reference)
+            layers.append(path.with_name(f"{path.name}.layer{number}"))
+            digest = _add_image(members, layers[-1], config, tree)
+            digests.append(digest)
+            manifests.append(
+                {
+                    **_descriptor(MEDIA_MANIFEST, digest),
+                    "annotations": {
+                        "io.containerd.image.name": reference,
+                        "org.opencontainers.image.ref.name": tag,
+                    },
+                    "platform": {"architecture": config.architecture, "os": "linux"},
+                }
+            )
+        members["index.json"] = _json({"schemaVersion": 2, "mediaType": MEDIA_INDEX, "manifests": manifests})
         with tarfile.open(path, "w", format=tarfile.USTAR_FORMAT) as archive:
             _add_directory(archive, "blobs", 0o755)
             _add_directory(archive, "blobs/sha256", 0o755)
             for name in sorted(members):
                 _add_file(archive, name, FileEntry(members[name], 0o644))
-        return manifest_digest
+        return digests
     finally:
-        layer_file.unlink(missing_ok=True)
+        for layer in layers:
+            layer.unlink(missing_ok=True)
+
+
+def _add_image(
+    members: dict[str, bytes | Path], layer_file: Path, config: ImageConfig, tree: Mapping[str, Entry]
+) -> Digest:
+    """Put an image's blobs among ``members``, its layer as ``layer_file``; return its manifest's digest."""
+    diff, layer = _write_layer(layer_file, tree)
+    config_blob = _json(
+        {
+            "architecture": config.architecture,
+            "config": _run_config(config),
+            "created": CREATED,
+            "history": [{"created": CREATED, "created_by": "stagecraft.gitops tests/mirror"}],
+            "os": "linux",
+            "rootfs": {"type": "layers", "diff_ids": [diff.name]},
+        }
+    )
+    config_digest = _digest(config_blob)
+    manifest_blob = _json(
+        {
+            "schemaVersion": 2,
+            "mediaType": MEDIA_MANIFEST,
+            "config": _descriptor(MEDIA_CONFIG, config_digest),
+            "layers": [_descriptor(MEDIA_LAYER, layer)],
+        }
+    )
+    manifest_digest = _digest(manifest_blob)
+    members[f"blobs/sha256/{config_digest.sha256}"] = config_blob
+    members[f"blobs/sha256/{layer.sha256}"] = layer_file
+    members[f"blobs/sha256/{manifest_digest.sha256}"] = manifest_blob
+    return manifest_digest
 
 
 def write_tar_gz(path: Path, tree: Mapping[str, Entry], *, prefix: str = "") -> None:

@@ -59,6 +59,23 @@ class GoPrograms:
 
 
 @dataclass(frozen=True)
+class LocalProgram:
+    """Part: ``program``, of the Go files in ``source`` and the ``more`` files, with the modules of ``module_set``.
+
+    Paths are relative to the checkout; ``probe`` is asked as in GoPrograms.
+    """
+
+    name: str
+    module_set: str
+    program: str
+    source: str
+    more: tuple[str, ...] = ()
+    variables: tuple[tuple[str, str], ...] = ()
+    probes: tuple[Probe, ...] = ()
+    needs: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True)
 class PauseProgram:
     """Part: ``pause``, compiled statically from the source that the Kubernetes module of ``module_set`` ships."""
 
@@ -173,6 +190,31 @@ class Image:
 
 
 @dataclass(frozen=True)
+class SelfExtracting:
+    """Artefact: ``program`` (part, member) with the programs of ``payload`` behind it, which it unpacks itself.
+
+    ``word`` ends the file; before it stand the sha256 of what comes before them, and the payload's length.
+    """
+
+    name: str
+    path: str
+    program: tuple[str, str]
+    payload: tuple[tuple[str, str], ...]
+    word: str
+    needs: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True)
+class ImageBundle:
+    """Artefact: several images, each of one reference, in one OCI archive that is stored as a zstd frame."""
+
+    name: str
+    path: str
+    images: tuple[Image, ...]
+    needs: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True)
 class AptRepository:
     """Artefact: a flat apt repository of all packages of a part."""
 
@@ -183,8 +225,8 @@ class AptRepository:
     needs: tuple[str, ...] = ()
 
 
-Part = GoPrograms | PauseProgram | DebianPackages | DebianTree | ModuleFiles | FluxManifests
-Recipe = Part | PlainFile | Archive | TreeArchive | Image | AptRepository
+Part = GoPrograms | LocalProgram | PauseProgram | DebianPackages | DebianTree | ModuleFiles | FluxManifests
+Recipe = Part | PlainFile | Archive | TreeArchive | Image | ImageBundle | SelfExtracting | AptRepository
 
 
 def is_part(recipe: Recipe) -> bool:
@@ -203,6 +245,10 @@ def needs(recipe: Recipe) -> tuple[str, ...]:
         named.append(recipe.kubectl[0])
     elif isinstance(recipe, DebianTree):
         named.append(recipe.packages)
+    elif isinstance(recipe, SelfExtracting):
+        named.extend(part for part, _ in (recipe.program, *recipe.payload))
+    elif isinstance(recipe, ImageBundle):
+        named.extend(part for image in recipe.images for part in needs(image))
     elif isinstance(recipe, Image):
         named.extend(part for _, (part, _) in recipe.programs)
         if recipe.debian or recipe.busybox or recipe.certificates:
@@ -720,6 +766,87 @@ def _gitea(version: str) -> tuple[Recipe, ...]:
     )
 
 
+# -------------------- the stand-in for K3s, which no registry has
+
+
+K3S_SOURCES = "tests/standins/k3s"
+K3S_WORD = "k3s-standin-payload"
+"""Must be what tests/standins/k3s/payload.go looks for."""
+
+_K3S_PLUGINS = ("bridge", "host-local", "loopback", "portmap", "bandwidth", "firewall")
+
+
+def _k3s(version: str, kubernetes: KubernetesRelease) -> tuple[Recipe, ...]:
+    """Return the stand-in that answers as K3s ``version``, and the images it starts with, under K3s' own names."""
+    base = f"k3s-{version}"
+    part = f"part/{base}/program"
+    major, minor, _ = kubernetes.version.split(".")
+    variables = (
+        *(
+            (f"{package}.{name}", value)
+            for package in ("k8s.io/component-base/version", "k8s.io/client-go/pkg/version")
+            for name, value in (("gitVersion", version), ("gitMajor", major), ("gitMinor", minor), ("gitCommit", ""))
+        ),
+        ("main.k3sVersion", version),
+        ("main.kubernetesVersion", f"v{kubernetes.version}"),
+        ("main.corednsVersion", kubernetes.coredns),
+    )
+    etcd = f"part/etcd-{kubernetes.etcd}"
+    download = f"github.com/k3s-io/k3s/releases/download/{version}"
+    return (
+        LocalProgram(
+            part,
+            f"kubernetes-{kubernetes.version}",
+            "k3s",
+            K3S_SOURCES,
+            ("plugins/plugin_utils/k3s/flags.json",),
+            variables,
+            (
+                Probe("k3s", ("--version",), (version, "stand-in")),
+                Probe("k3s", ("server", "--nonsense"), ("not defined",)),
+            ),
+        ),
+        SelfExtracting(
+            base,
+            f"{download}/k3s",
+            (part, "k3s"),
+            (
+                ("part/containerd-2.3.4", "containerd"),
+                ("part/containerd-2.3.4", "containerd-shim-runc-v2"),
+                ("part/containerd-2.3.4", "ctr"),
+                ("part/runc-1.4.3", "runc"),
+                ("part/crictl-1.36.0", "crictl"),
+                (etcd, "etcd"),
+                (etcd, "etcdctl"),
+                (etcd, "etcdutl"),
+                ("part/flannel-0.28.4", "flanneld"),
+                *(("part/cni-plugins-1.9.1", plugin) for plugin in _K3S_PLUGINS),
+            ),
+            K3S_WORD,
+        ),
+        ImageBundle(
+            f"{base}/images",
+            f"{download}/k3s-airgap-images-{ARCHITECTURE}.tar.zst",
+            (
+                Image(
+                    f"{base}/pause",
+                    ("docker.io/rancher/mirrored-pause:3.6",),
+                    programs=(("pause", (f"part/pause-{kubernetes.pause}", "pause")),),
+                    entrypoint=("/pause",),
+                    user="65535:65535",
+                ),
+                Image(
+                    f"{base}/coredns",
+                    (f"docker.io/rancher/mirrored-coredns-coredns:{kubernetes.coredns}",),
+                    programs=(("coredns", (f"part/coredns-{kubernetes.coredns}", "coredns")),),
+                    certificates=True,
+                    entrypoint=("/coredns",),
+                ),
+            ),
+        ),
+    )
+
+
 def recipes() -> tuple[Recipe, ...]:
     """All recipes in the order of building."""
     newest, older = KUBERNETES
@@ -745,4 +872,6 @@ def recipes() -> tuple[Recipe, ...]:
         *_pause(older),
         *_etcd(older.etcd),
         *_coredns(older.coredns),
+        *_k3s("v1.36.3+k3s1", newest),
+        *_k3s("v1.35.8+k3s1", older),
     )

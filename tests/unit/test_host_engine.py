@@ -15,7 +15,9 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from ansible_collections.stagecraft.gitops.plugins.action import host_state, k3s_info, kubeadm_info
 from ansible_collections.stagecraft.gitops.plugins.plugin_utils import _host_engine
+from ansible_collections.stagecraft.gitops.plugins.plugin_utils._action import HostEngine
 from ansible_collections.stagecraft.gitops.plugins.plugin_utils._host_engine import HostEngineError
 
 MODULE_UTILS = Path(_host_engine.__file__).resolve().parent.parent / "module_utils"
@@ -35,26 +37,26 @@ def run(directory: Path, *job: Any, python: str = sys.executable) -> Any:
 
 
 def test_it_runs_where_nothing_is_installed_and_leaves_nothing(tmp_path: Path) -> None:
-    found = run(tmp_path, "host_state", "facts.architecture", "HostStateError", {"machine": "aarch64"})
+    found = run(tmp_path, ["host_state"], "facts.architecture", "HostStateError", {"machine": "aarch64"})
     assert found == "arm64"
     assert list(tmp_path.iterdir()) == []
 
 
 def test_its_own_error_is_a_failed_result(tmp_path: Path) -> None:
     options = {"options": {"state": {"files": [{"path": "relative", "content": ""}]}}, "check": True}
-    found = run(tmp_path, "host_state", "engine.engine_result", "HostStateError", options)
+    found = run(tmp_path, ["host_state"], "engine.engine_result", "HostStateError", options)
     assert found["failed"]
     assert "relative" in found["msg"]
 
 
 def test_any_other_error_is_shown_as_python_says_it(tmp_path: Path) -> None:
     with pytest.raises(HostEngineError, match=r"(?s)status 1 and said:.*TypeError.*no_such"):
-        run(tmp_path, "host_state", "facts.architecture", "HostStateError", {"no_such": 1})
+        run(tmp_path, ["host_state"], "facts.architecture", "HostStateError", {"no_such": 1})
 
 
 def test_a_python_that_is_not_there_is_told(tmp_path: Path) -> None:
     with pytest.raises(HostEngineError, match=r"status 127 and said:\n.*/no/python3"):
-        run(tmp_path, "host_state", "facts.architecture", "HostStateError", {}, python="/no/python3")
+        run(tmp_path, ["host_state"], "facts.architecture", "HostStateError", {}, python="/no/python3")
 
 
 def test_what_is_said_before_and_after_the_answer_is_passed_over() -> None:
@@ -66,6 +68,12 @@ def test_what_is_said_before_and_after_the_answer_is_passed_over() -> None:
 
 def test_the_environment_of_the_task_stands_before_it() -> None:
     assert _host_engine.command("/usr/bin/python3", "A=b").startswith("A=b /usr/bin/python3 -I -c ")
+
+
+@pytest.mark.parametrize("engine", [kubeadm_info.ENGINE, k3s_info.ENGINE, host_state.ENGINE], ids=str)
+def test_every_engine_that_is_sent_has_all_that_it_imports(tmp_path: Path, engine: HostEngine) -> None:
+    with pytest.raises(HostEngineError, match="missing 2 required positional arguments: 'options' and 'check'"):
+        run(tmp_path, engine.packages, engine.function, engine.error, {})
 
 
 @pytest.mark.parametrize("engine", ENGINES)
@@ -83,5 +91,5 @@ def test_every_supported_python_takes_it(tmp_path: Path, program: str) -> None:
     python = shutil.which(program)
     if python is None or subprocess.run([python, "-c", ""], capture_output=True, check=False).returncode:
         pytest.skip(f"{program} is not installed")
-    found = run(tmp_path, "host_state", "facts.architecture", "HostStateError", {"machine": "x86_64"}, python=python)
+    found = run(tmp_path, ["host_state"], "facts.architecture", "HostStateError", {"machine": "x86_64"}, python=python)
     assert found == "amd64"

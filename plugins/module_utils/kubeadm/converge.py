@@ -25,7 +25,8 @@ from ansible_collections.stagecraft.gitops.plugins.module_utils.kubeadm.initiali
     ensure_encryption_key,
     last_lines,
 )
-from ansible_collections.stagecraft.gitops.plugins.module_utils.kubeadm.observe import ENCRYPTION_FILE, process
+from ansible_collections.stagecraft.gitops.plugins.module_utils.kubeadm.observe import ENCRYPTION_FILE
+from ansible_collections.stagecraft.gitops.plugins.module_utils.node.inspect import process
 
 
 def phase(host: Host, *words: str, timeout: float = 120.0) -> None:

@@ -1,45 +1,43 @@
 # Copyright (c) 2026 The stagecraft.gitops contributors
 # GNU General Public License v3.0+ (see COPYING or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""The host as the kubeadm verbs see it: paths, programs, atomic writes and the lock that only one run may hold."""
+"""The host as the kubeadm verbs see it."""
 
 from __future__ import annotations
 
 import contextlib
 import dataclasses
-import fcntl
-import json
-import os
-import subprocess
-import tempfile
-import time
-from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
-from typing import Any
+
+from ansible_collections.stagecraft.gitops.plugins.module_utils.node import host as node
+from ansible_collections.stagecraft.gitops.plugins.module_utils.node.host import (
+    Completed,
+    NodeError,
+    read_json,
+    remove_file,
+    sync_directory,
+    write_file,
+)
+
+__all__ = (
+    "Completed",
+    "Host",
+    "KubeadmError",
+    "exclusive",
+    "read_json",
+    "remove_file",
+    "sync_directory",
+    "write_file",
+)
 
 
-class KubeadmError(Exception):
-    """What was wanted, what was found, where, and what to do; shown to the admin as it is."""
+KubeadmError = NodeError
+"""The errors of these verbs are those of every node."""
 
 
 @dataclasses.dataclass(frozen=True)
-class Completed:
-    """The outcome of one program: exit status and both outputs as text."""
-
-    rc: int
-    stdout: str
-    stderr: str
-
-
-@dataclasses.dataclass(frozen=True)
-class Host:
-    """Where things are on a host. ``root`` is ``/`` but for tests, which give a directory of their own."""
-
-    root: Path = Path("/")
-
-    def path(self, absolute: str) -> Path:
-        """``absolute`` below the root."""
-        return self.root / absolute.lstrip("/")
+class Host(node.Host):
+    """A host with the directories of kubeadm and of ours."""
 
     @property
     def kubernetes(self) -> Path:
@@ -55,108 +53,7 @@ class Host:
         """The journal of what has been begun and finished on this host; survives a reboot."""
         return self.path("/var/lib/stagecraft/kubeadm")
 
-    def read_text(self, absolute: str) -> str | None:
-        """The file's text, or None where there is no such file."""
-        try:
-            return self.path(absolute).read_text(encoding="utf-8")
-        except (FileNotFoundError, NotADirectoryError):
-            return None
 
-    def exists(self, absolute: str) -> bool:
-        return self.path(absolute).exists()
-
-    def run(self, argv: Sequence[str], timeout: float = 60.0, input_text: str | None = None) -> Completed:
-        """Run a program. A missing program is rc 127, one that did not end within ``timeout`` seconds rc 124."""
-        environment = {
-            **os.environ,
-            "LC_ALL": "C",
-            "PATH": "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin",
-        }
-        try:
-            done = subprocess.run(  # pylint: disable=ansible-bad-function
-                list(argv),
-                capture_output=True,
-                text=True,
-                timeout=timeout,
-                input=input_text,
-                env=environment,
-                check=False,
-            )
-        except FileNotFoundError:
-            return Completed(127, "", f"{argv[0]} is not installed")
-        except subprocess.TimeoutExpired as expired:
-            partial = (
-                expired.stderr.decode("utf-8", "replace")
-                if isinstance(expired.stderr, bytes)
-                else (expired.stderr or "")
-            )
-            return Completed(124, "", f"{argv[0]} did not end within {timeout:.0f} s\n{partial}")
-        return Completed(done.returncode, done.stdout, done.stderr)
-
-
-def write_file(path: Path, content: bytes, mode: int = 0o600) -> None:
-    """Replace ``path`` by ``content``: written beside it, flushed to the disk, then renamed over it."""
-    path.parent.mkdir(parents=True, exist_ok=True)
-    descriptor, temporary = tempfile.mkstemp(dir=str(path.parent), prefix=f".{path.name}.")
-    try:
-        with os.fdopen(descriptor, "wb") as stream:
-            stream.write(content)
-            stream.flush()
-            os.fsync(stream.fileno())
-        os.chmod(temporary, mode)
-        os.replace(temporary, str(path))
-    except BaseException:
-        with contextlib.suppress(FileNotFoundError):
-            os.unlink(temporary)
-        raise
-    sync_directory(path.parent)
-
-
-def remove_file(path: Path) -> None:
-    """Remove ``path`` if it is there, and make the removal durable."""
-    with contextlib.suppress(FileNotFoundError):
-        path.unlink()
-        sync_directory(path.parent)
-
-
-def sync_directory(path: Path) -> None:
-    """Flush a directory's entries: without it a rename may be lost with the power."""
-    descriptor = os.open(str(path), os.O_RDONLY | os.O_DIRECTORY)
-    try:
-        os.fsync(descriptor)
-    finally:
-        os.close(descriptor)
-
-
-def read_json(path: Path) -> Mapping[str, Any] | None:
-    """The JSON object in ``path``; None where the file is missing, empty or torn."""
-    try:
-        loaded = json.loads(path.read_text(encoding="utf-8"))
-    except (FileNotFoundError, NotADirectoryError, ValueError):
-        return None
-    return loaded if isinstance(loaded, dict) else None
-
-
-@contextlib.contextmanager
-def exclusive(host: Host, patience: float = 300.0) -> Iterator[None]:
-    """Hold the host's kubeadm lock.
-
-    A controller that was killed leaves its module running on the host for a while; the next run waits for that one to
-    end, at most ``patience`` seconds, instead of working beside it. The kernel drops the lock with its holder.
-    """
-    lock = host.path("/run/stagecraft-kubeadm.lock")
-    lock.parent.mkdir(parents=True, exist_ok=True)
-    with open(str(lock), "a+", encoding="utf-8") as stream:
-        deadline = time.monotonic() + patience
-        while True:
-            try:
-                fcntl.flock(stream, fcntl.LOCK_EX | fcntl.LOCK_NB)
-                break
-            except BlockingIOError:
-                if time.monotonic() >= deadline:
-                    raise KubeadmError(
-                        f"another run has been working on this host for more than {patience:.0f} s (lock {lock}). "
-                        "Wait for it, or end the kubeadm process that holds it."
-                    ) from None
-                time.sleep(0.2)
-        yield
+def exclusive(host: Host, patience: float = 300.0) -> contextlib.AbstractContextManager[None]:
+    """Hold the host's kubeadm lock; waits at most ``patience`` seconds for another run to end."""
+    return node.exclusive(host.path("/run/stagecraft-kubeadm.lock"), "kubeadm", patience)

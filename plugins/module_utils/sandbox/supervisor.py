@@ -44,7 +44,7 @@ ENTER = 'while [ "$1" != -- ]; do echo $$ >"$1/cgroup.procs" || exit 1; shift; d
 The reporter stays outside: in version 2 no process may be beside the groups that systemd-nspawn makes in there.
 """
 
-VOLUMES = ("containerd", "kubelet", "etcd")
+VOLUMES = ("containerd", "kubelet", "etcd", "rancher")
 
 CPU_PERIOD = 100_000
 """Length of a scheduling period in microseconds."""

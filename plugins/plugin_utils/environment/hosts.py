@@ -42,7 +42,7 @@ def groups(inventory: Inventory) -> Iterator[Problem]:
         what = "is empty" if "control_plane" in inventory.groups else "is missing"
         more = f", but workers has {len(inventory.workers)}" if inventory.workers else ""
         yield Problem("control-plane-missing", "group control_plane", f"it {what}{more}", hint)
-    elif count % 2 == 0:
+    elif count % 2 == 0 and not inventory.of("k3s_datastore_endpoint"):
         yield Problem(
             "control-plane-even",
             "group control_plane",
@@ -94,10 +94,11 @@ def _meant(group: str) -> str:
 def names(inventory: Inventory) -> Iterator[Problem]:
     """Find node names that Kubernetes would refuse, and names that two hosts share."""
     by_name: dict[str, list[str]] = defaultdict(list)
+    variable = "k3s_node_name" if inventory.of("stagecraft_distribution") == "k3s" else "kubeadm_node_name"
     for host in inventory.nodes:
-        name = inventory.of("kubeadm_node_name", host) or host.lower()
+        name = inventory.of(variable, host) or host.lower()
         by_name[str(name).lower()].append(host)
-        origin = inventory.origin("kubeadm_node_name", host)
+        origin = inventory.origin(variable, host)
         if not is_dns_name(str(name)):
             better = re.sub(r"[^a-z0-9.-]+", "-", str(name).lower()).strip("-.") or "node1"
             yield Problem(
@@ -105,7 +106,7 @@ def names(inventory: Inventory) -> Iterator[Problem]:
                 f"host {host}",
                 f"its node name {name!r} is no DNS name (RFC 1123: lower-case letters, digits, '-' and '.', beginning "
                 "and ending with a letter or digit, each part at most 63 characters)",
-                f"Rename the host in the inventory, or set its kubeadm_node_name, for example {better}",
+                f"Rename the host in the inventory, or set its {variable}, for example {better}",
                 origin,
             )
     for name, hosts in by_name.items():
@@ -114,7 +115,7 @@ def names(inventory: Inventory) -> Iterator[Problem]:
                 "node-name-twice",
                 f"hosts {', '.join(hosts)}",
                 f"they have the same node name {name!r} (case does not count)",
-                "Give each host a name of its own (its name in the inventory, or kubeadm_node_name)",
+                f"Give each host a name of its own (its name in the inventory, or {variable})",
             )
 
 
@@ -151,9 +152,12 @@ def addresses(inventory: Inventory) -> Iterator[Problem]:
             if node is not UNKNOWN:
                 by_address[str(node).lower()].append(host)
                 yield from _node_address(inventory, host, name, str(node))
-            own = inventory.of("kubeadm_node_address", host)
+            variable = (
+                "k3s_node_address" if inventory.of("stagecraft_distribution") == "k3s" else "kubeadm_node_address"
+            )
+            own = inventory.of(variable, host)
             if own:
-                yield from _node_address(inventory, host, "kubeadm_node_address", str(own))
+                yield from _node_address(inventory, host, variable, str(own))
     for (address, port), hosts in by_login.items():
         if len(hosts) > 1 and not all(_is_local(inventory, host) for host in hosts):
             yield Problem(
@@ -186,7 +190,7 @@ def _node_address(inventory: Inventory, host: str, name: str, address: str) -> I
     except ValueError:
         bad = "no IPv4 address"
     so = ", and the cluster would take it for the node's address" if name in ("", "ansible_host") else ""
-    fix = f"Remove it, and set {_NODE_ADDRESS}" if name == "kubeadm_node_address" else f"Set {_NODE_ADDRESS}"
+    fix = f"Remove it, and set {_NODE_ADDRESS}" if name.endswith("_node_address") else f"Set {_NODE_ADDRESS}"
     yield Problem(
         "node-address-invalid",
         f"{name} of {host}" if name else f"host {host}",

@@ -18,6 +18,7 @@ if TYPE_CHECKING:
 _PROTECTION = {
     "kubeadm_encryption_at_rest": "Secrets lie readable in etcd and its backups",
     "kubeadm_audit_log": "nobody can say later who did what",
+    "k3s_secrets_encryption": "Secrets lie readable in the datastore and its backups",
 }
 DISTRIBUTIONS = ("minikube", "k3s", "kubeadm")
 ENVIRONMENTS = ("local", "staging", "production")
@@ -26,6 +27,7 @@ _ENVIRONMENT = re.compile(r"[a-z0-9]([a-z0-9-]{0,61}[a-z0-9])?")
 _RELEASES = {"kubeadm": "kubelet", "minikube": "kubelet", "k3s": "k3s"}
 _VERSIONS = {
     "kubeadm_version": "kubelet",
+    "k3s_version": "k3s",
     "containerd_version": "containerd",
     "containerd_runc_version": "runc",
     "containerd_crictl_version": "crictl",
@@ -170,7 +172,7 @@ def domains(inventory: Inventory) -> Iterator[Problem]:
             what = "is a URL" if "://" in value else "is no DNS name of two parts or more, in lower case"
             fix = "Write the domain alone, for example staging.example.com"
             yield Problem("domain-invalid", setting.subject, f"{value!r} {what}", fix, setting.origin)
-    for setting in inventory.settings("kubeadm_service_domain"):
+    for setting in (*inventory.settings("kubeadm_service_domain"), *inventory.settings("k3s_service_domain")):
         if not is_dns_name(str(setting.value)):
             found = f"{setting.value!r} is no DNS name"
             fix = "Write a domain that is used nowhere else, for example cluster.local"

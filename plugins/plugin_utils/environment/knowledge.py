@@ -20,7 +20,13 @@ if TYPE_CHECKING:
 
 COLLECTION = Path(__file__).parents[3]
 _LOCKS = (MIRROR_LOCK, BUNDLE_LOCK)
-_PATH_VARIABLES = (*sources.SOURCES, "cni_manifest", "ansible_ssh_private_key_file", "ansible_private_key_file")
+_PATH_VARIABLES = (
+    *sources.SOURCES,
+    "cni_manifest",
+    "k3s_token_file",
+    "ansible_ssh_private_key_file",
+    "ansible_private_key_file",
+)
 _LOADER = getattr(yaml, "CSafeLoader", yaml.SafeLoader)
 
 

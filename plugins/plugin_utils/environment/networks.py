@@ -26,15 +26,27 @@ _NODE_PREFIX = 24
 _RESERVED = tuple(
     ipaddress.IPv4Network(n) for n in ("0.0.0.0/8", "127.0.0.0/8", "169.254.0.0/16", "224.0.0.0/4", "240.0.0.0/4")
 )
-_NETWORKS = ("kubeadm_pod_cidr", "kubeadm_service_cidr")
-_ADDRESSES = ("ansible_host", "host_node_ip", "kubeadm_node_address")
-_EXAMPLES = {"kubeadm_pod_cidr": "10.244.0.0/16", "kubeadm_service_cidr": "10.96.0.0/16"}
+#: The variables of the networks of pods and of services, by distribution.
+_NETWORKS = {"kubeadm": ("kubeadm_pod_cidr", "kubeadm_service_cidr"), "k3s": ("k3s_pod_cidr", "k3s_service_cidr")}
+_ADDRESSES = ("ansible_host", "host_node_ip", "kubeadm_node_address", "k3s_node_address")
+_EXAMPLES = {
+    "kubeadm_pod_cidr": "10.244.0.0/16",
+    "kubeadm_service_cidr": "10.96.0.0/16",
+    "k3s_pod_cidr": "10.42.0.0/16",
+    "k3s_service_cidr": "10.43.0.0/16",
+}
+
+
+def _names(inventory: Inventory) -> tuple[str, str]:
+    """Return the variables of this distribution for the networks of pods and of services."""
+    return _NETWORKS["k3s" if inventory.of("stagecraft_distribution") == "k3s" else "kubeadm"]
 
 
 def networks(inventory: Inventory) -> Iterator[Problem]:
     """Find networks that are none, overlap, or are of a size that Kubernetes cannot use."""
     valid: dict[str, ipaddress.IPv4Network] = {}
-    for name in _NETWORKS:
+    pods, services = _names(inventory)
+    for name in (pods, services):
         text = inventory.of(name)
         if text is None or is_ipv6(str(text)):
             continue
@@ -54,18 +66,22 @@ def networks(inventory: Inventory) -> Iterator[Problem]:
                 f"Choose a private range, for example {_EXAMPLES[name]}",
                 inventory.origin(name),
             )
-    if "kubeadm_pod_cidr" in valid:
-        yield from _pods(inventory, valid["kubeadm_pod_cidr"])
-    if "kubeadm_service_cidr" in valid:
-        yield from _services(inventory, valid["kubeadm_service_cidr"])
-    if len(valid) == len(_NETWORKS):
-        yield from _together(inventory, valid["kubeadm_pod_cidr"], valid["kubeadm_service_cidr"])
+    if pods in valid:
+        yield from _pods(inventory, pods, valid[pods])
+    if services in valid:
+        yield from _services(inventory, services, valid[services])
+    if pods in valid and services in valid:
+        yield from _together(inventory, (pods, services), valid[pods], valid[services])
     yield from _nodes(inventory, valid)
 
 
 def families(inventory: Inventory) -> Iterator[Problem]:
     """Find IPv6: the firewall, the pods' network and the kubeconfig are made for IPv4 alone."""
-    places = [(s.subject, s.value, s.origin) for name in (*_NETWORKS, "cni_pod_cidr") for s in inventory.settings(name)]
+    places = [
+        (s.subject, s.value, s.origin)
+        for name in (*_names(inventory), "cni_pod_cidr")
+        for s in inventory.settings(name)
+    ]
     for setting in inventory.settings("kubeadm_api_endpoint"):
         host = str(setting.value).rpartition(":")[0].strip("[]")
         places.append((setting.subject, host, setting.origin))
@@ -90,26 +106,26 @@ def _invalid(inventory: Inventory, name: str, text: str) -> Problem:
     return Problem("cidr-invalid", inventory.subject(name), found, fix or example, inventory.origin(name))
 
 
-def _pods(inventory: Inventory, pods: ipaddress.IPv4Network) -> Iterator[Problem]:
+def _pods(inventory: Inventory, name: str, pods: ipaddress.IPv4Network) -> Iterator[Problem]:
     room = 2 ** (_NODE_PREFIX - pods.prefixlen) if pods.prefixlen <= _NODE_PREFIX else 0
     if room < len(inventory.nodes):
         bits = max(len(inventory.nodes) - 1, 0).bit_length()
         yield Problem(
             "pod-cidr-too-small",
-            inventory.subject("kubeadm_pod_cidr"),
+            inventory.subject(name),
             f"{pods} has room for {room} nodes (a /{_NODE_PREFIX} each), and there are {len(inventory.nodes)}",
             f"Use a /{_NODE_PREFIX - bits} or larger, better a /16; it cannot be changed later",
-            inventory.origin("kubeadm_pod_cidr"),
+            inventory.origin(name),
         )
 
 
-def _services(inventory: Inventory, services: ipaddress.IPv4Network) -> Iterator[Problem]:
+def _services(inventory: Inventory, name: str, services: ipaddress.IPv4Network) -> Iterator[Problem]:
     bits = services.max_prefixlen - services.prefixlen
-    origin = inventory.origin("kubeadm_service_cidr")
-    subject = inventory.subject("kubeadm_service_cidr")
+    origin = inventory.origin(name)
+    subject = inventory.subject(name)
     if bits > _MOST_SERVICE_BITS:
         smallest = services.max_prefixlen - _MOST_SERVICE_BITS
-        found = f"{services} is too large for services: kubeadm refuses anything beyond a /{smallest}"
+        found = f"{services} is too large for services: kube-apiserver refuses anything beyond a /{smallest}"
         yield Problem(
             "service-cidr-too-large", subject, found, f"Use a /{smallest} or smaller; a /16 is plenty", origin
         )
@@ -119,12 +135,16 @@ def _services(inventory: Inventory, services: ipaddress.IPv4Network) -> Iterator
         yield Problem("service-cidr-too-small", subject, found, f"Use a /{largest} or larger, better a /16", origin)
 
 
-def _together(inventory: Inventory, pods: ipaddress.IPv4Network, services: ipaddress.IPv4Network) -> Iterator[Problem]:
-    origin = inventory.origin("kubeadm_service_cidr") or inventory.origin("kubeadm_pod_cidr")
-    subject = "kubeadm_pod_cidr and kubeadm_service_cidr"
+def _together(
+    inventory: Inventory, names: tuple[str, str], pods: ipaddress.IPv4Network, services: ipaddress.IPv4Network
+) -> Iterator[Problem]:
+    origin = inventory.origin(names[1]) or inventory.origin(names[0])
+    subject = " and ".join(names)
     if pods.overlaps(services):
         found = f"{pods} and {services} overlap, so an address could mean a pod or a service"
-        fix = "Choose networks that have no address in common, for example 10.244.0.0/16 and 10.96.0.0/16"
+        fix = "Choose networks that have no address in common, for example " + " and ".join(
+            _EXAMPLES[name] for name in names
+        )
         yield Problem("cidr-overlap", subject, found, fix, origin)
 
 

@@ -161,7 +161,9 @@ def minimum(inventory: Inventory) -> Iterator[Problem]:
 
 
 def pod_network(inventory: Inventory) -> Iterator[Problem]:
-    """Find network plugins that cannot serve these hosts."""
+    """Find network plugins that cannot serve these hosts. K3s and minikube bring their own."""
+    if inventory.of("stagecraft_distribution") in ("k3s", "minikube"):
+        return
     plugin = inventory.of("cni_plugin")
     manifest = inventory.of("cni_manifest")
     origin = inventory.origin("cni_plugin")

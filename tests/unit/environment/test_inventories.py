@@ -62,7 +62,7 @@ def test_the_inventory_with_every_list_has_every_list() -> None:
 
     lists = {name for name, option in knowledge.role_options().items() if option.type == "list"}
     text = (FIXTURES / "valid" / "every-list" / "hosts.yml").read_text()
-    assert lists == set(re.findall(r"^    ([a-z_]+): \[", text, re.MULTILINE))
+    assert lists == set(re.findall(r"^    ([a-z0-9_]+): \[", text, re.MULTILINE))
 
 
 def test_renamed_variables_lead_to_ones_that_exist() -> None:
@@ -71,3 +71,14 @@ def test_renamed_variables_lead_to_ones_that_exist() -> None:
     options = {**variables.PLAY_OPTIONS, **knowledge.role_options()}
     assert {right for right in variables.RENAMED.values() if right not in options} == set()
     assert {wrong for wrong in variables.RENAMED if wrong in options} == set()
+
+
+def test_an_inventory_of_another_distribution_is_sent_to_its_playbook() -> None:
+    from ansible_collections.stagecraft.gitops.plugins.action import environment_check
+    from ansible_collections.stagecraft.gitops.plugins.plugin_utils.environment.model import Inventory
+
+    inventory = Inventory({"control_plane": ("s1",)}, {"s1": {"stagecraft_distribution": "k3s"}})
+    assert environment_check.other_playbook(inventory, "k3s") == []
+    assert environment_check.other_playbook(inventory, None) == []
+    (problem,) = environment_check.other_playbook(inventory, "kubeadm")
+    assert "it is k3s, and this playbook sets up kubeadm. Run playbooks/setup-staging.yml" in str(problem)

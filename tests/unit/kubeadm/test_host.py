@@ -29,6 +29,7 @@ from ansible_collections.stagecraft.gitops.plugins.module_utils.kubeadm.host imp
     remove_file,
     write_file,
 )
+from ansible_collections.stagecraft.gitops.plugins.module_utils.node import inspect
 
 MEMBER = {"environment": "production", "role": "control_plane", "kubernetes_version": "1.36.3", "settings_digest": "d1"}
 
@@ -233,13 +234,13 @@ X509v3 Subject Alternative Name:
 
 
 def test_names_and_end_of_a_certificate_are_read() -> None:
-    parsed = observe.parse_certificate(OPENSSL)
+    parsed = inspect.parse_certificate(OPENSSL)
     assert parsed["sans"] == ["10.96.0.1", "cp1", "fd00::1", "kubernetes.default"]
     assert parsed["not_after"] == 1826791200
 
 
 def test_names_are_compared_in_their_normal_form() -> None:
-    assert observe.missing_names(["fd00:0::1", "CP1", "api.example.com"], ["fd00::1", "cp1"]) == ["api.example.com"]
+    assert inspect.missing_names(["fd00:0::1", "CP1", "api.example.com"], ["fd00::1", "cp1"]) == ["api.example.com"]
 
 
 def test_an_encryption_key_that_is_there_is_never_replaced(host: FakeHost) -> None:

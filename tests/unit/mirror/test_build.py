@@ -21,7 +21,7 @@ import pytest
 from tests.mirror.build import Builder, Plan, Progress, carry_out, plan
 from tests.mirror.cli import select
 from tests.mirror.errors import BuildError, RefusedError
-from tests.mirror.gobuild import GoBuilder
+from tests.mirror.localprogram import LocalBuilder
 from tests.mirror.recipes import Archive, GoPrograms, PlainFile, Recipe, is_part, recipes
 from tests.mirror.run import Runner
 from tests.mirror.store import Layout, Store
@@ -47,7 +47,7 @@ class Workshop:
     def __init__(self, store: Store, keys: dict[str, str]) -> None:
         self.store, self.keys = store, keys
         runner = Runner()
-        self._builder = Builder(store, keys, runner, GoBuilder(Path("no-go"), Path("no-cache"), 1, runner))
+        self._builder = Builder(store, keys, runner, LocalBuilder(Path("no-go"), Path("no-cache"), 1, runner))
         self.ran: list[str] = []
 
     def run(self, recipe: Recipe) -> None:

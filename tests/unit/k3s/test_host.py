@@ -1,0 +1,405 @@
+# Copyright (c) 2026 The stagecraft.gitops contributors
+# GNU General Public License v3.0+ (see COPYING or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""What runs on a host: the journal and what is judged from it, secrets, nodes, snapshots, and a host that is bare again."""
+
+from __future__ import annotations
+
+import json
+import os
+from pathlib import Path
+from typing import Any
+
+import pytest
+from ansible_collections.stagecraft.gitops.plugins.module_utils.k3s import (
+    member,
+    node,
+    observe,
+    reset,
+    snapshot,
+    snapshots,
+)
+from ansible_collections.stagecraft.gitops.plugins.module_utils.k3s.host import (
+    AGENT_TOKEN_FILE,
+    DATA,
+    SERVER_TOKEN,
+    TOKEN_FILE,
+    Completed,
+    Host,
+    NodeError,
+    begin,
+    finish,
+    read_json,
+    write_file,
+)
+from ansible_collections.stagecraft.gitops.plugins.module_utils.node.api import CORDONED
+
+ENTRY = {"environment": "staging", "role": "server", "version": "v1.36.3+k3s1", "server": ""}
+HASH = "a" * 64
+
+
+class FakeHost(Host):
+    """A host below a directory whose programs are recorded and answered by ``answers`` (first words → outcome)."""
+
+    def __init__(self, root: Path) -> None:
+        super().__init__(root)
+        object.__setattr__(self, "calls", [])
+        object.__setattr__(self, "answers", {})
+
+    calls: list[list[str]]
+    answers: dict[str, Any]
+
+    def run(self, argv: Any, timeout: float = 60.0, input_text: str | None = None) -> Completed:
+        self.calls.append(list(argv))
+        for start, answer in self.answers.items():
+            if " ".join(argv).startswith(start):
+                done: Completed = answer(argv) if callable(answer) else answer
+                return done
+        return Completed(0, "", "")
+
+    def called(self, *words: str) -> bool:
+        return any(all(word in call for word in words) for call in self.calls)
+
+
+@pytest.fixture
+def host(tmp_path: Path) -> FakeHost:
+    return FakeHost(tmp_path)
+
+
+def put(host: Host, path: str, text: str = "x") -> None:
+    write_file(host.path(path), text.encode())
+
+
+# -- the journal
+
+
+@pytest.mark.parametrize(
+    ("begun", "entry", "traces", "wanted"),
+    [
+        (None, None, [], "absent"),
+        (None, None, ["a"], "foreign"),
+        ({}, None, [], "interrupted"),
+        ({}, {}, ["a", "b"], "interrupted"),
+        (None, {}, ["a", "b"], "member"),
+        (None, {}, ["a"], "damaged"),
+    ],
+)
+def test_membership_follows_from_the_journal_and_the_traces(
+    begun: Any, entry: Any, traces: list[str], wanted: str
+) -> None:
+    assert observe.membership(begun, entry, traces, ("a", "b")) == wanted
+
+
+def test_a_host_is_a_node_only_between_finish_and_the_next_beginning(host: FakeHost) -> None:
+    begin(host, ENTRY)
+    assert read_json(host.state / "member.json") is None
+    finish(host, ENTRY)
+    assert read_json(host.state / "begun.json") is None
+    assert read_json(host.state / "member.json") == ENTRY
+
+
+def test_a_torn_journal_counts_as_none(host: FakeHost) -> None:
+    put(host, "/var/lib/stagecraft/k3s/member.json", '{"role": "ser')
+    assert read_json(host.state / "member.json") is None
+
+
+# -- versions and datastores
+
+
+def test_the_running_version_is_asked_of_the_program_in_memory(host: FakeHost) -> None:
+    (host.path("/proc/7")).mkdir(parents=True)
+    os.symlink("/var/lib/rancher/k3s/data/d/bin/k3s", str(host.path("/proc/7/exe")))
+    host.answers["/proc/7/exe --version"] = Completed(0, "k3s version v1.35.8+k3s1 (abc)\ngo version go1.26.1\n", "")
+    assert observe.running_version(host, 7) == "v1.35.8+k3s1"
+    assert observe.running_version(host, 0) == ""
+
+
+def test_a_process_that_is_not_yet_its_program_has_no_version(host: FakeHost) -> None:
+    host.path("/proc/7").mkdir(parents=True)
+    os.symlink("/usr/lib/systemd/systemd-executor", str(host.path("/proc/7/exe")))
+    assert observe.running_version(host, 7) == ""
+
+
+def test_the_installed_version_is_read_from_the_link(host: FakeHost) -> None:
+    host.path("/usr/local/bin").mkdir(parents=True)
+    os.symlink("/opt/stagecraft/k3s/v1.36.3+k3s1/k3s", str(host.path("/usr/local/bin/k3s")))
+    assert observe.installed_version(host) == "v1.36.3+k3s1"
+    assert host.calls == []
+
+
+@pytest.mark.parametrize(
+    ("files", "wanted"),
+    [
+        ([], ""),
+        (["/server/db/state.db"], "sqlite"),
+        (["/server/db/etcd/member/x", "/server/db/state.db.migrated"], "etcd"),
+        (["/server/tls/server-ca.key"], "external"),
+    ],
+)
+def test_the_datastore_is_told_from_its_files(host: FakeHost, files: list[str], wanted: str) -> None:
+    for file in files:
+        put(host, DATA + file)
+    assert observe.datastore(host) == wanted
+
+
+# -- tokens
+
+
+@pytest.mark.parametrize(
+    ("token", "password"),
+    [
+        ("abc", "abc"),
+        (f"K10{HASH}::server:abc\n", "abc"),
+        ("server:abc", "abc"),
+        (f"K10{HASH}::node:a:b", "a:b"),
+        ("a:b", "a:b"),
+    ],
+)
+def test_the_password_of_every_form_of_a_token(token: str, password: str) -> None:
+    assert observe.password_of(token) == password
+
+
+def test_a_token_fits_where_there_is_nothing_to_compare(host: FakeHost) -> None:
+    assert observe.token_fits(host, "abc")
+    put(host, SERVER_TOKEN, f"K10{HASH}::server:abc\n")
+    assert observe.token_fits(host, "abc")
+    assert observe.token_fits(host, "")
+    assert not observe.token_fits(host, "other")
+
+
+def test_the_server_that_makes_a_cluster_gets_a_token_for_agents_of_its_own(host: FakeHost) -> None:
+    member.prepare(host, ENTRY, {})
+    made = host.path(AGENT_TOKEN_FILE)
+    first = made.read_text()
+    assert len(first.strip()) == 64
+    assert made.stat().st_mode & 0o777 == 0o600
+    assert not host.path(TOKEN_FILE).exists()
+    member.prepare(host, ENTRY, {})
+    assert made.read_text() == first
+
+
+def test_a_newcomer_gets_what_it_joins_by_and_an_agent_no_more(host: FakeHost) -> None:
+    member.prepare(host, {**ENTRY, "role": "agent"}, {"token": "secret"})
+    assert host.path(TOKEN_FILE).read_text() == "secret\n"
+    assert host.path(TOKEN_FILE).stat().st_mode & 0o777 == 0o600
+    assert not host.path(AGENT_TOKEN_FILE).exists()
+
+
+def test_secrets_of_a_server_that_is_none_are_refused(host: FakeHost) -> None:
+    with pytest.raises(NodeError, match="nobody can join by it"):
+        member.cluster_secrets(host)
+    put(host, SERVER_TOKEN, f"K10{HASH}::server:abc\n")
+    put(host, AGENT_TOKEN_FILE, "agents\n")
+    assert member.cluster_secrets(host) == {"token": f"K10{HASH}::server:abc", "agent_token": "agents"}
+
+
+# -- waiting
+
+
+@pytest.mark.parametrize(
+    ("found", "words"),
+    [
+        (None, "no node s1"),
+        ({"ready": False, "kubelet_version": "1.36.3+k3s1", "voter": None}, "not Ready"),
+        ({"ready": True, "kubelet_version": "1.35.8+k3s1", "voter": None}, "runs v1.35.8+k3s1"),
+        ({"ready": True, "kubelet_version": "1.36.3+k3s1", "voter": False}, "no vote yet"),
+        ({"ready": True, "kubelet_version": "1.36.3+k3s1", "voter": True}, ""),
+        ({"ready": True, "kubelet_version": "1.36.3+k3s1", "voter": None}, ""),
+    ],
+)
+def test_a_node_is_ready_when_version_readiness_and_vote_are_right(found: Any, words: str) -> None:
+    problem = member.node_problem(found, "s1", "v1.36.3+k3s1")
+    assert words in problem
+    assert bool(problem) is bool(words)
+
+
+def test_waiting_ends_with_what_does_not_hold_and_the_log(host: FakeHost) -> None:
+    host.answers["systemctl show"] = Completed(0, "ActiveState=activating\nMainPID=0\n", "")
+    host.answers["journalctl"] = Completed(0, 'time="x" level=fatal msg="token"\nkubelet: noise\n', "")
+    with pytest.raises(NodeError, match="activating, not active") as told:
+        member.wait(host, "server", "s1", "v1.36.3+k3s1", 6443, 0.0)
+    assert 'msg="token"' in str(told.value)
+    assert "noise" not in str(told.value)
+
+
+# -- nodes
+
+
+def shown(*, unschedulable: bool = False, marked: bool = False) -> Completed:
+    annotations = {CORDONED: "true"} if marked else {}
+    text = {"metadata": {"name": "a1", "annotations": annotations}, "spec": {"unschedulable": unschedulable}}
+    return Completed(0, json.dumps(text), "")
+
+
+GET = " ".join([*node.KUBECTL, "get node a1"])
+DRAIN = " ".join([*node.KUBECTL[:-1], "drain a1"])
+
+
+def test_a_node_is_marked_before_it_is_cordoned_and_given_back_by_the_mark(host: FakeHost) -> None:
+    host.answers[GET] = shown()
+    assert node.drain(host, "a1", 60)
+    verbs = [call[5] if call[4].startswith("--request") else call[4] for call in host.calls]
+    assert verbs == ["get", "annotate", "drain"]
+    host.answers[GET] = shown(unschedulable=True, marked=True)
+    assert node.uncordon(host, "a1")
+    assert host.called("uncordon")
+
+
+def test_a_node_that_somebody_else_cordoned_stays_cordoned(host: FakeHost) -> None:
+    host.answers[GET] = shown(unschedulable=True)
+    assert not node.drain(host, "a1", 60)
+    assert not node.uncordon(host, "a1")
+    assert not host.called("annotate")
+    assert not host.called("uncordon")
+
+
+def test_a_drain_that_fails_gives_the_node_back_and_says_how_to_go_on(host: FakeHost) -> None:
+    answers = [shown(), shown(unschedulable=True, marked=True)]
+    host.answers[GET] = lambda _argv: answers.pop(0)
+    host.answers[DRAIN] = Completed(1, "", "error: a budget forbids it")
+    with pytest.raises(NodeError, match="takes new pods again") as told:
+        node.drain(host, "a1", 60)
+    assert "a budget forbids it" in str(told.value)
+    assert host.called("uncordon")
+
+
+def test_forgetting_removes_the_node_and_waits_for_its_password(host: FakeHost) -> None:
+    host.answers[GET] = shown()
+    assert node.forget(host, "a1") == ["node a1"]
+    assert host.called("delete", "node", "a1")
+    assert host.called("secret", "a1.node-password.k3s")
+
+
+def test_forgetting_a_node_that_is_not_there_changes_nothing(host: FakeHost) -> None:
+    assert node.forget(host, "a1") == []
+    assert not host.called("delete")
+
+
+# -- snapshots
+
+
+def test_etcd_is_saved_while_it_runs_under_the_name_of_the_version(host: FakeHost) -> None:
+    put(host, DATA + "/server/db/etcd/member/x")
+
+    def saved(_argv: list[str]) -> Completed:
+        put(host, DATA + "/server/db/snapshots/stagecraft-v1.35.8-k3s1-s1-17")
+        return Completed(0, "Snapshot saved.", "")
+
+    host.answers["/usr/local/bin/k3s etcd-snapshot save --name stagecraft-v1.35.8-k3s1"] = saved
+    assert snapshot.save(host, "v1.35.8+k3s1", 60) == "stagecraft-v1.35.8-k3s1-s1-17"
+    assert not host.called("systemctl", "stop")
+    assert snapshots.listed(host)[0]["version"] == "v1.35.8+k3s1"
+
+
+def test_a_snapshot_that_was_not_made_is_an_error_whatever_the_program_says(host: FakeHost) -> None:
+    put(host, DATA + "/server/db/etcd/member/x")
+    with pytest.raises(NodeError, match="there is none"):
+        snapshot.save(host, "v1.35.8+k3s1", 60)
+
+
+def test_sqlite_is_copied_whole_while_k3s_is_stopped_and_comes_back_whole(host: FakeHost) -> None:
+    put(host, DATA + "/server/db/state.db", "before")
+    name = snapshot.save(host, "v1.35.8+k3s1", 60)
+    assert host.called("systemctl", "stop", "k3s.service")
+    put(host, DATA + "/server/db/state.db", "after")
+    put(host, DATA + "/server/db/state.db-wal", "newer")
+    host.answers["/usr/local/bin/k3s --version"] = Completed(0, "k3s version v1.35.8+k3s1 (x)", "")
+    snapshot.restore(host, name, "v1.35.8+k3s1", 60)
+    assert host.read_text(DATA + "/server/db/state.db") == "before"
+    assert not host.exists(DATA + "/server/db/state.db-wal")
+    assert [entry["name"] for entry in snapshots.listed(host)] == [name]
+
+
+def test_the_wrong_program_restores_nothing(host: FakeHost) -> None:
+    put(host, DATA + "/server/db/snapshots/stagecraft-v1.35.8-k3s1-s1-17")
+    host.answers["/usr/local/bin/k3s --version"] = Completed(0, "k3s version v1.36.3+k3s1 (x)", "")
+    with pytest.raises(NodeError, match="nothing was restored"):
+        snapshot.restore(host, "stagecraft-v1.35.8-k3s1-s1-17", "v1.35.8+k3s1", 60)
+    assert not host.called("systemctl", "stop")
+    with pytest.raises(NodeError, match=r"no snapshot 'x' on this server; there are stagecraft-v1\.35\.8-k3s1-s1-17"):
+        snapshot.restore(host, "x", "v1.35.8+k3s1", 60)
+
+
+def test_the_newest_snapshots_of_ours_are_kept_and_all_others(host: FakeHost) -> None:
+    put(host, DATA + "/server/db/state.db")
+    put(host, DATA + "/server/db/snapshots/etcd-snapshot-s1-1")
+    for number in range(5):
+        path = f"{snapshots.COPIES}/stagecraft-v1.35.8-k3s1-{number}"
+        put(host, path + "/state.db")
+        os.utime(host.path(path), (number, number))
+    snapshot._tidy(host)
+    names = {entry["name"] for entry in snapshots.listed(host)}
+    assert names == {"etcd-snapshot-s1-1", *(f"stagecraft-v1.35.8-k3s1-{n}" for n in (2, 3, 4))}
+
+
+# -- a bare host again
+
+
+def test_reset_leaves_nothing_and_takes_the_journal_last(host: FakeHost, monkeypatch: pytest.MonkeyPatch) -> None:
+    finish(host, ENTRY)
+    for path in (
+        DATA + "/server/token",
+        "/etc/rancher/k3s/config.yaml",
+        "/etc/rancher/node/password",
+        "/var/lib/kubelet/x",
+    ):
+        put(host, path)
+    host.path("/usr/local/bin").mkdir(parents=True)
+    os.symlink("/opt/stagecraft/k3s/v1.36.3+k3s1/k3s", str(host.path("/usr/local/bin/k3s")))
+    os.symlink("/usr/bin/kubectl", str(host.path("/usr/local/bin/kubectl")))
+    host.path("/proc").mkdir()
+    host.answers["iptables-save"] = Completed(
+        0, "*filter\n:KUBE-FORWARD - [0:0]\n-A INPUT -s 10.0.0.1 -j ACCEPT\nCOMMIT\n", ""
+    )
+    restored: list[str | None] = []
+    plain = FakeHost.run
+
+    def run(self: FakeHost, argv: Any, timeout: float = 60.0, input_text: str | None = None) -> Completed:
+        if argv[0] == "iptables-restore":
+            restored.append(input_text)
+        return plain(self, argv, timeout, input_text)
+
+    monkeypatch.setattr(FakeHost, "run", run)
+    removed = reset.reset(host, 60)
+    assert DATA in removed
+    assert not host.exists("/etc/rancher")
+    assert not host.exists(DATA)
+    assert not host.path("/usr/local/bin/k3s").is_symlink()
+    assert host.path("/usr/local/bin/kubectl").is_symlink()
+    assert restored == ["*filter\n-A INPUT -s 10.0.0.1 -j ACCEPT\nCOMMIT\n"]
+    assert not list(host.state.iterdir())
+
+
+@pytest.mark.parametrize("step", ["disable", "umount", "ip", "iptables-save", "daemon-reload"])
+def test_a_reset_that_is_killed_at_any_step_is_done_again(host: FakeHost, step: str) -> None:
+    finish(host, ENTRY)
+    put(host, DATA + "/server/token")
+    put(host, "/proc/self/mounts", "tmpfs /run/k3s/x tmpfs rw 0 0\n")
+
+    class Killed(BaseException):
+        pass
+
+    def kill(_argv: list[str]) -> Completed:
+        raise Killed
+
+    key = {"disable": "systemctl disable", "daemon-reload": "systemctl daemon-reload"}.get(step, step)
+    host.answers[key] = kill
+    with pytest.raises(Killed):
+        reset.reset(host, 60)
+    assert read_json(host.state / "member.json") is not None
+    del host.answers[key]
+    reset.reset(host, 60)
+    assert not list(host.state.iterdir())
+    assert not host.exists(DATA)
+
+
+def test_mounts_of_pods_are_taken_off_deepest_first_and_others_stay(host: FakeHost) -> None:
+    put(
+        host,
+        "/proc/self/mounts",
+        "a /run/k3s/one x rw 0 0\na /run/k3s/one/two x rw 0 0\na /home x rw 0 0\na /var/lib/kubelet x rw 0 0\n"
+        "a /var/lib/kubelet/pods/p/with\\040space x rw 0 0\na /run/netns/cni-1 x rw 0 0\n",
+    )
+    reset._unmount(host)
+    points = [call[-1] for call in host.calls if call[0] == "umount"]
+    assert points == ["/var/lib/kubelet/pods/p/with space", "/run/netns/cni-1", "/run/k3s/one/two", "/run/k3s/one"]
