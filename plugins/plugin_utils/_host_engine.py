@@ -77,7 +77,7 @@ def job(engine: str, function: str, error: str, arguments: Mapping[str, Any]) ->
 
     `function` is ``MODULE.NAME`` within the engine, `error` the exception whose text is a message for the admin.
     """
-    module, _, name = function.rpartition(".")
+    module, _dot, name = function.rpartition(".")
     zipped = package(engine)
     call = {
         "module": ".".join([*_PACKAGES, engine, module]),
