@@ -12,8 +12,8 @@ short_description: Make a cluster follow a Git repository by Flux, or take Flux 
 version_added: 0.1.0
 description:
   - Looks at the cluster and at the repository, plans, and carries the plan out. Installs the controllers and their definitions where they are not
-    there; makes an ed25519 deploy key, which is kept in the cluster only; commits what Flux needs to manage itself, on top of the branch and in one push; makes the
-    cluster follow the repository; and waits until Flux has applied that commit.
+    there; makes an ed25519 deploy key, which is kept in the cluster only; commits what Flux needs to manage itself, on top of the branch and in one push; makes
+    the cluster follow the repository; and waits until Flux has applied that commit.
   - Once Flux follows the repository the cluster is not written to any more. Another version, or other settings, are a commit. Before one that
     takes an old API version out of a definition, all objects are stored in the newest one.
   - Whose Flux it is, is found out first. One by Helm or Flux Operator, one that somebody else installed, and one that follows another repository

@@ -78,7 +78,7 @@ def job(engines: Sequence[str], function: str, error: str, arguments: Mapping[st
 
     `function` is ``MODULE.NAME`` within the first one, `error` the exception whose text is a message for the admin.
     """
-    module, _, name = function.rpartition(".")
+    module, _dot, name = function.rpartition(".")
     zipped = package(*engines)
     call = {
         "module": ".".join([*_PACKAGES, engines[0], module]),

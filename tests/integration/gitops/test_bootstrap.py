@@ -107,5 +107,6 @@ def test_an_address_that_cannot_be_followed_is_refused_first(
 
 def test_nothing_to_remove_is_no_change(tmp_path: Path, play: Play, api: ApiServer) -> None:
     (tmp_path / "kubeconfig").write_text(api.admin_conf())
+    api.answers[DEFINITION.rpartition("/")[0]] = (200, {"items": []})
     ran = play.run(task(tmp_path, "http://127.0.0.1:1/x.git", state="absent"))
     assert (ran["code"], ran["changed"]) == (0, 0), play.output
