@@ -93,11 +93,12 @@ class ActionModule(HostAction):
         quoted = shlex.quote(path)
         command = f"if test -e {quoted}; then cat {quoted}; else exit {_MISSING}; fi"
         # The connection shows what a command answers from -vvv on, unless its task is marked so.
-        shown, self._play_context.no_log = self._play_context.no_log, True
+        context = self._connection._play_context
+        shown, context.no_log = context.no_log, True
         try:
             answer = self._low_level_execute_command(command)
         finally:
-            self._play_context.no_log = shown
+            context.no_log = shown
         if answer["rc"] not in (0, _MISSING):
             said = str(answer["stderr"]).strip() or f"status {answer['rc']}"
             raise KubeconfigError(f"{path} on {self._host()} cannot be read: {said}. Is become on?")

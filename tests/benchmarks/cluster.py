@@ -25,7 +25,6 @@ from tests.integration.controlplane.control_plane import ControlPlane, Missing, 
 from tests.integration.controlplane.git_server import GitServer
 from tests.integration.controlplane.site import Site
 from tests.integration.controlplane.world import World
-from tests.integration.gitops.git_server import GitServer as GitHost
 from tools.recap import recaps
 
 OBJECTS = 1000
@@ -163,7 +162,7 @@ def flux_noop(rounds: int) -> Row:
     """Time the playbook of a second bootstrap, which must change nothing."""
     times, problems = [], []
     with cluster(workloads=True, flux=False) as plane, tempfile.TemporaryDirectory(prefix="bench-") as work:
-        server = GitHost(Path(work, "git"))
+        server = GitServer(Path(work, "git"))
         world = World(plane, server, Path(work))
         try:
             first = world.bootstrap()

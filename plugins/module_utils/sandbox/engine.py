@@ -253,7 +253,7 @@ class Engine:
             missing_modules=preflight.missing_modules(supervisor.loadable_modules()),
             bases=sorted({host.base for host in wanted_hosts if Path(host.base).is_dir()}),
             key=self.layout.key.exists(),
-            switch=machine.netns_exists(self.layout.switch) and machine.link_exists(self.layout.link),
+            switch=machine.netns_exists(self.layout.switch) and machine.link_is_up(self.layout.link),
             repository=machine.Lock(self.layout.repository_lock).held(),
             files={path: Path(path).read_text("utf-8") for path in files if Path(path).is_file()},
             sysctl={name: shared.read_sysctl(name) for name in self.request.minimum},
@@ -397,7 +397,8 @@ class Engine:
     def _make_switch(self, record: SandboxRecord) -> None:
         """Make the bridge in a name space of its own, and one interface of the machine on it.
 
-        Nothing that comes from the hosts is forwarded, however the machine is set up.
+        Nothing that comes from the hosts is forwarded, however the machine is set up.  The interface is switched on
+        last: that it is on says that nothing is missing.
         """
         layout = self.layout
         subnet = ipaddress.IPv4Network(record.subnet)
@@ -417,14 +418,14 @@ class Engine:
             "link add name bridge type bridge\nlink set lo up\n"
             "link set uplink master bridge\nlink set uplink up\nlink set bridge up\n",
         )
-        machine.run(
-            ["ip", "-batch", "-"],
-            f"addr add {addressing.gateway(subnet)}/{subnet.prefixlen} dev {layout.link}\nlink set {layout.link} up\n",
-        )
         for host in record.hosts.values():
             if machine.netns_exists(layout.host(host.name).machine):
                 config = supervisor.HostConfig.from_json(read_json(layout.host(host.name).config))
                 supervisor.plug_in(layout.host(host.name), config)
+        machine.run(
+            ["ip", "-batch", "-"],
+            f"addr add {addressing.gateway(subnet)}/{subnet.prefixlen} dev {layout.link}\nlink set {layout.link} up\n",
+        )
 
     def _start_repository(self, record: SandboxRecord) -> None:
         stop_programs("repository", str(self.layout.repository_lock))

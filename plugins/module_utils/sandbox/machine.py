@@ -295,6 +295,14 @@ def link_exists(name: str) -> bool:
     return Path("/sys/class/net", name).exists()
 
 
+def link_is_up(name: str) -> bool:
+    """Say whether the machine has a network interface of this name, and it is switched on (IFF_UP)."""
+    try:
+        return bool(int(Path("/sys/class/net", name, "flags").read_text("ascii"), 16) & 1)
+    except OSError:
+        return False
+
+
 # -- undoing
 # -----------------------------------------------------------------------------------------------------------------
 

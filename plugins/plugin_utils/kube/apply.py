@@ -101,11 +101,12 @@ def change(item: Object, before: Object | None, after: Object, manager: str) -> 
     if before is None:
         return Change(named, "create", None, content(item))
     had, has = (fields.owned(one, manager) for one in (before, after))
-    differs = content(before) != content(after)
-    if not differs and had == has:
-        return None
     both = fields.union(had[1] if had else {}, has[1] if has else {})
-    return Change(named, "update" if differs else "adopt", *(_shown(one, both) for one in (before, after)))
+    was, becomes = (_shown(one, both) for one in (before, after))
+    # Only what is owned counts: a controller may have written to the object between the two looks.
+    if was == becomes and had == has:
+        return None
+    return Change(named, "adopt" if was == becomes else "update", was, becomes)
 
 
 def _shown(item: Object, owned: fields.Fields) -> dict[str, Any]:

@@ -11,8 +11,10 @@ the next run ends what a crashed one left.
 from __future__ import annotations
 
 import base64
+import contextlib
 import json
 import os
+import random
 import secrets
 import shutil
 import signal
@@ -83,12 +85,17 @@ def flux_definitions() -> list[dict[str, Any]]:
 
 
 def free_ports(count: int) -> list[int]:
-    """Ports that nobody listens on at the moment."""
-    probes = [socket.create_server(("127.0.0.1", 0)) for _ in range(count)]
-    ports = [probe.getsockname()[1] for probe in probes]
-    for probe in probes:
-        probe.close()
-    return ports
+    """Ports that nobody listens on at the moment, and that the kernel gives to no outgoing connection."""
+    first = int(Path("/proc/sys/net/ipv4/ip_local_port_range").read_text(encoding="ascii").split()[0])
+    candidates = list(range(20000, first)) or list(range(1024, 20000))
+    random.shuffle(candidates)
+    ports: list[int] = []
+    for port in candidates:
+        with contextlib.suppress(OSError), socket.create_server(("127.0.0.1", port)):
+            ports.append(port)
+        if len(ports) == count:
+            return ports
+    raise AssertionError(f"of {count} ports only {len(ports)} are free")
 
 
 @dataclass(frozen=True)
@@ -216,7 +223,7 @@ class ControlPlane:
         unfinished.replace(target)
 
     def wait_for(self, what: str, holds: Callable[[], object], seconds: float = _START) -> None:
-        """Look until something holds."""
+        """Look until something holds; at once no longer when `what` is a process that has ended."""
         deadline = time.monotonic() + seconds
         last: object = None
         while time.monotonic() < deadline:
@@ -225,8 +232,16 @@ class ControlPlane:
                     return
             except (OSError, KubeError, KeyError, TypeError, StopIteration) as error:
                 last = error
+            if what in self.processes and not self.processes[what].alive():
+                raise AssertionError(f"{what} has ended; the end of its log:\n{self._end_of_log(what)}")
             time.sleep(0.05)
         raise AssertionError(f"{what}: not after {seconds:g} s ({last}); logs in {self.directory / 'log'}")
+
+    def _end_of_log(self, name: str) -> str:
+        try:
+            return (self.directory / "log" / f"{name}.log").read_text(errors="replace")[-2000:]
+        except OSError as error:
+            return f"(gone: {error})"
 
 
 def up(*, workloads: bool = True, flux: bool = True) -> ControlPlane:
@@ -389,6 +404,8 @@ def _flux(plane: ControlPlane) -> None:
         send(session, flux_definitions())
         plane.wait_for("Flux's definitions", lambda: established(session))
     start_flux(plane)
+    for name in FLUX:
+        plane.wait_for(name, partial(_answers, f"http://{plane.address(f'{name}-health')}/readyz"))
 
 
 def start_flux(plane: ControlPlane) -> None:
@@ -432,8 +449,6 @@ def start_flux(plane: ControlPlane) -> None:
             ],
             environment,
         )
-    for name in own:
-        plane.wait_for(name, partial(_answers, f"http://{plane.address(f'{name}-health')}/readyz"))
 
 
 def _answers(url: str) -> bool:

@@ -79,6 +79,14 @@ class GitServer:
         self._http.shutdown()
         self._http.server_close()
 
+    def create(self, name: str) -> Path:
+        """Make an empty repository that everybody may write to; return its directory."""
+        directory = self.root / name
+        directory.mkdir(parents=True)
+        git(directory, "init", "--quiet", "--bare", "--initial-branch=main")
+        git(directory, "config", "http.receivepack", "true")
+        return directory
+
 
 def _handler(root: Path) -> type[BaseHTTPRequestHandler]:
     class Handler(BaseHTTPRequestHandler):

@@ -25,7 +25,7 @@ from ansible_collections.stagecraft.gitops.plugins.plugin_utils.kube.errors impo
 
 from tests.integration.controlplane import control_plane
 from tests.integration.controlplane.control_plane import ControlPlane, Missing
-from tests.integration.gitops.git_server import GitServer
+from tests.integration.controlplane.git_server import GitServer
 from tests.mirror.store import default_layout
 
 COLLECTION = Path(__file__).parents[3]
@@ -49,7 +49,7 @@ class World:
 
     def close(self) -> None:
         self.over.set()
-        self._watcher.join(30)
+        self._watcher.join()
         self.plane.down()
 
     def _start_controllers(self) -> None:
@@ -58,8 +58,7 @@ class World:
                 with contextlib.suppress(KubeError, OSError):
                     if control_plane.established(session) and session.find(f"/api/v1/namespaces/{NAMESPACE}"):
                         control_plane.start_flux(self.plane)
-                        # The controllers die with the thread that has started them.
-                        self.over.wait()
+                        self.over.wait()  # the controllers die with the thread that has started them
 
     def command(self, name: str = "play", *arguments: str, **options: Any) -> list[str]:
         wanted: dict[str, Any] = {

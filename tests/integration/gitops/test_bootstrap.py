@@ -13,7 +13,7 @@ from typing import Any
 
 import pytest
 
-from tests.integration.gitops.git_server import GitServer
+from tests.integration.controlplane.git_server import GitServer
 from tests.integration.kube.api_server import ApiServer
 from tests.integration.kube.test_actions import Play
 from tests.unit.flux.release import RELEASE

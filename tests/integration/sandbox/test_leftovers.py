@@ -158,6 +158,17 @@ def test_lost_shell_is_repaired(sandbox: Sandbox) -> None:
     assert sandbox.boot_id(address) == before
 
 
+def test_half_a_switch_is_made_anew(sandbox: Sandbox) -> None:
+    """What a run leaves that is killed before the bridge is there."""
+    sandbox.up(CP1)
+    sandbox.bring("powered-off")
+    machine.run(["ip", "link", "set", sandbox.layout.link, "down"])
+    machine.run(["ip", "-n", sandbox.layout.switch, "link", "del", "bridge"])
+    hosts = sandbox.up(CP1)["hosts"]
+    assert sandbox.boot_id(hosts["cp1"]["address"])
+    assert not sandbox.up(CP1)["changed"]
+
+
 @pytest.mark.parametrize("seed", range(8))
 def test_killed_at_any_moment_then_run_again(sandbox: Sandbox, seed: int) -> None:
     """The module is killed somewhere between its start and its end."""

@@ -100,6 +100,8 @@ def test_a_change_shows_the_owned_fields_only() -> None:
         {"ours": "2"},
     )
     assert apply.change(manifest({"a": "1"}), live({"a": "1"}), live({"a": "1"}), ME) is None
+    between = live({"a": "1", "theirs": "x"}, owned={"a": "1"})  # by a controller, after the first look
+    assert apply.change(manifest({"a": "1"}), live({"a": "1"}), between, ME) is None
     adopted = apply.change(manifest({"a": "1"}), live({"a": "1"}, manager="x"), live({"a": "1"}), ME)
     assert adopted is not None
     assert adopted.action == "adopt"
