@@ -22,7 +22,7 @@ dev-importer:
 	@python=$$(tools/find-python) && "$$python" tools/dev.py --importer
 
 .PHONY: sandbox
-sandbox: dev ## make throw-away hosts on this machine and set up a cluster on them (HOSTS='-e ...' for other hosts)
+sandbox: dev ## make throw-away hosts on this machine, set up a cluster on them and release on it (HOSTS='-e ...' for other hosts)
 	@$(PYTHON) -m tools.sandbox up -- $(HOSTS)
 
 .PHONY: sandbox-down
@@ -61,6 +61,10 @@ bench: dev ## our times against what one would use instead, a line a row (BENCH=
 .PHONY: mirror
 mirror: dev ## everything that goes on a host: downloaded, or built where the sites cannot be reached
 	@$(PYTHON) -m tools.check apt mirror
+
+.PHONY: picture
+picture: dev ## paint the page of releases again for the README, by a real browser
+	@$(PYTHON) -m tests.integration.release.board docs/releases.png
 
 .PHONY: docs
 docs: dev ## write the roles' READMEs from their argument specs

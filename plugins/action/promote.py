@@ -52,7 +52,6 @@ class ActionModule(ControllerAction):
     def act(self, options: dict[str, Any], task_vars: Mapping[str, Any]) -> dict[str, Any]:
         """Promote; in check mode tell what would be done, by the same plan."""
         options = {**options, "verify": given(options["verify"])}
-        options["verify"].setdefault("job", None)
         where = shared.place(options)
         how = shared.carry_out(options, options["gates"], where, check_mode=self.check_mode)
         if options["retag"]:

@@ -32,6 +32,7 @@ class ActionModule(ControllerAction):
             "method": {"type": "str", "choices": ["restore", "revert", "ref"], "default": "restore"},
             "hold": {"type": "bool", "default": True},
             "hold_until": {"type": "str", "default": ""},
+            "ask_registry": {"type": "bool", "default": True},
             **shared.REPOSITORY,
             **shared.CARRY_OUT,
         },
@@ -40,7 +41,6 @@ class ActionModule(ControllerAction):
     def act(self, options: dict[str, Any], task_vars: Mapping[str, Any]) -> dict[str, Any]:
         """Roll back; in check mode tell what would be done, by the same plan."""
         options = {**options, "verify": given(options["verify"])}
-        options["verify"].setdefault("job", None)
         where = shared.place(options)
         run = Run(where, shared.carry_out(options, {}, where, check_mode=self.check_mode))
         try:
@@ -54,6 +54,7 @@ class ActionModule(ControllerAction):
                     hold=options["hold"],
                     until=options["hold_until"],
                     revert_all=options["method"] == "revert",
+                    ask_registry=options["ask_registry"],
                 )
         finally:
             run.close()

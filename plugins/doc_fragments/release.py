@@ -77,7 +77,8 @@ options:
     description:
       - The environments, as a list of dicts, in the order of a release. In the place of what C(.stagecraft/releases.yaml) in the repository says.
       - Each has C(name), and may have C(path) (V(clusters/NAME) without it), C(branch), C(kubeconfig) and C(context) of its cluster, C(source) (the object of
-        Flux that delivers it), C(order), C(reason_required), C(freeze), and C(gates).
+        Flux that delivers it), C(namespaces) of its pods (where environments share a cluster), C(order), C(reason_required), C(freeze), C(gates),
+        and C(verify).
       - Without any description each directory below C(clusters) is an environment.
     type: raw
   components:
@@ -158,22 +159,20 @@ options:
     description:
       - What has to hold in the cluster after the commit. Flux at the commit, workloads current, the promoted digest in every ready pod, for a while; then the
         probes.
+      - Probes that the environment has in its description are asked as well, and its other settings of C(verify) count where none is given here.
       - What cannot be known (an API server, Git host or registry that does not answer, a metric without data) is told, and is no reason to roll back.
     type: dict
     default: {}
     suboptions:
       enabled:
-        description: Whether to verify, where the environment names a cluster.
+        description: Whether to verify, where the environment names a cluster. V(true) without it.
         type: bool
-        default: true
       timeout:
-        description: For how many seconds it may take to become well.
+        description: For how many seconds it may take to become well. V(600) without it.
         type: float
-        default: 600
       settle:
-        description: For how many seconds all must be well together.
+        description: For how many seconds all must be well together. V(10) without it.
         type: float
-        default: 10
       http:
         description: Requests that are sent from the controller.
         type: list
@@ -262,8 +261,7 @@ options:
         elements: str
         default: []
       on_failure:
-        description: V(rollback) goes back to the versions before by another commit, and holds the bad ones. V(keep) leaves them.
+        description: V(rollback), as it is without it, goes back to the versions before by another commit, and holds the bad ones. V(keep) leaves them.
         type: str
         choices: [rollback, keep]
-        default: rollback
 """

@@ -65,6 +65,12 @@ options:
     description: When the hold ends by itself, such as V(2026-12-24T18:00:00Z).
     type: str
     default: ""
+  ask_registry:
+    description:
+      - Whether registries are asked if they still have the images. One that they have no more is not gone back to without O(force); where a registry does not
+        answer, that is told and nothing more.
+    type: bool
+    default: true
 """
 
 EXAMPLES = r"""

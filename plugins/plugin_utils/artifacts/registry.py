@@ -104,9 +104,9 @@ class Registry:
         write_archive(file, reference, descriptor, blobs)
         return Pulled(sha256_of(file), file.stat().st_size, found, str(descriptor["digest"]))
 
-    def digest(self, image: ImageReference) -> str:
-        """Ask what the tag points to at this moment."""
-        return digest_of(self._manifest(image, image.tag).body)
+    def digest(self, image: ImageReference, name: str = "") -> str:
+        """Ask what the tag, or the tag or digest `name`, points to at this moment. Raises ArtifactError."""
+        return digest_of(self._manifest(image, name or image.tag).body)
 
     def _blobs(
         self,

@@ -74,9 +74,9 @@ CARRY_OUT: dict[str, Any] = {
         "type": "dict",
         "default": {},
         "options": {
-            "enabled": {"type": "bool", "default": True},
-            "timeout": {"type": "float", "default": 600.0},
-            "settle": {"type": "float", "default": 10.0},
+            "enabled": {"type": "bool"},
+            "timeout": {"type": "float"},
+            "settle": {"type": "float"},
             "http": {
                 "type": "list",
                 "elements": "dict",
@@ -111,7 +111,7 @@ CARRY_OUT: dict[str, Any] = {
             },
             "job": {"type": "dict"},
             "command": {"type": "list", "elements": "str", "default": []},
-            "on_failure": {"type": "str", "choices": ["rollback", "keep"], "default": "rollback"},
+            "on_failure": {"type": "str", "choices": ["rollback", "keep"]},
         },
     },
 }
@@ -160,7 +160,8 @@ def actor() -> str:
 
 def carry_out(options: Mapping[str, Any], gates: Mapping[str, Any], where: Place, *, check_mode: bool) -> Options:
     """Return how a job is carried out. Raises GitError."""
-    own = options["verify"]
+    own: dict[str, Any] = {name: value for name, value in options["verify"].items() if value not in (None, [])}
+    own |= {name: tuple(own[name]) for name in ("http", "promql", "command") if name in own}
     forge = options["forge"]
     return Options(
         check_mode=check_mode,
@@ -168,16 +169,8 @@ def carry_out(options: Mapping[str, Any], gates: Mapping[str, Any], where: Place
         approved_plan=options["approved_plan"],
         approved_by=options["approved_by"],
         gates=gates,
-        verify=verify.Options(
-            own["enabled"],
-            own["timeout"],
-            own["settle"],
-            tuple(own["http"]),
-            tuple(own["promql"]),
-            own["job"],
-            tuple(own["command"]),
-            own["on_failure"],
-        ),
+        verify=verify.Options(**own),
+        verify_given=frozenset(own),
         force=options["force"],
         reason=options["reason"],
         message=options["message"],

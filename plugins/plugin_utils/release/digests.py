@@ -1,7 +1,7 @@
 # Copyright (c) 2026 The stagecraft.gitops contributors
 # GNU General Public License v3.0+ (see COPYING or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""The digest behind a tag: what the source's pods run, or what the registry says."""
+"""What registries and pods know of images: the digest behind a tag, and whether an old one can still be pulled."""
 
 from __future__ import annotations
 
@@ -9,14 +9,35 @@ from collections.abc import Iterable
 from typing import Literal
 
 from ansible_collections.stagecraft.gitops.plugins.plugin_utils.artifacts.catalogue import ImageReference
-from ansible_collections.stagecraft.gitops.plugins.plugin_utils.artifacts.errors import ArtifactError
+from ansible_collections.stagecraft.gitops.plugins.plugin_utils.artifacts.errors import ArtifactError, MissingArtifact
 from ansible_collections.stagecraft.gitops.plugins.plugin_utils.artifacts.registry import Registry
 from ansible_collections.stagecraft.gitops.plugins.plugin_utils.artifacts.transport import Policy, Transport
 from ansible_collections.stagecraft.gitops.plugins.plugin_utils.kube.errors import KubeError
-from ansible_collections.stagecraft.gitops.plugins.plugin_utils.release import live
+from ansible_collections.stagecraft.gitops.plugins.plugin_utils.release import live, model
+from ansible_collections.stagecraft.gitops.plugins.plugin_utils.release.plan import Change
 from ansible_collections.stagecraft.gitops.plugins.plugin_utils.release.state import State
 
 _POLICY = Policy(attempts=1, connect_timeout=3.0, read_timeout=5.0)
+
+
+def gone(changes: Iterable[Change], registry: Registry | None = None) -> tuple[list[str], list[str]]:
+    """Say which images of a plan their registries have no more, and which registries do not tell."""
+    registry = registry or Registry(Transport(_POLICY))
+    missing, silent = [], {}
+    for image in dict.fromkeys(live.image(one.selector, one.after) for one in changes):
+        if image is None or not (image.digest or image.tag):
+            continue
+        name = f"{image.name}:{image.tag}" if image.tag else f"{image.name}@{image.digest[:19]}"
+        host = image.name.partition("/")[0]
+        if host in silent:
+            continue
+        try:
+            registry.digest(ImageReference.parse(f"{image.name}:{image.tag or image.digest[7:]}"), image.digest)
+        except MissingArtifact:
+            missing.append(f"{name}: its registry has it no more")
+        except ArtifactError as error:
+            silent[host] = f"whether {name} can still be pulled is not known: {error}"
+    return missing, list(silent.values())
 
 
 class Resolver:
@@ -68,7 +89,7 @@ class Resolver:
         if self._cluster is None:
             return []
         try:
-            found = self._cluster.running([image.name], state.component.namespaces)
+            found = self._cluster.running([image.name], model.namespaces(state.environment, state.component))
         except KubeError:
             return []
         return live.running_digests(found, image)

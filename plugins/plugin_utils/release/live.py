@@ -22,7 +22,7 @@ from ansible_collections.stagecraft.gitops.plugins.plugin_utils.kube.objects imp
 )
 from ansible_collections.stagecraft.gitops.plugins.plugin_utils.kube.session import Session
 from ansible_collections.stagecraft.gitops.plugins.plugin_utils.release.model import Environment
-from ansible_collections.stagecraft.gitops.plugins.plugin_utils.release.selectors import Occurrence
+from ansible_collections.stagecraft.gitops.plugins.plugin_utils.release.selectors import Occurrence, Version
 
 _IMAGE = re.compile(r"\bimages\[([^\]]+)\]")
 _FINISHED = ("Succeeded", "Failed")
@@ -70,10 +70,15 @@ def full_name(name: str) -> str:
 
 def image_of(one: Occurrence) -> Image | None:
     """Return the image that an occurrence makes a pod ask for."""
-    found = _IMAGE.search(one.selector)
-    if one.kind != "image" or found is None:
+    return image(one.selector, one.version) if one.kind == "image" else None
+
+
+def image(selector: str, version: Version) -> Image | None:
+    """Return the image that a selector of images and a version mean; None for another selector."""
+    found = _IMAGE.search(selector)
+    if found is None:
         return None
-    fields = dict(one.version)
+    fields = dict(version)
     return Image(full_name(fields.get("newName") or found[1]), fields.get("newTag", ""), fields.get("digest", ""))
 
 

@@ -20,6 +20,7 @@ from ansible_collections.stagecraft.gitops.plugins.plugin_utils.release.errors i
 
 SETTINGS_FILE = ".stagecraft/releases.yaml"
 MODES = ("enforce", "warn", "off")
+VERIFY = ("enabled", "timeout", "settle", "http", "promql", "job", "command", "on_failure")
 _NAME = re.compile(r"[a-z0-9]([-a-z0-9.]{0,61}[a-z0-9])?")
 #: Keys whose values belong to an environment; no selector may name them (the last part of its path, or any before it).
 NEVER = frozenset({
@@ -35,7 +36,8 @@ class Environment:
 
     `path` is a directory of the repository; `branch` "" is the repository's own. `kubeconfig` and `context` name the
     cluster (both empty: none can be asked). `source` is the object of Flux that delivers it. `order` is its place in the
-    way of a release. `freeze` are windows without changes, `gates` the modes of gates, by name.
+    way of a release. `freeze` are windows without changes, `gates` the modes of gates, by name. `verify` is as the
+    modules' option of that name. `namespaces` are where its pods run ("" for all of its cluster).
     """
 
     name: str
@@ -49,6 +51,7 @@ class Environment:
     freeze: tuple[Mapping[str, Any], ...] = ()
     gates: Mapping[str, Any] = field(default_factory=dict)
     verify: Mapping[str, Any] = field(default_factory=dict)
+    namespaces: tuple[str, ...] = ()
 
     @property
     def has_cluster(self) -> bool:
@@ -103,6 +106,13 @@ class Settings:
     def component(self, name: str) -> Component:
         """Return a component; one that is not described is what has its name."""
         return self.components.get(name) or Component(name)
+
+
+def namespaces(environment: Environment, component: Component) -> tuple[str, ...]:
+    """Return the namespaces in which the pods of a component run in an environment; () for all of the cluster."""
+    if not environment.namespaces:
+        return component.namespaces
+    return tuple(one for one in component.namespaces if one in environment.namespaces) or environment.namespaces
 
 
 def freeze_file(environment: Environment) -> str:
@@ -179,6 +189,12 @@ def _environment(entry: Mapping[str, Any], number: int, problems: list[str]) -> 
     if not isinstance(freeze, list) or not all(isinstance(one, Mapping) for one in freeze):
         problems.append(f"{where}: freeze: wanted a list of windows")
         freeze = []
+    verify = entry.get("verify") or {}
+    if not isinstance(verify, Mapping):
+        problems.append(f"{where}: verify: wanted a mapping of {', '.join(VERIFY)}")
+        verify = {}
+    problems += [f"{where}: verify: {said}" for said in _wrong_checks(verify)]
+    _unknown(verify, VERIFY, f"{where}: verify", problems)
     return Environment(
         name=name,
         path=path,
@@ -190,8 +206,31 @@ def _environment(entry: Mapping[str, Any], number: int, problems: list[str]) -> 
         reason_required=bool(entry.get("reason_required", name == "production")),
         freeze=tuple(freeze),
         gates=dict(gates),
-        verify=dict(entry.get("verify") or {}),
+        verify=dict(verify),
+        namespaces=_texts(entry.get("namespaces")),
     )
+
+
+def _wrong_checks(verify: Mapping[str, Any]) -> list[str]:
+    """Say what of an environment's `verify` is of the wrong kind."""
+    said = []
+    for key in ("timeout", "settle"):
+        value = verify.get(key, 0)
+        if isinstance(value, bool) or not isinstance(value, int | float):
+            said.append(f"{key}: wanted seconds, found {value!r}")
+    for key in ("http", "promql"):
+        probes = verify.get(key) or []
+        if not isinstance(probes, list) or not all(isinstance(one, Mapping) and one.get("url") for one in probes):
+            said.append(f"{key}: wanted a list of dicts with url")
+    if not isinstance(verify.get("command") or [], list):
+        said.append("command: wanted a list, the program and its arguments")
+    if not isinstance(verify.get("job") or {}, Mapping):
+        said.append("job: wanted a Job's metadata and spec")
+    if not isinstance(verify.get("enabled", True), bool):
+        said.append(f"enabled: wanted true or false, found {verify['enabled']!r}")
+    if verify.get("on_failure", "keep") not in ("rollback", "keep"):
+        said.append(f"on_failure: wanted rollback or keep, found {verify['on_failure']!r}")
+    return said
 
 
 def _component(entry: Mapping[str, Any], environments: Iterable[str], problems: list[str]) -> Component:

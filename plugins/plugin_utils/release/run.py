@@ -32,7 +32,7 @@ from ansible_collections.stagecraft.gitops.plugins.plugin_utils.release import (
 from ansible_collections.stagecraft.gitops.plugins.plugin_utils.release import (
     plan as planning,
 )
-from ansible_collections.stagecraft.gitops.plugins.plugin_utils.release.digests import Resolver
+from ansible_collections.stagecraft.gitops.plugins.plugin_utils.release.digests import Resolver, gone
 from ansible_collections.stagecraft.gitops.plugins.plugin_utils.release.errors import ReleaseError
 from ansible_collections.stagecraft.gitops.plugins.plugin_utils.release.gates import cluster as cluster_gates
 from ansible_collections.stagecraft.gitops.plugins.plugin_utils.release.gates import gate, policy, rules
@@ -57,7 +57,10 @@ _ERRORS = (KubeError, GitError, OSError)
 
 @dataclass(frozen=True)
 class Options:
-    """How a job is carried out; what each means is told by the modules' documentation. Times are in seconds."""
+    """How a job is carried out; what each means is told by the modules' documentation. Times are in seconds.
+
+    `verify_given` are the options of `verify` that the run has set itself, which an environment's own do not replace.
+    """
 
     check_mode: bool = False
     strategy: Strategy = "push"
@@ -65,6 +68,7 @@ class Options:
     approved_by: str = ""
     gates: Mapping[str, Any] = field(default_factory=dict)
     verify: verify.Options = field(default_factory=verify.Options)
+    verify_given: frozenset[str] = frozenset()
     force: bool = False
     reason: str = ""
     message: str = ""
@@ -218,6 +222,7 @@ class Run:
         hold: bool = True,
         until: str = "",
         revert_all: bool = False,
+        ask_registry: bool = False,
     ) -> dict[str, Any]:
         """Roll back; return the result as the module gives it. Raises ReleaseError, GitError."""
         kind = revert.Revert if revert_all else Rollback
@@ -235,7 +240,9 @@ class Run:
         if not made.files:
             return self._resume(job, seen, result)
         self._need_reason(seen)
-        refused = self._guards(seen)
+        missing, silent = gone(made.changes) if ask_registry else ([], [])
+        result["warnings"] += silent
+        refused = [*self._guards(seen), *missing]
         if refused and not (self.options.force and self.options.reason):
             said = "\n".join(f"- {one}" for one in refused)
             return {
@@ -546,9 +553,13 @@ class Run:
 
     # -- verification ------------------------------------------------------------------------------------------------------
 
+    def _checks(self, seen: Observation) -> verify.Options:
+        """Return what has to hold in an environment: what it says itself, and what this run asks for."""
+        return verify.combined(self.options.verify, self.options.verify_given, seen.environment.verify)
+
     def _resume(self, job: Job, seen: Observation, result: dict[str, Any]) -> dict[str, Any]:
         """Nothing is to be done in Git; a commit that was not verified yet is verified now."""
-        if self.options.check_mode or not self.options.verify.enabled or self.clusters.of(seen.environment) is None:
+        if self.options.check_mode or not self._checks(seen).enabled or self.clusters.of(seen.environment) is None:
             return result
         with self.place.open() as repository:
             reader = seen.reader.on(repository)
@@ -578,12 +589,13 @@ class Run:
         seen = landed.observation
         where = self.clusters.of(seen.environment)
         commit = landed.commit or seen.base
-        if not self.options.verify.enabled:
+        checks = self._checks(seen)
+        if not checks.enabled:
             return result
         if where is None:
             said = f"{seen.environment.name} was not verified: no cluster is named for it"
             return {**result, "warnings": [*result["warnings"], said]}
-        found = verify.verify(where, _subject(commit, landed), self.options.verify, verify.Clone(job.place))
+        found = verify.verify(where, _subject(commit, landed), checks, verify.Clone(job.place))
         self.clock.lap("verify")
         result |= {"verified": found.verified, "health": found.as_dict()}
         result["warnings"] = [*result["warnings"], *found.warnings]
@@ -592,7 +604,7 @@ class Run:
             if found.verified is None:
                 return {**result, "failed": True, "msg": f"commit {commit} could not be verified: {found.text()}"}
             return result
-        action = on_failure or self.options.verify.on_failure
+        action = on_failure or checks.on_failure
         said = f"commit {commit} does not get well in {seen.environment.name}: {found.text()}"
         if action != "rollback" or landed.commit is None:
             return {**result, "failed": True, "msg": f"{said}. It was left as it is."}
@@ -631,7 +643,7 @@ class Run:
         after = "which is not verified"
         if where is not None and back.commit:
             clone = verify.Clone(place)
-            well = verify.verify(where, _subject(back.commit, back), self.options.verify, clone)
+            well = verify.verify(where, _subject(back.commit, back), self._checks(seen), clone)
             self.clock.lap("verify_rollback")
             self._note(back.commit, "", well, result)
             after = "where it is well" if well.verified else f"but that does not get well either: {well.text()}"
@@ -704,6 +716,6 @@ def _subject(commit: str, landed: Landed) -> verify.Subject:
     files = dict.fromkeys(change.file for change in landed.plan.changes) or dict.fromkeys(
         path for wish in wishes for path in wish.target.files
     )
-    own = [wish.target.component.namespaces for wish in wishes]
+    own = [model.namespaces(wish.target.environment, wish.target.component) for wish in wishes]
     namespaces = tuple(name for one in own for name in one) if all(own) else ()
     return verify.Subject(commit, tuple(files), tuple(_expected(landed)), namespaces)

@@ -144,7 +144,9 @@ def _health(one: _Place, clusters: Clusters) -> tuple[bool | None, tuple[str, ..
     if cluster is None or not one.images:
         return None, ()
     try:
-        running = cluster.running([image.name for image in one.images], one.component.namespaces)
+        running = cluster.running(
+            [image.name for image in one.images], model.namespaces(one.environment, one.component)
+        )
     except KubeError as error:
         return None, (str(error),)
     if not running:

@@ -17,8 +17,8 @@ import posixpath
 import secrets
 import subprocess
 import time
-from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass, field
+from collections.abc import Collection, Iterator, Mapping, Sequence
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 from urllib.parse import urlencode
@@ -77,6 +77,22 @@ class Options:
     job: Mapping[str, Any] | None = None
     command: tuple[str, ...] = ()
     on_failure: Literal["rollback", "keep"] = "rollback"
+
+
+def combined(own: Options, given: Collection[str], environment: Mapping[str, Any]) -> Options:
+    """Return the options of a run with those that its environment has set; `given` are names that the run has set itself.
+
+    Probes of both are asked; of all else the run's own word counts.
+    """
+    probes: dict[str, Any] = {
+        name: (*(environment.get(name) or ()), *mine) for name, mine in (("http", own.http), ("promql", own.promql))
+    }
+    rest: dict[str, Any] = {
+        name: value for name, value in environment.items() if name not in probes and name not in given
+    }
+    if "command" in rest:
+        rest["command"] = tuple(map(str, rest["command"]))
+    return replace(own, **rest, **probes)
 
 
 @dataclass(frozen=True)
@@ -279,7 +295,7 @@ def _workloads(
     candidates = suspects(outcome.objects, namespaces)
     well_since: float | None = None
     while True:
-        open_, hopeless = _look(cluster, candidates, names, images)
+        open_, hopeless = _look(cluster, candidates, names, images, namespaces)
         now = time.monotonic()
         if hopeless:
             answer.failures += hopeless
@@ -306,7 +322,11 @@ def suspects(objects: Mapping[Ref, Object], namespaces: Sequence[str]) -> list[R
 
 
 def _look(
-    cluster: live.Cluster, candidates: Sequence[Ref], names: set[str], images: Sequence[live.Image]
+    cluster: live.Cluster,
+    candidates: Sequence[Ref],
+    names: set[str],
+    images: Sequence[live.Image],
+    namespaces: Sequence[str],
 ) -> tuple[list[str], list[str]]:
     """Return what is not well yet, and what will not be."""
     open_: list[str] = []
@@ -324,7 +344,7 @@ def _look(
             if lost:
                 hopeless.append(f"{named}: {lost}")
     if names and not hopeless:
-        running = cluster.running(names, (), fresh=True)
+        running = cluster.running(names, namespaces, fresh=True)
         open_ += [said for said in digest_mismatches(images, running) if said not in open_]
     return open_, hopeless
 

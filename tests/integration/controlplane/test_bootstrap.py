@@ -19,8 +19,8 @@ import yaml
 
 from tests.integration.controlplane import control_plane
 from tests.integration.controlplane.control_plane import Missing
-from tests.integration.controlplane.world import NAMESPACE, VERSION, World, archive
 from tests.integration.controlplane.git_server import GitServer
+from tests.integration.controlplane.world import NAMESPACE, VERSION, World, archive
 from tests.programs import lacking
 
 DEFINITIONS = "/apis/apiextensions.k8s.io/v1/customresourcedefinitions"

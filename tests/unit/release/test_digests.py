@@ -8,11 +8,14 @@ from __future__ import annotations
 from typing import Any, Literal
 
 import pytest
+from ansible_collections.stagecraft.gitops.plugins.plugin_utils.artifacts.catalogue import ImageReference
+from ansible_collections.stagecraft.gitops.plugins.plugin_utils.artifacts.errors import DownloadFailed, MissingArtifact
 from ansible_collections.stagecraft.gitops.plugins.plugin_utils.kube.errors import ApiError
 from ansible_collections.stagecraft.gitops.plugins.plugin_utils.release import live
-from ansible_collections.stagecraft.gitops.plugins.plugin_utils.release.digests import Resolver
+from ansible_collections.stagecraft.gitops.plugins.plugin_utils.release.digests import Resolver, gone
 from ansible_collections.stagecraft.gitops.plugins.plugin_utils.release.gates.cluster import digest
 from ansible_collections.stagecraft.gitops.plugins.plugin_utils.release.model import Component, Environment
+from ansible_collections.stagecraft.gitops.plugins.plugin_utils.release.plan import Change
 from ansible_collections.stagecraft.gitops.plugins.plugin_utils.release.selectors import occurrences
 from ansible_collections.stagecraft.gitops.plugins.plugin_utils.release.state import State
 
@@ -75,3 +78,38 @@ def test_git_is_believed_unless_what_runs_is_to_count() -> None:
 def test_nothing_is_looked_up_where_nothing_is_to_be_pinned() -> None:
     made = resolver(Cluster(A), pin=False)
     assert (made(NAME, "1"), made.unknown) == (None, [])
+
+
+class Registry:
+    """Registries of which one has lost an image and one does not answer."""
+
+    def __init__(self) -> None:
+        self.asked: list[tuple[str, str]] = []
+
+    def digest(self, image: ImageReference, name: str = "") -> str:
+        self.asked.append((f"{image.registry}/{image.repository}", name or image.tag))
+        if image.registry == "silent.example":
+            raise DownloadFailed("nobody answers")
+        if image.repository == "x/lost":
+            raise MissingArtifact("no such image")
+        return A
+
+
+def change(name: str, tag: str, digest: str = "") -> Change:
+    version = (("newTag", tag), *((("digest", digest),) if digest else ()))
+    return Change("app", "production", "k.yaml", f"images[{name}]", (("newTag", "9"),), version)
+
+
+def test_what_a_rollback_needs_is_asked_for() -> None:
+    registry = Registry()
+    changes = [
+        change("ghcr.io/x/app", "1", A),
+        change("ghcr.io/x/lost", "1"),
+        change("silent.example/x/a", "1"),
+        change("silent.example/x/b", "1"),
+        Change("app", "production", "r.yaml", "HelmRelease/x chart", (("version", "2"),), (("version", "1"),)),
+    ]
+    missing, silent = gone(changes, registry)  # type: ignore[arg-type]
+    assert missing == ["ghcr.io/x/lost:1: its registry has it no more"]
+    assert silent == ["whether silent.example/x/a:1 can still be pulled is not known: nobody answers"]
+    assert registry.asked == [("ghcr.io/x/app", A), ("ghcr.io/x/lost", "1"), ("silent.example/x/a", "1")]

@@ -5,7 +5,10 @@
 
 from __future__ import annotations
 
+import base64
+import hashlib
 import re
+from dataclasses import replace
 from html.parser import HTMLParser
 
 import pytest
@@ -91,7 +94,8 @@ class Outline(HTMLParser):
     def handle_starttag(self, tag: str, attrs: list[tuple[str, str | None]]) -> None:
         if tag not in ("meta", "link"):
             self.open.append(tag)
-        self.fetched += [str(value) for key, value in attrs if key in ("src", "href", "action") and value != "data:,"]
+        links = [str(value) for key, value in attrs if key in ("src", "href", "action")]
+        self.fetched += [link for link in links if link != "data:," and not link.startswith("#")]
 
     def handle_endtag(self, tag: str) -> None:
         assert self.open.pop() == tag
@@ -104,19 +108,39 @@ def test_a_page_that_fetches_nothing_and_escapes_everything(lab: Lab) -> None:
     outline = Outline()
     outline.feed(text)
     assert (outline.open, outline.fetched) == ([], [])
-    assert "<script" not in text
+    scripts = re.findall(r"<script>(.*?)</script>", text, re.DOTALL)
+    digest = base64.b64encode(hashlib.sha256(scripts[0].encode()).digest()).decode()
+    assert (len(scripts), text.count("<script")) == (1, 1)
+    assert f"script-src 'sha256-{digest}';" in text
     assert "&lt;script&gt;" in text
     assert not re.search(r"https?://|@import|url\(", text)
     for said in (
         "Releases &amp; more",
         "prefers-color-scheme:dark",
-        "max-width:46rem",
+        "max-width:52rem",
         'content="60"',
         "not of staging",
         "held",
     ):
         assert said in text
-    assert "refresh" not in page.render([], NOW, "x", 0)
+    assert 'http-equiv="refresh"' not in page.render([], NOW, "x", 0)
+
+
+def test_the_page_tells_first_what_needs_somebody(lab: Lab) -> None:
+    (staging, production) = rows(lab).values()
+    bad = replace(production, healthy=False, trouble=("pod apps/podinfo is not ready",))
+    text = page.render(
+        [staging, bad, replace(staging, component="shop", held="shop is held in staging")], NOW, "Releases"
+    )
+    needs = re.findall(r'<li class="(bad|warn)"><a href="#([^"]+)">([^<]+)</a><span>([^<]*)</span>', text)
+    assert needs == [
+        ("bad", "production/podinfo", "podinfo in production", "pod apps/podinfo is not ready"),
+        ("warn", "staging/shop", "shop in staging", "shop is held in staging"),
+    ]
+    assert 'id="production/podinfo"' in text
+    assert 'aria-label="shop is not in production"' in text
+    assert "<title>Releases: 1 not well, 1 held</title>" in text
+    assert "No release was found" in page.render([], NOW, "Releases")
 
 
 def test_holds_are_set_and_lifted(lab: Lab) -> None:

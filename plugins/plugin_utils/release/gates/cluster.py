@@ -27,7 +27,7 @@ from ansible_collections.stagecraft.gitops.plugins.plugin_utils.kube.objects imp
     text,
 )
 from ansible_collections.stagecraft.gitops.plugins.plugin_utils.kube.quantity import quantity
-from ansible_collections.stagecraft.gitops.plugins.plugin_utils.release import holds, live, selectors, verify
+from ansible_collections.stagecraft.gitops.plugins.plugin_utils.release import holds, live, model, selectors, verify
 from ansible_collections.stagecraft.gitops.plugins.plugin_utils.release.errors import ReleaseError
 from ansible_collections.stagecraft.gitops.plugins.plugin_utils.release.gates import policy, rules
 from ansible_collections.stagecraft.gitops.plugins.plugin_utils.release.gates.gate import Verdict
@@ -40,6 +40,9 @@ if TYPE_CHECKING:
 
 _SECONDS = 60.0
 _MOST = 10
+_ROUTES = ("HTTPRoute", "GRPCRoute", "TLSRoute")
+_DEFAULT_CLASS = "ingressclass.kubernetes.io/is-default-class"
+_OLD_CLASS = "kubernetes.io/ingress.class"
 
 
 def digest(found: Resolver) -> Verdict:
@@ -66,7 +69,9 @@ def source_healthy(cluster: live.Cluster, seen: Observation) -> Verdict:
     said += flux.sentences()[:_MOST]
     for wish in seen.wishes:
         found = live.images(wish.source.occurrences)
-        running = cluster.running([one.name for one in found], wish.source.component.namespaces)
+        running = cluster.running(
+            [one.name for one in found], model.namespaces(wish.source.environment, wish.source.component)
+        )
         name = wish.source.component.name
         if found and not running:
             said.append(f"{name}: no pod in {wish.source.environment.name} runs {', '.join(one.name for one in found)}")
@@ -97,7 +102,7 @@ def soak(since: datetime, cluster: live.Cluster | None, seen: Observation, hours
     if cluster is not None:
         for wish in seen.wishes:
             names = [one.name for one in live.images(wish.source.occurrences)]
-            for one in cluster.running(names, wish.source.component.namespaces):
+            for one in cluster.running(names, model.namespaces(wish.source.environment, wish.source.component)):
                 if one.restarts:
                     said.append(f"pod {one.pod} has restarted {one.restarts} times")
                 if one.since:
@@ -262,9 +267,12 @@ def wanted(workload: Object) -> dict[str, float]:
 
 
 def connectivity(cluster: live.Cluster, after: Rendered, options: Mapping[str, Any]) -> Verdict:
-    """Refuse where the target cannot be reached: its API server, names of its ingresses, registries of its images."""
-    said = []
+    """Refuse where the target cannot be reached or would not serve: API server, its own DNS, ways in, registries.
+
+    Names and registries are looked up from the controller; of DNS and ways in the target itself is asked.
+    """
     cluster.session.get("/version")
+    said = [*_dns_inside(cluster), *_ways_in(cluster, after)]
     hosts = {
         host for one in after.objects.values() for host in ingress_hosts(one) if "${" not in host and "*" not in host
     }
@@ -280,11 +288,64 @@ def connectivity(cluster: live.Cluster, after: Rendered, options: Mapping[str, A
     return Verdict(not said, "; ".join(said))
 
 
+def _dns_inside(cluster: live.Cluster) -> list[str]:
+    """Say whether the target's DNS has nobody to answer; a cluster whose DNS has another name is not judged."""
+    slices = cluster.session.items(
+        "/apis/discovery.k8s.io/v1/namespaces/kube-system/endpointslices",
+        labelSelector="kubernetes.io/service-name=kube-dns",
+    )
+    answering = [
+        endpoint
+        for one in slices
+        for endpoint in listed(one, "endpoints")
+        # the API's own rule: a condition that is not set means ready
+        if mapping(endpoint, "conditions").get("ready", True) is not False
+    ]
+    return (
+        ["the target's own DNS (Service kube-system/kube-dns) has no ready endpoint"]
+        if slices and not answering
+        else []
+    )
+
+
+def _ways_in(cluster: live.Cluster, after: Rendered) -> list[str]:
+    """Say which ingresses and routes nobody in the target would serve: no such class, or no such gateway."""
+    ingresses = {name: one for name, one in after.objects.items() if one.get("kind") == "Ingress"}
+    said = []
+    if ingresses:
+        classes = {
+            text(one, "metadata", "name"): text(one, "metadata", "annotations", _DEFAULT_CLASS) == "true"
+            for one in cluster.session.items("/apis/networking.k8s.io/v1/ingressclasses")
+        }
+        for name, one in sorted(ingresses.items()):
+            wanted = text(one, "spec", "ingressClassName") or text(one, "metadata", "annotations", _OLD_CLASS)
+            if wanted and "${" not in wanted and wanted not in classes:
+                said.append(f"{name}: the target has no IngressClass {wanted}; it has {', '.join(classes) or 'none'}")
+            elif not wanted and not any(classes.values()):
+                said.append(f"{name} names no class, and the target has no default IngressClass")
+    rendered = {
+        (text(one, "metadata", "namespace") or "default", text(one, "metadata", "name"))
+        for one in after.objects.values()
+        if one.get("kind") == "Gateway"
+    }
+    for name, one in sorted(after.objects.items()):
+        if one.get("kind") not in _ROUTES:
+            continue
+        for parent in listed(one, "spec", "parentRefs"):
+            namespace = text(parent, "namespace") or text(one, "metadata", "namespace") or "default"
+            gateway = text(parent, "name")
+            if text(parent, "kind") not in ("", "Gateway") or (namespace, gateway) in rendered or "${" in gateway:
+                continue
+            if cluster.session.object(Ref("gateway.networking.k8s.io", "Gateway", namespace, gateway)) is None:
+                said.append(f"{name}: there is no Gateway {namespace}/{gateway}, neither in Git nor in the target")
+    return said[:_MOST]
+
+
 def ingress_hosts(one: Object) -> list[str]:
     """Return the names that an Ingress or a route is for."""
     if one.get("kind") == "Ingress":
         return [text(rule, "host") for rule in listed(one, "spec", "rules") if text(rule, "host")]
-    if one.get("kind") in ("HTTPRoute", "GRPCRoute", "TLSRoute"):
+    if one.get("kind") in _ROUTES:
         return [str(host) for host in listed(one, "spec", "hostnames")]
     return []
 

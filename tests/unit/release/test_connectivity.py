@@ -1,0 +1,93 @@
+# Copyright (c) 2026 The stagecraft.gitops contributors
+# GNU General Public License v3.0+ (see COPYING or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""Whether the target would serve what is promoted: its own DNS, classes of ingresses, gateways of routes."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from types import SimpleNamespace
+from typing import Any
+
+import pytest
+from ansible_collections.stagecraft.gitops.plugins.plugin_utils.kube.objects import Ref
+from ansible_collections.stagecraft.gitops.plugins.plugin_utils.release.gates.cluster import connectivity
+from ansible_collections.stagecraft.gitops.plugins.plugin_utils.release.gates.gate import Verdict
+from ansible_collections.stagecraft.gitops.plugins.plugin_utils.release.render import Rendered
+
+SLICES = "/apis/discovery.k8s.io/v1/namespaces/kube-system/endpointslices"
+CLASSES = "/apis/networking.k8s.io/v1/ingressclasses"
+INGRESS = {"kind": "Ingress", "metadata": {"name": "shop", "namespace": "shop"}, "spec": {}}
+ROUTE = {
+    "kind": "HTTPRoute",
+    "metadata": {"name": "shop", "namespace": "shop"},
+    "spec": {"parentRefs": [{"name": "public"}, {"name": "shop", "kind": "Service", "group": ""}]},
+}
+DEFAULT = {"metadata": {"name": "nginx", "annotations": {"ingressclass.kubernetes.io/is-default-class": "true"}}}
+
+
+class Session:
+    """An API server that has these lists and objects."""
+
+    def __init__(self, lists: Mapping[str, list[dict[str, Any]]], there: tuple[Ref, ...] = ()) -> None:
+        self._lists, self._there = lists, there
+
+    def get(self, _path: str) -> dict[str, str]:
+        return {"major": "1"}
+
+    def items(self, path: str, **_query: str) -> list[dict[str, Any]]:
+        return self._lists.get(path, [])
+
+    def object(self, named: Ref) -> dict[str, Any] | None:
+        return {"kind": named.kind} if named in self._there else None
+
+
+def ask(*objects: dict[str, Any], there: tuple[Ref, ...] = (), **lists: list[dict[str, Any]]) -> Verdict:
+    session = Session({{"slices": SLICES, "classes": CLASSES}[name]: value for name, value in lists.items()}, there)
+    rendered = Rendered({f"{one['kind']} shop/{n}": one for n, one in enumerate(objects)}, ())
+    cluster: Any = SimpleNamespace(session=session)
+    return connectivity(cluster, rendered, {})
+
+
+@pytest.mark.parametrize(
+    ("endpoints", "ok"),
+    [
+        ([{"conditions": {"ready": True}}], True),
+        ([{"conditions": {"ready": False}}, {"conditions": {}}], True),
+        ([{"conditions": {"ready": False}}], False),
+        ([], False),
+    ],
+)
+def test_dns_of_the_target(endpoints: list[dict[str, Any]], *, ok: bool) -> None:
+    found = ask(slices=[{"endpoints": endpoints}])
+    assert found.ok is ok
+    assert ("no ready endpoint" in found.detail) is not ok
+
+
+def test_a_dns_of_another_name_is_not_judged() -> None:
+    assert ask() == Verdict(True, "")
+
+
+@pytest.mark.parametrize(
+    ("name", "classes", "said"),
+    [
+        ("", [DEFAULT], ""),
+        ("nginx", [DEFAULT], ""),
+        ("traefik", [DEFAULT], "the target has no IngressClass traefik; it has nginx"),
+        ("traefik", [], "the target has no IngressClass traefik; it has none"),
+        ("", [{"metadata": {"name": "nginx"}}], "names no class, and the target has no default IngressClass"),
+        ("${CLASS}", [], ""),
+    ],
+)
+def test_ingresses_need_a_class(name: str, classes: list[dict[str, Any]], said: str) -> None:
+    one = {**INGRESS, "spec": {"ingressClassName": name}} if name else INGRESS
+    found = ask(one, classes=classes)
+    assert found.ok is not bool(said)
+    assert said in found.detail
+
+
+def test_routes_need_their_gateway() -> None:
+    found = ask(ROUTE)
+    assert found.detail == "HTTPRoute shop/0: there is no Gateway shop/public, neither in Git nor in the target"
+    assert ask(ROUTE, {"kind": "Gateway", "metadata": {"name": "public", "namespace": "shop"}}).ok
+    assert ask(ROUTE, there=(Ref("gateway.networking.k8s.io", "Gateway", "shop", "public"),)).ok
