@@ -1,7 +1,7 @@
 # Copyright (c) 2026 The stagecraft.gitops contributors
 # GNU General Public License v3.0+ (see COPYING or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""Make throw-away hosts on this machine and turn them into a cluster, twice: the second run must change nothing."""
+"""Make throw-away hosts on this machine, turn them into a cluster, twice (the second run must change nothing), and release on it."""
 
 from __future__ import annotations
 
@@ -23,6 +23,7 @@ INVENTORY = "inventories/sandbox"
 SET_UP_PRODUCTION = ["ansible-playbook", "-i", INVENTORY, "playbooks/setup-production.yml"]
 FORGE = ["ansible-playbook", "-i", INVENTORY, "playbooks/sandbox-forge.yml"]
 HOSTS = ["ansible-playbook", "playbooks/sandbox.yml"]
+STORY = [sys.executable, "-m", "tools.story", f"{INVENTORY}/hosts.yml"]
 AGAIN = "again"
 
 
@@ -59,6 +60,7 @@ def up_stages(extra: list[str]) -> list[Stage]:
         Stage("forge", "a Git server on the host of that name", [FORGE], required=True),
         Stage("set-up", "from bare hosts to a cluster that follows its repository", [SET_UP_PRODUCTION], required=True),
         Stage(AGAIN, "the same command once more, nothing to do", [SET_UP_PRODUCTION]),
+        Stage("story", "a release from one environment to the next, and back where it is bad", [STORY]),
     ]
 
 
