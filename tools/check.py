@@ -15,6 +15,7 @@ import time
 from collections.abc import Iterable, Sequence
 from pathlib import Path
 
+from tools import scenarios
 from tools.stages import ROOT, Outcome, Stage, run_lanes, run_stages, summary, total
 
 REPORTS = ROOT / ".dev" / "reports"
@@ -75,17 +76,27 @@ TESTS = [
     ),
 ]
 HOSTS = [pytest_stage("hosts", "sandbox hosts themselves, and the state of one", *ON_HOSTS)]
+SCENARIOS = os.environ.get("SCENARIO", "").split()
 MOLECULE = [
     Stage(
         "molecule",
         "the roles on sandbox hosts",
-        [[PYTHON, "-m", "tools.scenarios", *os.environ.get("SCENARIO", "").split()]],
-        report=REPORTS / "molecule.xml",
+        [[PYTHON, "-m", "tools.scenarios", *SCENARIOS]],
+        report=scenarios.REPORT,
+    )
+]
+BESIDE = [
+    Stage(
+        "molecule-beside",
+        "scenarios that the stage molecule has not come to yet",
+        [[PYTHON, "-m", "tools.scenarios", "--beside", *SCENARIOS]],
+        report=scenarios.REPORT_BESIDE,
+        may_be_idle=True,
     )
 ]
 
-# Most of the time is spent waiting for hosts, so what needs hosts runs beside what does not.
-LANES = [LINT + TESTS + SHIPPED, HOSTS + MOLECULE]
+# Most of the time is spent waiting for hosts, so what needs hosts runs beside what does not, and then shares the rest.
+LANES = [LINT + TESTS + SHIPPED + BESIDE, HOSTS + MOLECULE]
 GROUPS = {
     "lint": LINT + SHIPPED,
     "all": [*SET_UP, *(stage for lane in LANES for stage in lane)],
@@ -117,6 +128,7 @@ def run(stages: Sequence[Stage]) -> list[Outcome]:
     """Run the set-up among the stages, then what is left of the lanes beside each other."""
     names = {stage.name for stage in stages}
     lanes = [[stage for stage in lane if stage.name in names] for lane in LANES]
+    scenarios.forget_claims()
     outcomes = run_stages([stage for stage in SET_UP if stage.name in names], environment(stages))
     if any(outcome.stage.required and not outcome.ok for outcome in outcomes):
         return outcomes + [Outcome(stage, None, 0.0, None) for lane in lanes for stage in lane]

@@ -33,6 +33,14 @@ class ArgumentSpec:
     required_by: Mapping[str, Sequence[str]] = field(default_factory=dict)
 
 
+def own_variables(action: ActionBase, task_vars: Mapping[str, Any]) -> Mapping[str, Any]:
+    """Return the variables of the host that a task runs on: of the one it is delegated to, where it is."""
+    if not action._task.delegate_to:
+        return task_vars
+    own: Mapping[str, Any] = (task_vars.get("ansible_delegated_vars") or {}).get(action._task.delegate_to) or {}
+    return own
+
+
 def plain(value: Any) -> Any:
     """Return `value` with Ansible's tagged and lazy types replaced by Python's own, all the way down."""
     if isinstance(value, Mapping):
@@ -165,9 +173,7 @@ class HostAction(EngineAction):
 
     def _interpreter(self, task_vars: Mapping[str, Any]) -> str:
         """Return the path of the host's Python, or "" where Ansible has still to discover it."""
-        own = task_vars
-        if self._task.delegate_to:
-            own = (task_vars.get("ansible_delegated_vars") or {}).get(self._task.delegate_to) or {}
+        own = own_variables(self, task_vars)
         known = (own.get("ansible_facts") or {}).get("discovered_interpreter_python")
         configured = constants.config.get_config_value("INTERPRETER_PYTHON", variables=dict(own))
         for candidate in (plain(self._templar.template(configured)), known):

@@ -9,6 +9,7 @@ import json
 import os
 import subprocess
 import sys
+from dataclasses import replace
 from functools import partial
 from pathlib import Path
 
@@ -264,6 +265,33 @@ def test_a_scenario_names_the_playbooks_that_molecule_would_pass_over(tmp_path: 
     for name in ("destroy.yml", "create.yml", "kills.yml"):
         (tmp_path / name).touch()
     assert scenarios.missing_playbooks(tmp_path) == ["converge.yml", "verify.yml", "power.yml"]
+
+
+def test_two_runs_share_the_scenarios(tmp_path: Path) -> None:
+    claims = tmp_path / "claims"
+    with pytest.raises(TimeoutError, match="--beside is for a second one"):
+        scenarios.wait_for_first_claim(claims, 0)
+    one, other = scenarios.unclaimed(["a", "b", "c"], claims), scenarios.unclaimed(["a", "b", "c"], claims)
+    assert [next(one), next(other), next(one)] == ["a", "b", "c"]
+    assert [*one, *other] == []
+    scenarios.wait_for_first_claim(claims, 0)
+    scenarios.forget_claims(claims)
+    assert [*scenarios.unclaimed(["a"], claims)] == ["a"]
+
+
+def test_the_longest_scenarios_come_first(tmp_path: Path) -> None:
+    for name, steps in {"short": ["verify"], "long": ["verify a.yml", "verify b.yml"], "also": ["verify"]}.items():
+        (tmp_path / "molecule" / name).mkdir(parents=True)
+        text = json.dumps({"scenario": {"test_sequence": ["create", *steps]}})
+        (tmp_path / "molecule" / name / "molecule.yml").write_text(text)
+    assert scenarios.scenarios(tmp_path) == ["long", "also", "short"]
+
+
+def test_only_a_stage_that_takes_work_off_another_may_be_idle(tmp_path: Path) -> None:
+    report = tmp_path / "r.xml"
+    idle = stage("idle", f"open({str(report)!r}, 'w').write('<testsuite tests=\"0\"/>')", report=report)
+    assert not run_stage(idle, ENVIRONMENT).ok
+    assert run_stage(replace(idle, may_be_idle=True), ENVIRONMENT).ok
 
 
 def test_our_scenarios_have_their_playbooks() -> None:

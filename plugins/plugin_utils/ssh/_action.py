@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 from ansible import constants
 from ansible.plugins.loader import connection_loader
-from ansible_collections.stagecraft.gitops.plugins.plugin_utils._action import ControllerAction, plain
+from ansible_collections.stagecraft.gitops.plugins.plugin_utils._action import ControllerAction, own_variables, plain
 
 from .errors import SshError
 from .target import VARIABLES, SshTarget, target_from_vars
@@ -43,17 +43,10 @@ def defaults_of(action: ActionBase, task_vars: Mapping[str, Any]) -> dict[str, A
     if action._task.remote_user:
         defaults["user"] = plain(action._task.remote_user)
     # The context repeats a password in the variables of the task's own host, which is for that host alone.
-    password, own = action._play_context.password, _own_variables(action, task_vars)
+    password, own = action._play_context.password, own_variables(action, task_vars)
     if password and not any(own.get(name) for name in VARIABLES["password"]):
         defaults["password"] = plain(password)
     return defaults
-
-
-def _own_variables(action: ActionBase, task_vars: Mapping[str, Any]) -> Mapping[str, Any]:
-    """Return the variables of the host that the task is for, delegated or not."""
-    delegated: Mapping[str, Any] = task_vars.get("ansible_delegated_vars") or {}
-    own: Mapping[str, Any] = delegated.get(action._task.delegate_to, task_vars)
-    return own
 
 
 def target_of(action: ActionBase, task_vars: Mapping[str, Any], *, become: bool | None = None) -> SshTarget:
@@ -63,7 +56,7 @@ def target_of(action: ActionBase, task_vars: Mapping[str, Any], *, become: bool 
     ``become`` overrides the task's own. TargetError when the host cannot be reached by SSH.
     """
     delegate = action._task.delegate_to
-    task_vars = _own_variables(action, task_vars)
+    task_vars = own_variables(action, task_vars)
     names = [name for group in VARIABLES.values() for name in group]
     # Connections made over the play's own transport say "smart" or "local" only where somebody wrote it down.
     variables = {
