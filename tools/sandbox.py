@@ -11,6 +11,7 @@ import platform
 import shutil
 import sys
 from collections.abc import Mapping
+from pathlib import Path
 
 from ansible_collections.stagecraft.gitops.plugins.plugin_utils.artifacts.catalogue import load_catalogue
 
@@ -20,11 +21,18 @@ from tools.recap import recaps
 from tools.stages import ROOT, Outcome, Stage, run_stage, run_stages, summary
 
 INVENTORY = "inventories/sandbox"
-SET_UP_PRODUCTION = ["ansible-playbook", "-i", INVENTORY, "playbooks/setup-production.yml"]
-FORGE = ["ansible-playbook", "-i", INVENTORY, "playbooks/sandbox-forge.yml"]
+ORDER = ("local", "staging", "production")
+SET_UPS = {"local": "setup-local.yml", "staging": "setup-staging.yml"}
+FORGE = ["ansible-playbook", "-i", f"{INVENTORY}/hosts.yml", "playbooks/sandbox-forge.yml"]
 HOSTS = ["ansible-playbook", "playbooks/sandbox.yml"]
-STORY = [sys.executable, "-m", "tools.story", f"{INVENTORY}/hosts.yml"]
 AGAIN = "again"
+
+
+def inventories(root: Path = ROOT) -> dict[str, str]:
+    """Return the inventories of the sandbox's clusters by environment: of each, or one of an environment without a name."""
+    found = {path.parent.name for path in (root / INVENTORY).glob("*/hosts.yml")}
+    ordered = sorted(found, key=lambda name: (ORDER.index(name) if name in ORDER else len(ORDER), name))
+    return {name: f"{INVENTORY}/{name}/hosts.yml" for name in ordered} or {"": f"{INVENTORY}/hosts.yml"}
 
 
 def changed_hosts(output: str) -> dict[str, int]:
@@ -33,8 +41,8 @@ def changed_hosts(output: str) -> dict[str, int]:
 
 
 def run_again(stage: Stage, environment: Mapping[str, str]) -> Outcome:
-    """Run a stage; for the second set-up also read its recap, and fail it where something changed."""
-    if stage.name != AGAIN:
+    """Run a stage; for a second set-up also read its recap, and fail it where something changed."""
+    if not stage.name.startswith(AGAIN):
         return run_stage(stage, environment)
     log = ROOT / ".dev" / "reports" / "again.log"
     log.parent.mkdir(parents=True, exist_ok=True)
@@ -51,17 +59,31 @@ def run_again(stage: Stage, environment: Mapping[str, str]) -> Outcome:
     return outcome
 
 
-def up_stages(extra: list[str]) -> list[Stage]:
-    """Return the stages of `make sandbox`; ``extra`` goes to the playbook that makes the hosts."""
+def host_stages(extra: list[str]) -> list[Stage]:
+    """Return the stages of `make sandbox` that make the hosts; ``extra`` goes to their playbook."""
     return [
         *SET_UP[:1],
         Stage(SET_UP[1].name, SET_UP[1].purpose, SET_UP[1].commands, required=True),
         Stage("hosts", "throw-away hosts with systemd and sshd", [[*HOSTS, *extra]], required=True),
         Stage("forge", "a Git server on the host of that name", [FORGE], required=True),
-        Stage("set-up", "from bare hosts to a cluster that follows its repository", [SET_UP_PRODUCTION], required=True),
-        Stage(AGAIN, "the same command once more, nothing to do", [SET_UP_PRODUCTION]),
-        Stage("story", "a release from one environment to the next, and back where it is bad", [STORY]),
     ]
+
+
+def cluster_stages(clusters: Mapping[str, str]) -> list[Stage]:
+    """Return the stages that make clusters of the hosts, by inventory (see `inventories`), and use them."""
+    stages = []
+    for name, inventory in clusters.items():
+        command = ["ansible-playbook", "-i", inventory, f"playbooks/{SET_UPS.get(name, 'setup-production.yml')}"]
+        called = f" {name}" if name else ""
+        purpose = "from bare hosts to a cluster that follows its repository"
+        stages += [
+            Stage(f"set-up{called}", purpose, [command], required=True),
+            Stage(f"{AGAIN}{called}", "the same command once more, nothing to do", [command]),
+        ]
+    # An environment of the story that has no cluster of its own is a namespace of the first one.
+    first = next(iter(clusters.values()))
+    story = [sys.executable, "-m", "tools.story", *(clusters.get(name, first) for name in ORDER)]
+    return [*stages, Stage("story", "a release from one environment to the next, and back where it is bad", [story])]
 
 
 def main() -> int:
@@ -73,21 +95,29 @@ def main() -> int:
     if arguments.verb == "down":
         stages = [Stage("hosts", "remove them", [[*HOSTS, "-e", "sandbox_state=absent", *arguments.extra]])]
     else:
-        stages = up_stages(arguments.extra)
-    outcomes = run_stages(stages, environment(stages), run_again)
+        stages = host_stages(arguments.extra)
+    outcomes = run_stages(stages, environment(stages))
+    if arguments.verb == "up" and all(outcome.ok for outcome in outcomes):
+        outcomes += run_stages(cluster_stages(inventories()), environment(stages), run_again)
     print(f"\n{summary(outcomes)}", flush=True)
     if not all(outcome.ok for outcome in outcomes):
         return 1
     if arguments.verb == "up":
-        entry = load_catalogue().resolve("kubectl", None, platform.machine())
-        kubectl = "kubectl" if shutil.which("kubectl") else default_layout().mirror / entry.path
-        print(
-            f"\nThe cluster runs. Look at it:  {kubectl} --context sandbox get nodes,pods -A\n"
-            f"What Flux has brought into it:  ansible-playbook -i {INVENTORY} playbooks/status.yml\n"
-            f"Its hosts:  {INVENTORY}/hosts.yml    Remove everything:  make sandbox-down",
-            flush=True,
-        )
+        print(f"\n{farewell(inventories())}", flush=True)
     return 0
+
+
+def farewell(clusters: Mapping[str, str]) -> str:
+    """Say how to look at what runs."""
+    entry = load_catalogue().resolve("kubectl", None, platform.machine())
+    kubectl = "kubectl" if shutil.which("kubectl") else default_layout().mirror / entry.path
+    lines = []
+    for name, inventory in clusters.items():
+        lines += [
+            f"{name or 'The cluster'} runs. Look at it:  {kubectl} --context {'-'.join(filter(None, ['sandbox', name]))} get nodes,pods -A",
+            f"    what Flux has brought into it:  ansible-playbook -i {inventory} playbooks/status.yml",
+        ]
+    return "\n".join([*lines, "Remove everything:  make sandbox-down"])
 
 
 if __name__ == "__main__":

@@ -119,6 +119,7 @@ class Cluster:
     """A cluster of a sandbox, by its inventory: what it follows, how it is reached, the hosts that run pods."""
 
     name: str
+    context: str
     kubeconfig: str
     hosts: Mapping[str, str]
     ssh: tuple[str, ...]
@@ -141,10 +142,12 @@ class Cluster:
             raise StoryError(f"{inventory}: wanted a host in git_hosts, found none")
         nodes = [*groups.get("control_plane", []), *groups.get("workers", [])]
         sandbox, key = variables["sandbox_name"], Path(variables["ansible_ssh_private_key_file"])
-        name = variables.get("stagecraft_environment") or ("sandbox" if sandbox == "default" else f"sandbox-{sandbox}")
+        called = "sandbox" if sandbox == "default" else f"sandbox-{sandbox}"
+        environment = variables.get("sandbox_environment")
         ssh = ("ssh", "-q", "-i", str(key), "-o", "BatchMode=yes", *shlex.split(variables["ansible_ssh_common_args"]))
         return cls(
-            name,
+            environment or called,
+            f"{called}-{environment}" if environment else called,
             kubeconfig,
             {node: addresses[node] for node in nodes},
             ssh,
@@ -284,7 +287,7 @@ class Story:
         ssh += ["-o", f"UserKnownHostsFile={known}", "-o", "StrictHostKeyChecking=yes"]
         self.variables = {**environment([]), "GIT_SSH_COMMAND": shlex.join(ssh)}
         self.clusters = {
-            one.name: {"kubeconfig": one.cluster.kubeconfig, "context": one.cluster.name} for one in environments
+            one.name: {"kubeconfig": one.cluster.kubeconfig, "context": one.cluster.context} for one in environments
         }
         given = {
             "release_repository": {"url": self.url, "branch": "main"},

@@ -79,6 +79,13 @@ options:
       address:
         description: IPv4 address within the subnet of the sandbox. Chosen when not given.
         type: str
+      environment:
+        description:
+          - Environment whose cluster the host belongs to. It is then in the inventory of that environment, in a directory of that
+            name beside O(inventory), where C(sandbox_environment) names it.
+          - A host without one is in all inventories.
+        type: str
+        default: ""
   only:
     description: Names of the hosts to act on. Empty for all.
     type: list
@@ -100,7 +107,7 @@ options:
       - C(inventory/hosts.yml) in the state directory of the sandbox when not given.
     type: path
   group_vars:
-    description: Directory that is linked as C(group_vars) beside an inventory in the state directory.
+    description: Directory that is linked as C(group_vars) beside an inventory in the state directory, and beside those of environments.
     type: path
   debian_mirror:
     description: Debian archive to make the root from. Taken from the machine's own apt sources when not given.
@@ -210,6 +217,7 @@ ARGUMENTS = {
             "memory_mb": {"type": "int", "default": 0},
             "cpus": {"type": "float", "default": 0},
             "address": {"type": "str"},
+            "environment": {"type": "str", "default": ""},
         },
     },
     "only": {"type": "list", "elements": "str", "default": []},
@@ -269,6 +277,7 @@ def main() -> None:
             host.name: {
                 "address": host.address,
                 "groups": list(host.groups),
+                "environment": host.environment,
                 "memory_mb": host.memory_mb,
                 "cpus": host.cpus,
             }

@@ -31,10 +31,13 @@ def cluster(directory: Path, name: str) -> story.Cluster:
 
 def test_a_cluster_is_read_from_its_inventory(tmp_path: Path) -> None:
     found = cluster(tmp_path, "default")
-    assert (found.name, found.forge, found.forge_directory) == ("sandbox", "10.0.0.4", Path("/x/forge"))
+    assert (found.name, found.context) == ("sandbox", "sandbox")
+    assert (found.forge, found.forge_directory) == ("10.0.0.4", Path("/x/forge"))
     assert found.hosts == {"cp1": "10.0.0.2", "w1": "10.0.0.3"}
     assert found.ssh[-4:] == ("-o", "A=b", "-o", "C=d")
     assert cluster(tmp_path, "two").name == "sandbox-two"
+    staging = cluster(tmp_path, "two, sandbox_environment: staging")
+    assert (staging.name, staging.context) == ("staging", "sandbox-two-staging")
     with pytest.raises(story.StoryError, match="Run `make sandbox`"):
         story.Cluster.of(tmp_path / "none.yml", "")
 
@@ -82,4 +85,22 @@ def test_an_image_of_its_own_for_each_version(tmp_path: Path) -> None:
 
 
 def test_the_sandbox_ends_with_it() -> None:
-    assert sandbox.up_stages([])[-1].name == "story"
+    stages = sandbox.cluster_stages({"staging": "s.yml", "production": "p.yml"})
+    assert [one.name for one in stages] == [
+        "set-up staging",
+        "again staging",
+        "set-up production",
+        "again production",
+        "story",
+    ]
+    assert stages[2].commands == [["ansible-playbook", "-i", "p.yml", "playbooks/setup-production.yml"]]
+    assert stages[-1].commands[0][-3:] == ["s.yml", "s.yml", "p.yml"]
+    assert sandbox.cluster_stages({"": "hosts.yml"})[-1].commands[0][-3:] == ["hosts.yml"] * 3
+
+
+def test_the_inventories_of_a_sandbox_are_found(tmp_path: Path) -> None:
+    assert sandbox.inventories(tmp_path) == {"": "inventories/sandbox/hosts.yml"}
+    for name in ("production", "qa", "local"):
+        (tmp_path / "inventories/sandbox" / name).mkdir(parents=True)
+        (tmp_path / "inventories/sandbox" / name / "hosts.yml").touch()
+    assert [*sandbox.inventories(tmp_path)] == ["local", "production", "qa"]

@@ -195,6 +195,7 @@ class Engine:
                 address=addresses.get(name, ""),
                 base=old.base if old else str(base.path_of(request.cache, inputs)),
                 machine_id=old.machine_id if old else uuid.uuid4().hex,
+                environment=spec.environment,
             )
             hosts[name] = host
             wanted_hosts.append(
@@ -206,6 +207,8 @@ class Engine:
                     (host.memory_mb, host.cpus),
                     old is not None,
                     old.groups if old else (),
+                    host.environment,
+                    old.environment if old else "",
                 )
             )
         rest = [name for name in everything if name not in names]
@@ -297,7 +300,11 @@ class Engine:
             "sandbox_name": record.name,
             "stagecraft_sandbox_restrict_oom_score_adj": self.outcome.restrict_oom_score_adj,
         }
-        files = {str(self.inventory): inventory.render_inventory(self.layout, list(record.hosts.values()), variables)}
+        files = {}
+        for environment, hosts in inventory.by_environment(record.hosts.values()).items():
+            own = {**variables, "sandbox_environment": environment} if environment else variables
+            path = self._inventory_of(environment)
+            files[str(path)] = inventory.render_inventory(self.layout, hosts, own)
         keys = {}
         for name, host in record.hosts.items():
             public = self.layout.host(name).host_key.with_suffix(".pub")
@@ -305,6 +312,10 @@ class Engine:
                 keys[host.address] = public.read_text("utf-8")
         files[str(self.layout.known_hosts)] = inventory.render_known_hosts(keys)
         return files
+
+    def _inventory_of(self, environment: str) -> Path:
+        """Return the inventory of one environment: in a directory of its own beside that of the shared hosts."""
+        return self.inventory.parent / environment / self.inventory.name
 
     # -- apply
     # ---------------------------------------------------------------------------------------------------------------
@@ -459,14 +470,31 @@ class Engine:
             )
 
     def _write_files(self, record: SandboxRecord) -> None:
-        if self.request.inventory is not None:
-            self.journal.record([Resource("file", str(self.inventory))])
-        for path, text in self._files(record).items():
-            Path(path).parent.mkdir(parents=True, exist_ok=True)
-            write_text(Path(path), text, 0o644)
-        link = self.inventory.parent / "group_vars"
-        if self.request.inventory is None and self.request.group_vars is not None and not link.is_symlink():
-            link.symlink_to(self.request.group_vars)
+        for environment in inventory.by_environment(record.hosts.values()):
+            path = self._inventory_of(environment)
+            link = path.with_name("group_vars")
+            # An inventory that lies elsewhere has its settings beside it, if it is not one of several.
+            linked = self.request.group_vars is not None and (bool(environment) or self.request.inventory is None)
+            if self.request.inventory is not None:
+                made = [Resource("directory", str(path.parent))] if environment else []
+                self.journal.record(
+                    [*made, Resource("file", str(path)), *([Resource("file", str(link))] if linked else [])]
+                )
+            path.parent.mkdir(parents=True, exist_ok=True)
+            if linked and not link.is_symlink():
+                link.symlink_to(str(self.request.group_vars))
+        for path_text, text in self._files(record).items():
+            write_text(Path(path_text), text, 0o644)
+        self._forget_environments({host.environment for host in record.hosts.values()})
+
+    def _forget_environments(self, known: set[str]) -> None:
+        """Remove the inventories of environments whose last host is gone."""
+        for path in self.inventory.parent.glob(f"*/{self.inventory.name}"):
+            if path.parent.name not in known and path.read_text("utf-8").startswith(inventory.HEADER):
+                path.unlink()
+                if path.with_name("group_vars").is_symlink():
+                    path.with_name("group_vars").unlink()
+                machine.remove_empty(path.parent)
 
     def _apply_hosts(
         self, changes: dict[str, list[Change]], wanted: dict[str, WantedHost], record: SandboxRecord
@@ -632,7 +660,7 @@ class Engine:
 
 def as_spec(record: HostRecord) -> HostSpec:
     """Return the spec that a recorded host fulfils."""
-    return HostSpec(record.name, record.groups, record.memory_mb, record.cpus, record.address)
+    return HostSpec(record.name, record.groups, record.memory_mb, record.cpus, record.address, record.environment)
 
 
 def gone_bases(hosts: Iterable[HostRecord]) -> list[str]:

@@ -6,7 +6,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
 from .layout import Layout
@@ -25,6 +25,15 @@ def to_yaml(value: Any, indent: int = 0) -> str:
         else:
             lines.append(f"{' ' * indent}{key}: {json.dumps(item)}\n")
     return "".join(lines)
+
+
+def by_environment(hosts: Iterable[HostRecord]) -> dict[str, list[HostRecord]]:
+    """Return the hosts of each inventory, by environment; those of no environment are in all, and alone in that of ``""``."""
+    hosts = list(hosts)
+    found: dict[str, list[HostRecord]] = {"": [host for host in hosts if not host.environment]}
+    for environment in sorted({host.environment for host in hosts} - {""}):
+        found[environment] = [host for host in hosts if host.environment in ("", environment)]
+    return found
 
 
 def render_inventory(layout: Layout, hosts: Sequence[HostRecord], variables: Mapping[str, Any]) -> str:

@@ -74,6 +74,19 @@ class WantedHost:
     limits: tuple[int, float]
     recorded: bool
     recorded_groups: tuple[str, ...] = ()
+    environment: str = ""
+    recorded_environment: str = ""
+
+    @property
+    def place(self) -> list[str]:
+        """Where the host is in the inventories."""
+        return [*self.groups, *([f"environment {self.environment}"] if self.environment else [])]
+
+    @property
+    def recorded_place(self) -> list[str]:
+        """Where it was."""
+        of = self.recorded_environment
+        return [*self.recorded_groups, *([f"environment {of}"] if of else [])]
 
 
 @dataclass(frozen=True)
@@ -145,8 +158,8 @@ def _host_up(now: ObservedHost, host: WantedHost, reboot: bool) -> list[Change]:
     changes = []
     if not host.recorded:
         changes.append(Change("host", host.name, "create", None, host.address))
-    elif host.groups != host.recorded_groups:
-        changes.append(Change("host", host.name, "regroup", list(host.recorded_groups), list(host.groups)))
+    elif host.place != host.recorded_place:
+        changes.append(Change("host", host.name, "regroup", host.recorded_place, host.place))
     if not now.running:
         changes.append(Change("host", host.name, "power-on", "off", "running"))
         return changes

@@ -16,13 +16,17 @@ SCHEMA = 1
 
 @dataclass(frozen=True)
 class HostSpec:
-    """One host as the admin writes it; memory_mb in MiB and cpus in cores, 0 for no limit."""
+    """One host as the admin writes it; memory_mb in MiB and cpus in cores, 0 for no limit.
+
+    environment: whose inventory the host is in, empty for a host that is in all of them
+    """
 
     name: str
     groups: tuple[str, ...] = ()
     memory_mb: int = 0
     cpus: float = 0
     address: str | None = None
+    environment: str = ""
 
 
 @dataclass(frozen=True)
@@ -36,6 +40,7 @@ class HostRecord:
     address: str
     base: str
     machine_id: str
+    environment: str = ""
 
 
 @dataclass(frozen=True)
@@ -79,6 +84,11 @@ def check_names(name: str, hosts: Sequence[HostSpec], only: Sequence[str], known
         if host.name in seen:
             problems.append(f"host {host.name} is listed twice: give each host a name of its own")
         seen.add(host.name)
+        if host.environment and not SANDBOX_NAME.fullmatch(host.environment):
+            problems.append(
+                f"host {host.name}: environment {host.environment!r}: wanted 1 to 20 lower-case letters, digits and "
+                f"dashes, the first a letter"
+            )
         if host.memory_mb and host.memory_mb < 128:
             problems.append(
                 f"host {host.name}: memory_mb {host.memory_mb} is too little to boot; give at least "

@@ -119,4 +119,5 @@ def test_good_names(host: str, sandbox: str) -> None:
 
 def test_all_problems_at_once() -> None:
     hosts = [HostSpec("cp1", memory_mb=64), HostSpec("cp1"), HostSpec("W1", cpus=-1), HostSpec("w2", cpus=0.01)]
-    assert len(check_names("BAD", hosts, ["w9"], ["cp1"])) == 7
+    hosts.append(HostSpec("w3", environment="../x"))
+    assert len(check_names("BAD", hosts, ["w9"], ["cp1"])) == 8

@@ -367,6 +367,26 @@ def test_inventory_is_yaml_that_pins_host_keys() -> None:
     assert str(Layout("s").known_hosts) in document["vars"]["ansible_ssh_common_args"]
 
 
+def test_each_environment_has_its_own_hosts_and_the_shared_ones() -> None:
+    hosts = [
+        replace(CP1, name=name, environment=of)
+        for name, of in (("s1", "staging"), ("cp1", "production"), ("forge", ""))
+    ]
+    found = inventory.by_environment(hosts)
+    assert {of: [host.name for host in its] for of, its in found.items()} == {
+        "": ["forge"],
+        "production": ["cp1", "forge"],
+        "staging": ["s1", "forge"],
+    }
+    assert inventory.by_environment([]) == {"": []}
+
+
+def test_a_record_from_before_environments_is_read() -> None:
+    old = SandboxRecord("s", "10.87.9.0/24", 8480, {"cp1": CP1}).to_json()
+    del old["hosts"]["cp1"]["environment"]
+    assert SandboxRecord.from_json(old).hosts["cp1"] == CP1
+
+
 def test_inventory_without_hosts_is_yaml() -> None:
     assert yaml.safe_load(inventory.render_inventory(Layout("s"), [], {}))["all"]["hosts"] == {}
 

@@ -100,6 +100,16 @@ def test_reboot_powers_on_what_is_off() -> None:
     assert steps(make_plan(observed, wanted("rebooted"))) == ["host cp1 reboot", "host w1 power-on"]
 
 
+def test_another_environment_only_rewrites_the_inventories() -> None:
+    moved = replace(CP1, environment="staging", recorded_environment="production")
+    assert (moved.recorded_place, moved.place) == (
+        ["control_plane", "environment production"],
+        ["control_plane", "environment staging"],
+    )
+    observed = replace(SETTLED, files={"/inventory": "old"})
+    assert steps(make_plan(observed, wanted("present", moved, W1))) == ["host cp1 regroup", "file /inventory write"]
+
+
 def test_changed_groups_only_rewrite_the_inventory() -> None:
     moved = replace(CP1, groups=("workers",))
     observed = replace(SETTLED, files={"/inventory": "old"})
