@@ -143,7 +143,7 @@ class Cluster:
         nodes = [*groups.get("control_plane", []), *groups.get("workers", [])]
         sandbox, key = variables["sandbox_name"], Path(variables["ansible_ssh_private_key_file"])
         called = "sandbox" if sandbox == "default" else f"sandbox-{sandbox}"
-        environment = variables.get("sandbox_environment")
+        environment = variables.get("stagecraft_sandbox_environment")
         ssh = ("ssh", "-q", "-i", str(key), "-o", "BatchMode=yes", *shlex.split(variables["ansible_ssh_common_args"]))
         return cls(
             environment or called,

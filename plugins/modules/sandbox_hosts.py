@@ -82,7 +82,7 @@ options:
       environment:
         description:
           - Environment whose cluster the host belongs to. It is then in the inventory of that environment, in a directory of that
-            name beside O(inventory), where C(sandbox_environment) names it.
+            name beside O(inventory), where C(stagecraft_sandbox_environment) names it.
           - A host without one is in all inventories.
         type: str
         default: ""

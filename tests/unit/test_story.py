@@ -36,7 +36,7 @@ def test_a_cluster_is_read_from_its_inventory(tmp_path: Path) -> None:
     assert found.hosts == {"cp1": "10.0.0.2", "w1": "10.0.0.3"}
     assert found.ssh[-4:] == ("-o", "A=b", "-o", "C=d")
     assert cluster(tmp_path, "two").name == "sandbox-two"
-    staging = cluster(tmp_path, "two, sandbox_environment: staging")
+    staging = cluster(tmp_path, "two, stagecraft_sandbox_environment: staging")
     assert (staging.name, staging.context) == ("staging", "sandbox-two-staging")
     with pytest.raises(story.StoryError, match="Run `make sandbox`"):
         story.Cluster.of(tmp_path / "none.yml", "")

@@ -302,7 +302,7 @@ class Engine:
         }
         files = {}
         for environment, hosts in inventory.by_environment(record.hosts.values()).items():
-            own = {**variables, "sandbox_environment": environment} if environment else variables
+            own = {**variables, "stagecraft_sandbox_environment": environment} if environment else variables
             path = self._inventory_of(environment)
             files[str(path)] = inventory.render_inventory(self.layout, hosts, own)
         keys = {}
