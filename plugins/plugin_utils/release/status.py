@@ -192,7 +192,7 @@ def flux_trouble(kind: str, name: str, version: str, items: Iterable[Object], na
         if verdict.state != "ready":
             said.append(f"{ref(item)}: {verdict}")
             continue
-        newest = next(iter(listed(item, "status", "history")), {}) if kind == "HelmRelease" else {}
+        newest: Mapping[str, Any] = next(iter(listed(item, "status", "history")), {}) if kind == "HelmRelease" else {}
         runs = text(newest, "chartVersion")
         if runs and semver(version) is not None and runs.removeprefix("v") != version.removeprefix("v"):
             said.append(f"{ref(item)}: chart {runs} is deployed, Git says {version}")

@@ -166,7 +166,6 @@ def test_holds_are_set_and_lifted(lab: Lab) -> None:
         lab.run().hold("production", ["nope"], "present")
 
 
-HELM = {"chart": {"spec": {"chart": "web", "version": "1.2.3"}}}
 WELL = condition("Ready", "True", "InstallSucceeded")
 FAILED = condition("Ready", "False", "InstallFailed", "Helm install failed: no space")
 
@@ -174,10 +173,10 @@ FAILED = condition("Ready", "False", "InstallFailed", "Helm install failed: no s
 @pytest.mark.parametrize(
     ("item", "version", "said"),
     [
-        (release(WELL, **HELM), "1.2.3", ""),
-        (release(WELL, **HELM), "1.x", ""),
-        (release(WELL, **HELM), "1.3.0", "HelmRelease flux-system/web: chart 1.2.3 is deployed, Git says 1.3.0"),
-        (release(FAILED, **HELM), "1.2.3", "Helm install failed: no space"),
+        (release(WELL), "1.2.3", ""),
+        (release(WELL), "1.x", ""),
+        (release(WELL), "1.3.0", "HelmRelease flux-system/web: chart 1.2.3 is deployed, Git says 1.3.0"),
+        (release(FAILED), "1.2.3", "Helm install failed: no space"),
         (release(WELL, suspend=True), "1.2.3", ""),
         (None, "1.2.3", "HelmRelease web is not in the cluster"),
     ],
@@ -194,7 +193,7 @@ def test_a_chart_is_on_the_board(lab: Lab) -> None:
 
     class Cluster:
         def flux(self, _kind: str) -> list[dict[str, object]]:
-            return [release(WELL, **HELM)]
+            return [release(WELL)]
 
     class Known(Clusters):
         def of(self, one: object) -> Cluster:  # type: ignore[override]
