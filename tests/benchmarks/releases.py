@@ -116,7 +116,10 @@ def site(commits: int = 1) -> Iterator[SshSite]:
         sshd.mkdir()
         subprocess.run(["git", "init", "--quiet", "--bare", "--initial-branch=main", str(bare)], check=True)
         subprocess.run(["git", "fast-import", "--quiet"], cwd=bare, input=b"".join(stream(commits)), check=True)
-        server = start(sshd, [f"AuthorizedKeysFile {sshd / 'authorized_keys'}", "PasswordAuthentication no"])
+        options = [f"AuthorizedKeysFile {sshd / 'authorized_keys'}", "PasswordAuthentication no"]
+        # Git hosts run git, and not what a user of this machine has in ~/.bashrc, which bash reads at the first level
+        # below sshd: that alone can take half a second, for us and for the script.
+        server = start(sshd, [*options, "SetEnv SHLVL=2"])
         try:
             user = "root" if os.geteuid() == 0 else Path.home().name
             yield SshSite(f"ssh://{user}@127.0.0.1:{server.port}{bare}", root, server.key_file, server.known_hosts)

@@ -39,6 +39,7 @@ _BROKEN = (
 )  # fmt: skip
 _LOCK_SECONDS = 120.0
 _NOTE_ATTEMPTS = 10
+_MOST_LEARNT = 200_000
 _FIELDS = "%x01%H%x02%ct%x02%an <%ae>%x02%B%x03"
 
 
@@ -206,6 +207,20 @@ class Repository:
             contents[blob] = stream[end + 1 : end + 1 + size]
             position = end + size + 2
         return contents
+
+    def learnt(self, what: str) -> set[str]:
+        """Return the ids of contents of which `learn` has noted something, on this machine."""
+        try:
+            text = (self.directory / f"stagecraft-{what}").read_text(encoding="ascii")
+        except FileNotFoundError:
+            return set()
+        found = set(text.split("\n"))
+        return found if len(found) < _MOST_LEARNT else set()
+
+    def learn(self, what: str, blobs: Iterable[str], *, afresh: bool = False) -> None:
+        """Note something of contents by their ids. A note that a killed run cut off is of no content, and does no harm."""
+        with (self.directory / f"stagecraft-{what}").open("w" if afresh else "a", encoding="ascii") as stream:
+            stream.write("".join(f"{blob}\n" for blob in blobs))
 
     def commit_of(self, name: str) -> str | None:
         """Return the commit that a commit's (abbreviated) id or a tag means, or None."""

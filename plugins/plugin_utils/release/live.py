@@ -11,6 +11,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from ansible_collections.stagecraft.gitops.plugins.plugin_utils.flux import kinds
 from ansible_collections.stagecraft.gitops.plugins.plugin_utils.kube.client import ApiAccess
 from ansible_collections.stagecraft.gitops.plugins.plugin_utils.kube.objects import (
     Object,
@@ -88,13 +89,14 @@ def images(occurrences: Iterable[Occurrence]) -> list[Image]:
 
 
 class Cluster:
-    """The cluster of an environment. Pods are read once, unless they are asked for anew."""
+    """The cluster of an environment. Pods and objects of Flux are read once, unless pods are asked for anew."""
 
     def __init__(self, environment: Environment, timeout: float = 10.0) -> None:
         kubeconfig = Path(environment.kubeconfig or "~/.kube/config").expanduser()
         self.environment = environment
         self.session = Session(ApiAccess(kubeconfig, environment.context or None, timeout=timeout))
         self._pods: list[dict[str, Any]] | None = None
+        self._flux: dict[str, list[dict[str, Any]]] = {}
 
     def close(self) -> None:
         """Close the connections."""
@@ -105,6 +107,13 @@ class Cluster:
         if self._pods is None or fresh:
             self._pods = self.session.items("/api/v1/pods")
         return self._pods
+
+    def flux(self, kind: str) -> list[dict[str, Any]]:
+        """Return all objects of a kind of Flux; none where the cluster does not know it. Raises KubeError."""
+        if kind not in self._flux:
+            served = self.session.preferred(kinds.BY_NAME[kind].group, kind)
+            self._flux[kind] = [] if served is None else self.session.items(served.collection())
+        return self._flux[kind]
 
     def running(self, names: Iterable[str], namespaces: Sequence[str] = (), *, fresh: bool = False) -> list[Container]:
         """Return the containers of images called `names` in pods that have not ended. Raises KubeError."""

@@ -474,13 +474,16 @@ class Run:
         questions["soak"] = lambda options: cluster_gates.soak(
             self._since(seen), from_cluster, seen, float(options.get("hours", 24)), self.now
         )
+        carried_out = not self.options.check_mode and self.options.strategy != "plan"
         if to_cluster is not None:
             there = to_cluster
             questions |= {
                 "server_dry_run": lambda _: cluster_gates.server_dry_run(there, after),
                 "secrets": lambda _: cluster_gates.secrets(there, after),
                 "capacity": lambda _: cluster_gates.capacity(there, before, after),
-                "connectivity": lambda options: cluster_gates.connectivity(there, after, options),
+                "connectivity": lambda options: cluster_gates.connectivity(
+                    there, after, options, carried_out=carried_out
+                ),
             }
         else:
             for name in ("server_dry_run", "secrets", "capacity", "connectivity"):

@@ -9,6 +9,7 @@ in a file. Everything else in a file belongs to its environment.
 
 from __future__ import annotations
 
+import hashlib
 import re
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
@@ -31,6 +32,8 @@ _FILTER_KEYS = ("semver", "includeTag")
 _HINT = re.compile(
     rb"images:|\bHelmRelease\b|\bOCIRepository\b|\bGitRepository\b|[?&]ref=|\bResourceSet|\bApplicationSet\b|\bApplication\b"
 )
+#: Names the rule by which contents are told to have none: what was learnt by another rule counts no more.
+SIGNS = hashlib.sha256(_HINT.pattern).hexdigest()[:12]
 _REMOTE_REF = re.compile(r"(?P<before>.*[?&]ref=)(?P<ref>[^&]+)(?P<after>.*)")
 _NAMES = ("kustomization.yaml", "kustomization.yml", "Kustomization")
 
@@ -79,7 +82,12 @@ def may_have(path: str, content: bytes, declared: Iterable[Declared] = ()) -> bo
     """Say whether a file is worth reading: most have no selector."""
     if not path.endswith((".yaml", ".yml")) and path.rsplit("/", 1)[-1] != "Kustomization":
         return False
-    return bool(_HINT.search(content)) or any(one.kind.encode() in content for one in declared)
+    return has_sign(content) or any(one.kind.encode() in content for one in declared)
+
+
+def has_sign(content: bytes) -> bool:
+    """Say whether a content may have a selector that nobody has declared."""
+    return _HINT.search(content) is not None
 
 
 def occurrences(path: str, content: bytes, declared: Sequence[Declared] = ()) -> list[Occurrence]:

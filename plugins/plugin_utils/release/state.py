@@ -105,11 +105,14 @@ class Reader:
         self._files: dict[str, dict[str, File]] = {}
         self._contents: dict[str, bytes] = {}
         self._found: dict[tuple[str, str, object], tuple[Occurrence, ...]] = {}
+        #: Contents that have no selector, as far as this machine has ever looked: most of a repository.
+        self._without: set[str] | None = None
 
     def on(self, repository: Repository) -> Reader:
         """Return a reader that knows what this one does, and reads on from another opening of the repository."""
         other = Reader(repository)
         other._files, other._contents, other._found = self._files, self._contents, self._found
+        other._without = self._without
         return other
 
     def files(self, commit: str) -> dict[str, File]:
@@ -175,8 +178,24 @@ class Reader:
             paths = [path for path in paths if path.startswith(prefix)]
         if component.paths:
             paths = [path for path in paths if is_candidate(path, environment, component)]
+        return self._read(paths, files) if not component.select else self._read_all(paths, files)
+
+    def _read_all(self, paths: list[str], files: Mapping[str, File]) -> list[str]:
         self.contents(files[path].blob for path in paths)
         return paths
+
+    def _read(self, paths: list[str], files: Mapping[str, File]) -> list[str]:
+        """Read those of the files that may have a selector which nobody has declared, and return them."""
+        if self._without is None:
+            self._without = self._repository.learnt(selectors.SIGNS)
+        known = self._without
+        paths = [path for path in paths if files[path].blob not in known]
+        contents = self.contents(files[path].blob for path in paths)
+        new = {blob for blob, content in contents.items() if not selectors.has_sign(content)}
+        if new:
+            self._repository.learn(selectors.SIGNS, new, afresh=not known)
+            known |= new
+        return [path for path in paths if files[path].blob not in new]
 
     def labels(self, commit: str, environment: Environment) -> list[str]:
         """Return the names of all components that can be found in an environment."""

@@ -5,24 +5,30 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+import re
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Any
 
+from ansible_collections.stagecraft.gitops.plugins.plugin_utils.flux import kinds, readiness
 from ansible_collections.stagecraft.gitops.plugins.plugin_utils.kube.errors import KubeError
+from ansible_collections.stagecraft.gitops.plugins.plugin_utils.kube.objects import Object, listed, ref, text
 from ansible_collections.stagecraft.gitops.plugins.plugin_utils.release import history, holds, live, model
 from ansible_collections.stagecraft.gitops.plugins.plugin_utils.release.errors import ReleaseError
 from ansible_collections.stagecraft.gitops.plugins.plugin_utils.release.gates.cluster import mismatches
 from ansible_collections.stagecraft.gitops.plugins.plugin_utils.release.history import Entry
 from ansible_collections.stagecraft.gitops.plugins.plugin_utils.release.model import Component, Environment
-from ansible_collections.stagecraft.gitops.plugins.plugin_utils.release.selectors import Version, shown
+from ansible_collections.stagecraft.gitops.plugins.plugin_utils.release.selectors import Version, semver, shown
 from ansible_collections.stagecraft.gitops.plugins.plugin_utils.release.state import Reader, Vector
 
 if TYPE_CHECKING:
     from ansible_collections.stagecraft.gitops.plugins.plugin_utils.git.repository import Repository
     from ansible_collections.stagecraft.gitops.plugins.plugin_utils.release.operation import Place
     from ansible_collections.stagecraft.gitops.plugins.plugin_utils.release.run import Clusters
+
+
+_FLUX_OBJECT = re.compile(r"(\w+)/(\S+) ")
 
 
 @dataclass(frozen=True)
@@ -141,18 +147,56 @@ def _discovered(known: Mapping[str, Any]) -> list[str]:
 
 def _health(one: _Place, clusters: Clusters) -> tuple[bool | None, tuple[str, ...]]:
     cluster = clusters.of(one.environment)
-    if cluster is None or not one.images:
+    named = _flux_objects(one.vector)
+    if cluster is None or not (one.images or named):
         return None, ()
+    where = model.namespaces(one.environment, one.component)
+    trouble: list[str] = []
     try:
-        running = cluster.running(
-            [image.name for image in one.images], model.namespaces(one.environment, one.component)
-        )
+        if one.images:
+            running = cluster.running([image.name for image in one.images], where)
+            trouble += mismatches(one.images, running)
+            if not running:
+                trouble.append(f"no pod runs {', '.join(image.name for image in one.images)}")
+        for (kind, name), version in named.items():
+            trouble += flux_trouble(kind, name, version, cluster.flux(kind), where)
     except KubeError as error:
         return None, (str(error),)
-    if not running:
-        return False, (f"no pod runs {', '.join(image.name for image in one.images)}",)
-    trouble = mismatches(one.images, running)
     return not trouble, tuple(trouble)
+
+
+def _flux_objects(vector: Vector) -> dict[tuple[str, str], str]:
+    """Return the objects of Flux whose versions these are: kind and name, with the version where it is a chart's."""
+    found = {}
+    for selector, version in vector.items():
+        said = _FLUX_OBJECT.match(selector)
+        if said and said[1] in kinds.BY_NAME:
+            found[said[1], said[2]] = dict(version).get("version", "") if said[1] == "HelmRelease" else ""
+    return found
+
+
+def flux_trouble(kind: str, name: str, version: str, items: Iterable[Object], namespaces: Sequence[str]) -> list[str]:
+    """Say what is not well with the objects of Flux of a name; `version` is the chart's, "" for any. Pure.
+
+    A HelmRelease that was put back says that it is ready, so the chart that is deployed is compared as well. Ranges of
+    versions are not: what they mean is known to Flux alone.
+    """
+    found = [item for item in items if text(item, "metadata", "name") == name]
+    # objects of Flux often stand in a namespace of their own, which an environment need not name
+    own = [item for item in found if not namespaces or text(item, "metadata", "namespace") in namespaces] or found
+    if not own:
+        return [f"{kind} {name} is not in the cluster"]
+    said = []
+    for item in own:
+        verdict = readiness.judge(item, readiness.Asked())
+        if verdict.state != "ready":
+            said.append(f"{ref(item)}: {verdict}")
+            continue
+        newest: Mapping[str, Any] = next(iter(listed(item, "status", "history")), {}) if kind == "HelmRelease" else {}
+        runs = text(newest, "chartVersion")
+        if runs and semver(version) is not None and runs.removeprefix("v") != version.removeprefix("v"):
+            said.append(f"{ref(item)}: chart {runs} is deployed, Git says {version}")
+    return said
 
 
 def _before(one: _Place, found: Sequence[_Place]) -> _Place | None:

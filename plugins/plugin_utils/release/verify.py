@@ -493,6 +493,13 @@ def _promql(probe: Mapping[str, Any], answer: _Answer) -> None:
         answer.failures.append(f"metric {name} is {min(values):g}, wanted at least {probe['min']}")
 
 
+def run_job(cluster: live.Cluster, manifest: Mapping[str, Any], seconds: float) -> tuple[list[str], list[str]]:
+    """Run a Job to its end; return how it failed, and why it could not be run. Raises KubeError."""
+    answer = _Answer()
+    _job(cluster, manifest, time.monotonic() + seconds, answer)
+    return answer.failures, answer.unknown
+
+
 def _job(cluster: live.Cluster, manifest: Mapping[str, Any], ends: float, answer: _Answer) -> None:
     """Run a Job and wait for its end; it is taken away afterwards, also when it fails."""
     body = copy.deepcopy(dict(manifest))

@@ -5,13 +5,15 @@
 
 from __future__ import annotations
 
+import subprocess
 from collections.abc import Mapping
 from types import SimpleNamespace
 from typing import Any
 
 import pytest
 from ansible_collections.stagecraft.gitops.plugins.plugin_utils.kube.objects import Ref
-from ansible_collections.stagecraft.gitops.plugins.plugin_utils.release.gates.cluster import connectivity
+from ansible_collections.stagecraft.gitops.plugins.plugin_utils.release.gates import policy
+from ansible_collections.stagecraft.gitops.plugins.plugin_utils.release.gates.cluster import connectivity, inside
 from ansible_collections.stagecraft.gitops.plugins.plugin_utils.release.gates.gate import Verdict
 from ansible_collections.stagecraft.gitops.plugins.plugin_utils.release.render import Rendered
 
@@ -91,3 +93,36 @@ def test_routes_need_their_gateway() -> None:
     assert found.detail == "HTTPRoute shop/0: there is no Gateway shop/public, neither in Git nor in the target"
     assert ask(ROUTE, {"kind": "Gateway", "metadata": {"name": "public", "namespace": "shop"}}).ok
     assert ask(ROUTE, there=(Ref("gateway.networking.k8s.io", "Gateway", "shop", "public"),)).ok
+
+
+def script(*arguments: str) -> tuple[int, str]:
+    """Run what the pod runs, with a name that is known and a port that answers nobody."""
+    job = inside({"image": "x"}, [], [])
+    command = job["spec"]["template"]["spec"]["containers"][0]["command"]
+    tools = "nslookup() { [ $1 = known.example ]; }; nc() { [ $4 = 443 ]; }; "
+    text = tools + command[2].replace("/dev/termination-log", "/dev/stdout")
+    done = subprocess.run(["sh", "-c", text, "sh", *arguments], capture_output=True, text=True, check=False)
+    return done.returncode, done.stdout
+
+
+def test_the_pod_tells_all_that_is_wrong() -> None:
+    assert script("dns:known.example", "tcp:registry.example:443") == (0, "")
+    assert script("dns:a.example", "dns:known.example", "tcp:registry.example:5000") == (
+        1,
+        "the name a.example is not known there; nothing answers there at registry.example:5000",
+    )
+
+
+def test_no_pod_runs_before_a_plan_is_carried_out() -> None:
+    cluster: Any = SimpleNamespace(session=Session({}))
+    options = {"image": "busybox", "registries": ["ghcr.io"]}
+    found = connectivity(cluster, Rendered(), options)
+    assert found == Verdict(True, "a pod of the target is asked when it is carried out")
+
+
+def test_the_pod_meets_the_strictest_level_of_pod_security() -> None:
+    job = {"kind": "Job", **inside({"image": "busybox", "namespace": "shop"}, ["a.example"], [("ghcr.io", 443)])}
+    assert policy.judge(Rendered({"Job shop/connectivity": job}), {"pod_security": "restricted"}) == Verdict(True, "")
+    command = job["spec"]["template"]["spec"]["containers"][0]["command"]
+    assert command[-2:] == ["dns:a.example", "tcp:ghcr.io:443"]
+    assert job["metadata"]["namespace"] == "shop"

@@ -71,6 +71,22 @@ def test_what_runs_is_held_against_git() -> None:
     ]
 
 
+def test_pods_of_another_environment_in_the_same_cluster_do_not_count() -> None:
+    other = pod(image_id=f"ghcr.io/x/app@{B}")
+    other["metadata"]["namespace"] = "apps-staging"
+
+    class Cluster:
+        def running(
+            self, names: set[str], namespaces: tuple[str, ...] = (), *, fresh: bool = False
+        ) -> list[live.Container]:
+            return live.containers([pod(), other], names, namespaces)
+
+    wanted, cluster = [live.Image("ghcr.io/x/app", "1", A)], Cluster()
+    assert verify._look(cluster, [], {"ghcr.io/x/app"}, wanted, ("apps",)) == ([], [])  # type: ignore[arg-type]
+    open_, _ = verify._look(cluster, [], {"ghcr.io/x/app"}, wanted, ())  # type: ignore[arg-type]
+    assert open_ == [f"pod apps-staging/p runs {B[:19]}, promoted was {A[:19]}"]
+
+
 @pytest.mark.parametrize(
     ("state", "said"),
     [

@@ -16,6 +16,7 @@ from ansible_collections.stagecraft.gitops.plugins.plugin_utils.release import p
 from ansible_collections.stagecraft.gitops.plugins.plugin_utils.release.errors import ReleaseError
 from ansible_collections.stagecraft.gitops.plugins.plugin_utils.release.run import Clusters
 
+from tests.unit.flux.objects import condition, release
 from tests.unit.release.lab import AUTHOR, NOW, A, C, Lab, kustomization
 
 STAGING = "clusters/staging/podinfo/kustomization.yaml"
@@ -163,3 +164,41 @@ def test_holds_are_set_and_lifted(lab: Lab) -> None:
     assert hold("absent")["changed"] is False
     with pytest.raises(ReleaseError, match="no version of it is found in production"):
         lab.run().hold("production", ["nope"], "present")
+
+
+WELL = condition("Ready", "True", "InstallSucceeded")
+FAILED = condition("Ready", "False", "InstallFailed", "Helm install failed: no space")
+
+
+@pytest.mark.parametrize(
+    ("item", "version", "said"),
+    [
+        (release(WELL), "1.2.3", ""),
+        (release(WELL), "1.x", ""),
+        (release(WELL), "1.3.0", "HelmRelease flux-system/web: chart 1.2.3 is deployed, Git says 1.3.0"),
+        (release(FAILED), "1.2.3", "Helm install failed: no space"),
+        (release(WELL, suspend=True), "1.2.3", ""),
+        (None, "1.2.3", "HelmRelease web is not in the cluster"),
+    ],
+)
+def test_the_health_of_a_chart_is_what_flux_says(item: dict[str, object] | None, version: str, said: str) -> None:
+    found = status.flux_trouble("HelmRelease", "web", version, [item] if item else [], ("shop",))
+    assert said in "; ".join(found)
+    assert bool(found) is bool(said)
+
+
+def test_a_chart_is_on_the_board(lab: Lab) -> None:
+    text = "apiVersion: helm.toolkit.fluxcd.io/v2\nkind: HelmRelease\nmetadata: {name: web, namespace: apps}\nspec:\n"
+    lab.commit({"clusters/production/web.yaml": f"{text}  chart: {{spec: {{chart: web, version: 1.2.4}}}}\n"})
+
+    class Cluster:
+        def flux(self, _kind: str) -> list[dict[str, object]]:
+            return [release(WELL)]
+
+    class Known(Clusters):
+        def of(self, one: object) -> Cluster:  # type: ignore[override]
+            return Cluster()
+
+    (row,) = status.collect(lab.place(), Known({}), ["production"], ["web"], NOW)
+    assert (row.version, row.healthy) == ("1.2.4", False)
+    assert row.trouble == ("HelmRelease flux-system/web: chart 1.2.3 is deployed, Git says 1.2.4",)

@@ -40,6 +40,20 @@ if TYPE_CHECKING:
 
 _SECONDS = 60.0
 _MOST = 10
+_INSIDE_SECONDS = 60.0
+#: Looks up names and knocks at ports, all of them, and leaves what is wrong where the kubelet reads it.
+_INSIDE = """\
+said=
+for one; do
+  rest=${one#*:}
+  case $one in
+    dns:*) nslookup "$rest" >/dev/null 2>&1 || said="$said; the name $rest is not known there" ;;
+    tcp:*) nc -w 5 "${rest%:*}" "${rest##*:}" </dev/null >/dev/null 2>&1 || said="$said; nothing answers there at $rest" ;;
+  esac
+done
+printf %s "${said#; }" >/dev/termination-log
+[ -z "$said" ]
+"""
 _ROUTES = ("HTTPRoute", "GRPCRoute", "TLSRoute")
 _DEFAULT_CLASS = "ingressclass.kubernetes.io/is-default-class"
 _OLD_CLASS = "kubernetes.io/ingress.class"
@@ -266,10 +280,13 @@ def wanted(workload: Object) -> dict[str, float]:
     return {what: value * count for what, value in asks(workload).items()}
 
 
-def connectivity(cluster: live.Cluster, after: Rendered, options: Mapping[str, Any]) -> Verdict:
+def connectivity(
+    cluster: live.Cluster, after: Rendered, options: Mapping[str, Any], *, carried_out: bool = False
+) -> Verdict:
     """Refuse where the target cannot be reached or would not serve: API server, its own DNS, ways in, registries.
 
-    Names and registries are looked up from the controller; of DNS and ways in the target itself is asked.
+    Of DNS and ways in the target itself is asked. Names and registries are looked up in a pod of the target where
+    `image` names one to run (with sh, nslookup and nc; nothing runs before a plan is carried out), else from here.
     """
     cluster.session.get("/version")
     said = [*_dns_inside(cluster), *_ways_in(cluster, after)]
@@ -277,15 +294,50 @@ def connectivity(cluster: live.Cluster, after: Rendered, options: Mapping[str, A
         host for one in after.objects.values() for host in ingress_hosts(one) if "${" not in host and "*" not in host
     }
     hosts |= {str(host) for host in options.get("hosts") or ()}
+    registries = [_host_and_port(str(address)) for address in options.get("registries") or ()]
+    if options.get("image") and (hosts or registries):
+        if not carried_out:
+            return Verdict(not said, "; ".join([*said, "a pod of the target is asked when it is carried out"]))
+        failures, unknown = verify.run_job(cluster, inside(options, sorted(hosts), registries), _INSIDE_SECONDS)
+        said += failures
+        return Verdict(False if said else None if unknown else True, "; ".join([*said, *unknown]))
     for host in sorted(hosts):
         try:
             socket.getaddrinfo(host, 443, type=socket.SOCK_STREAM)
         except OSError as error:
             said.append(f"{host} is not known to DNS here ({error.strerror or error})")
-    if options.get("registries"):
-        for address in options["registries"]:
-            said += _unreachable(str(address))
+    for host, port in registries:
+        try:
+            socket.create_connection((host, port), 3.0).close()
+        except OSError as error:
+            said.append(f"nothing answers at {host}:{port} ({error.strerror or error})")
     return Verdict(not said, "; ".join(said))
+
+
+def inside(options: Mapping[str, Any], hosts: Sequence[str], registries: Sequence[tuple[str, int]]) -> dict[str, Any]:
+    """Return the Job that looks from inside; what it finds is its container's last message."""
+    wanted = [f"dns:{host}" for host in hosts] + [f"tcp:{host}:{port}" for host, port in registries]
+    container = {
+        "name": "connectivity",
+        "image": str(options["image"]),
+        "command": ["sh", "-c", _INSIDE, "sh", *wanted],
+        "resources": {"requests": {"cpu": "10m", "memory": "16Mi"}, "limits": {"memory": "32Mi"}},
+        "securityContext": {
+            "allowPrivilegeEscalation": False,
+            "readOnlyRootFilesystem": True,
+            "capabilities": {"drop": ["ALL"]},
+        },
+    }
+    pod = {
+        "restartPolicy": "Never",
+        "automountServiceAccountToken": False,
+        "securityContext": {"runAsNonRoot": True, "runAsUser": 65534, "seccompProfile": {"type": "RuntimeDefault"}},
+        "containers": [container],
+    }
+    return {
+        "metadata": {"name": "connectivity", "namespace": str(options.get("namespace") or "default")},
+        "spec": {"backoffLimit": 0, "template": {"spec": pod}},
+    }
 
 
 def _dns_inside(cluster: live.Cluster) -> list[str]:
@@ -350,14 +402,9 @@ def ingress_hosts(one: Object) -> list[str]:
     return []
 
 
-def _unreachable(address: str) -> list[str]:
+def _host_and_port(address: str) -> tuple[str, int]:
     parts = urlsplit(address if "://" in address else f"https://{address}")
-    port = parts.port or (80 if parts.scheme == "http" else 443)
-    try:
-        with socket.create_connection((parts.hostname or "", port), 3.0):
-            return []
-    except OSError as error:
-        return [f"nothing answers at {parts.hostname}:{port} ({error.strerror or error})"]
+    return parts.hostname or "", parts.port or (80 if parts.scheme == "http" else 443)
 
 
 # -- programs ------------------------------------------------------------------------------------------------------------------
