@@ -58,7 +58,7 @@ def drill(
             f" {'no seal' if seal is None else f'seal {seal[0]}'}: give seal as the server has it"
         )
     with ThrowAwayServer(program, seal, seconds) as server:
-        _restore(server, data, seconds)
+        _restore(server, data, kept, seconds)
         _open(server, kept, seconds)
         entry = admin.enter(server, kept)
         with entry.api as api:
@@ -80,11 +80,13 @@ def drill(
     return Done(time.monotonic() - began, cluster, mounts, int(found["metadata"]["version"]))
 
 
-def _restore(server: Server, data: bytes, seconds: float) -> None:
+def _restore(server: Server, data: bytes, kept: Escrow, seconds: float) -> None:
     status = server.status()
-    answer = server.initialize(1, 1, recovery=status.unseals_itself)
+    # With as many keys as the lost server had: it does not look again how many there are once the data are restored.
+    answer = server.initialize(len(kept.keys), kept.threshold, recovery=status.unseals_itself)
     if not status.unseals_itself:
-        server.send_key(answer.keys[0])
+        for key in answer.keys[: kept.threshold]:
+            server.send_key(key)
     server.wait_until_active(seconds)
     own = server.status().cluster
     reply = server.upload("sys/storage/raft/snapshot-force", data, answer.root_token)

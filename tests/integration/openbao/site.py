@@ -109,7 +109,7 @@ def whole(**changes: Any) -> dict[str, Any]:
 def prepared(bao: Bao) -> None:
     """Initialise the server, with the escrow beside it, and unseal it."""
     server = bao.server()
-    wanted = Wanted("staging", bao.directory.parent / "keys.age", RECIPIENTS, 1, 1)
+    wanted = Wanted("staging", bao.directory.parent / "keys.age", RECIPIENTS, 3, 2)
     kept = initialize.initialize(server, server.status(), wanted, [ADMIN])
     if kept.seal == "shamir":
         initialize.unseal(server, server.status(), kept, ["unseal"], 30)
