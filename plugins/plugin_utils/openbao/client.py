@@ -1,17 +1,20 @@
 # Copyright (c) 2026 The stagecraft.gitops contributors
 # GNU General Public License v3.0+ (see COPYING or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""The few requests that a server answers without a token, by hvac. OpenBao and HashiCorp Vault answer them alike."""
+"""Requests to a server: the few that it answers without a token by hvac, all others by their paths.
+
+OpenBao and HashiCorp Vault answer them alike.
+"""
 
 from __future__ import annotations
 
 import ipaddress
 import ssl
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from typing import Any, TypeVar
-from urllib.parse import urlsplit
+from urllib.parse import quote, urlsplit
 
 from ansible_collections.stagecraft.gitops.plugins.plugin_utils._libraries import missing
 from ansible_collections.stagecraft.gitops.plugins.plugin_utils.openbao.errors import OpenBaoError
@@ -57,17 +60,41 @@ class Answer:
     root_token: str = field(repr=False)
 
 
+@dataclass(frozen=True)
+class Reply:
+    """What a server answered to one request: the HTTP status, and its JSON (empty where there was none).
+
+    It may hold secrets, so it is in no representation.
+    """
+
+    status: int
+    body: dict[str, Any] = field(repr=False)
+
+    @property
+    def data(self) -> dict[str, Any]:
+        """What was asked for; empty where there is none."""
+        found = self.body.get("data")
+        return found if isinstance(found, dict) else {}
+
+    @property
+    def errors(self) -> str:
+        """What the server says is wrong."""
+        return "; ".join(" ".join(str(one).split()) for one in self.body.get("errors") or ())
+
+
 class Server:
     """One server at `url`; `ca_file` has the certificate of its authority ("" for the system's)."""
 
     def __init__(self, url: str, ca_file: str = "", timeout: float = 30.0) -> None:
         _check_url(url)
         self.url = url
+        self._session = _session(ca_file)
+        self._options: dict[str, Any] = {"verify": ca_file or True, "timeout": timeout, "allow_redirects": False}
         # an empty token, or one of the environment would be sent along
         self._client = hvac.Client(
             url=url,
             token="",
-            session=_session(ca_file),
+            session=self._session,
             verify=ca_file or True,
             timeout=timeout,
         )
@@ -117,6 +144,34 @@ class Server:
                     " (429: standby, 501: not initialised, 503: sealed). Look at its log"
                 )
             time.sleep(_PAUSE)
+
+    def send(self, method: str, path: str, body: Mapping[str, Any] | None = None, token: str = "") -> Reply:
+        """Send one request to `path` below ``/v1/``; return the answer, a refusal too. Raises OpenBaoError: none came."""
+        answer = self._ask(f"{method} {path}", lambda: self._send(method, path, token, json=body))
+        try:
+            found = answer.json() if answer.content else {}
+        except ValueError:
+            found = {}
+        return Reply(answer.status_code, found if isinstance(found, dict) else {})
+
+    def download(self, path: str, token: str) -> tuple[int, bytes]:
+        """Return the HTTP status of an answer that is no JSON, and its bytes. Raises OpenBaoError: none came."""
+        answer = self._ask(f"GET {path}", lambda: self._send("GET", path, token))
+        return answer.status_code, bytes(answer.content)
+
+    def upload(self, path: str, data: bytes, token: str) -> Reply:
+        """Send bytes that are no JSON. Raises OpenBaoError: no answer came."""
+        answer = self._ask(f"POST {path}", lambda: self._send("POST", path, token, data=data))
+        try:
+            return Reply(answer.status_code, answer.json() if answer.content else {})
+        except ValueError:
+            return Reply(answer.status_code, {})
+
+    def _send(self, method: str, path: str, token: str, **content: Any) -> requests.Response:
+        headers = {"X-Vault-Request": "true", **({"X-Vault-Token": token} if token else {})}
+        return self._session.request(
+            method, f"{self.url.rstrip('/')}/v1/{quote(path)}", headers=headers, **content, **self._options
+        )
 
     def _ask(self, what: str, do: Callable[[], T]) -> T:
         try:

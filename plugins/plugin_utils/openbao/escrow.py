@@ -24,7 +24,10 @@ _SCHEMA = "stagecraft.gitops/openbao-escrow/1"
 
 @dataclass(frozen=True)
 class Escrow:
-    """What is known of one server. `keys` unseal it, or where it unseals itself are its recovery keys."""
+    """What is known of one server. `keys` unseal it, or where it unseals itself are its recovery keys.
+
+    `root_token` is "" once it was revoked; `role_id` and `secret_id` then log the configuration in.
+    """
 
     environment: str
     url: str
@@ -33,6 +36,8 @@ class Escrow:
     threshold: int = 0
     keys: tuple[str, ...] = field(default=(), repr=False)
     root_token: str = field(default="", repr=False)
+    role_id: str = field(default="", repr=False)
+    secret_id: str = field(default="", repr=False)
 
 
 def read(path: Path, identities: Sequence[Any], environment: str) -> Escrow | None:

@@ -65,6 +65,15 @@ def plan_initialize(status: Status, escrow: Escrow | None, wanted: Wanted) -> li
     return []
 
 
+def settled(server: Server, status: Status, seconds: float) -> Status:
+    """Give a server that unseals itself the time for it, and return its status then. Raises OpenBaoError."""
+    if status.initialized and status.sealed and status.unseals_itself:
+        with suppress(OpenBaoError):
+            server.wait_until_active(seconds)
+        return server.status()
+    return status
+
+
 def plan_unseal(status: Status, escrow: Escrow) -> list[Step]:
     """Say what is to be done to a server of which the keys are at hand. Raises OpenBaoError."""
     if not status.initialized:

@@ -35,7 +35,7 @@ from ansible_collections.stagecraft.gitops.plugins.plugin_utils.release import (
 from ansible_collections.stagecraft.gitops.plugins.plugin_utils.release.digests import Resolver, gone
 from ansible_collections.stagecraft.gitops.plugins.plugin_utils.release.errors import ReleaseError
 from ansible_collections.stagecraft.gitops.plugins.plugin_utils.release.gates import cluster as cluster_gates
-from ansible_collections.stagecraft.gitops.plugins.plugin_utils.release.gates import gate, policy, rules
+from ansible_collections.stagecraft.gitops.plugins.plugin_utils.release.gates import gate, policy, rules, sealed
 from ansible_collections.stagecraft.gitops.plugins.plugin_utils.release.message import Record
 from ansible_collections.stagecraft.gitops.plugins.plugin_utils.release.model import Environment
 from ansible_collections.stagecraft.gitops.plugins.plugin_utils.release.operation import (
@@ -464,6 +464,8 @@ class Run:
         ):
             if name == "signature" or "argv" in _options(name, seen, self):
                 questions[name] = lambda options, ask=question: ask(options, made.changes)  # type: ignore[misc]
+        if "backup" in _options("sealed", seen, self):
+            questions["sealed"] = lambda options: self._sealed(seen, made, after, options)
         from_cluster = self.clusters.of(seen.wishes[0].source.environment) if seen.wishes else None
         to_cluster = self.clusters.of(seen.environment)
         if from_cluster is not None:
@@ -489,6 +491,32 @@ class Run:
             for name in ("server_dry_run", "secrets", "capacity", "connectivity"):
                 absent[name] = f"no cluster is named for {seen.environment.name}"
         return questions, absent
+
+    def _sealed(
+        self, seen: Observation, made: Plan, after: render.Rendered, options: Mapping[str, Any]
+    ) -> gate.Verdict:
+        """Open the target's sealed secrets that the workloads need, as Git has them with the plan's files."""
+        keys = sealed.keys_of(options, seen.environment.name)
+        needed = {
+            (namespace, name): items
+            for (kind, namespace, name), items in cluster_gates.references(after).items()
+            if kind == "Secret"
+        }
+        below = f"{seen.environment.path}/"
+        with self.place.open() as repository:
+            reader = seen.reader.on(repository)
+            if repository.commit_of(seen.base) is None:
+                repository.fetch([seen.branch])
+            blobs = {
+                path: one.blob
+                for path, one in reader.files(seen.base).items()
+                if path.startswith(below) and path.endswith((".yaml", ".yml")) and path not in made.files
+            }
+            contents = reader.contents(blobs.values())
+        found = {path: contents[blob] for path, blob in blobs.items()}
+        found |= {path: content for path, content in made.files.items() if content is not None}
+        texts = {path: data.decode("utf-8", "replace") for path, data in found.items() if b"SealedSecret" in data}
+        return sealed.opens(texts, made.files, needed, keys)
 
     def _since(self, seen: Observation) -> datetime:
         """Return when the newest of the promoted versions came to the source, by Git."""

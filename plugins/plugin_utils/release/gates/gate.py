@@ -30,6 +30,7 @@ DEFAULTS: Mapping[str, Mode] = {
     "policy": "warn",
     "server_dry_run": "enforce",
     "secrets": "enforce",
+    "sealed": "enforce",
     "capacity": "warn",
     "connectivity": "warn",
     "command": "enforce",
