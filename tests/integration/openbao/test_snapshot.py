@@ -57,7 +57,9 @@ def test_snapshot_and_escrow_alone_bring_a_lost_server_back(bao: Bao) -> None:
     assert left() == []
 
     with pytest.raises(OpenBaoError, match=r"it refuses.*Are these the keys of this server"):
-        drill.drill(str(program()), data, replace(kept, keys=tuple(letter * 43 + "=" for letter in "bcd")), CANARY, None, 30)
+        drill.drill(
+            str(program()), data, replace(kept, keys=tuple(letter * 43 + "=" for letter in "bcd")), CANARY, None, 30
+        )
     with pytest.raises(OpenBaoError, match="has no secret kv/never-written"):
         drill.drill(str(program()), data, kept, replace(CANARY, path="never-written"), None, 30)
     with pytest.raises(OpenBaoError, match="holds other values of environment"):
