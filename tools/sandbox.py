@@ -80,6 +80,9 @@ def cluster_stages(clusters: Mapping[str, str]) -> list[Stage]:
             Stage(f"set-up{called}", purpose, [command], required=True),
             Stage(f"{AGAIN}{called}", "the same command once more, nothing to do", [command]),
         ]
+    if len(clusters) > 1:
+        command = [sys.executable, "-m", "tools.apart", *clusters.values()]
+        stages.append(Stage("apart", "nothing that opens one environment opens another", [command]))
     # An environment of the story that has no cluster of its own is a namespace of the first one.
     first = next(iter(clusters.values()))
     story = [sys.executable, "-m", "tools.story", *(clusters.get(name, first) for name in ORDER)]

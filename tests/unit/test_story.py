@@ -91,6 +91,7 @@ def test_the_sandbox_ends_with_it() -> None:
         "again staging",
         "set-up production",
         "again production",
+        "apart",
         "story",
     ]
     assert stages[2].commands == [["ansible-playbook", "-i", "p.yml", "playbooks/setup-production.yml"]]

@@ -1,0 +1,72 @@
+# Copyright (c) 2026 The stagecraft.gitops contributors
+# GNU General Public License v3.0+ (see COPYING or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""What tells whether environments are apart, with API servers that are too kind in one way each."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+import pytest
+
+from tools import apart
+
+NAMES = ("production", "staging")
+KEYS = {
+    name: apart.Keys(
+        cluster={"server": name, "certificate-authority-data": f"ca of {name}"},
+        user={"client": name},
+        token=f"token of {name}",
+        deploy_key=f"key of {name}",
+    )
+    for name in NAMES
+}
+
+
+def answer(cluster: Mapping[str, Any], user: Mapping[str, Any], path: str, kind: str = "", closed: str = "") -> str:
+    """Answer as the servers of two environments do; `kind` is what the check of which is missing."""
+    del path
+    name = cluster["server"]
+    if closed == name:
+        return "401: Unauthorized"
+    if cluster["certificate-authority-data"] != f"ca of {name}" and kind != "CA":
+        return "None: the server's certificate is not trusted"
+    if "token" in user:
+        return "" if user["token"] == f"token of {name}" or kind == "token" else "401: Unauthorized"
+    return "" if user["client"] == name or kind == "credentials" else "401: Unauthorized"
+
+
+def test_environments_that_are_apart() -> None:
+    assert apart.problems(KEYS, answer) == []
+
+
+@pytest.mark.parametrize(
+    ("kind", "what"),
+    [("credentials", "the admin's credentials"), ("token", "a service account's token"), ("CA", "the CA")],
+)
+def test_what_opens_another_environment_is_named(kind: str, what: str) -> None:
+    found = apart.problems(KEYS, lambda cluster, user, path: answer(cluster, user, path, kind))
+    assert found == [f"{what} of production is accepted in staging", f"{what} of staging is accepted in production"]
+
+
+def test_a_server_that_refuses_everybody_proves_nothing() -> None:
+    found = apart.problems(KEYS, lambda cluster, user, path: answer(cluster, user, path, closed="staging"))
+    assert "the admin's credentials of staging does not work there: 401: Unauthorized" in found
+    assert any(
+        problem.startswith("the CA of production in staging: wanted a refusal with 'certificate'") for problem in found
+    )
+
+
+def test_one_deploy_key_for_two_is_named_once() -> None:
+    same = {name: apart.Keys(key.cluster, key.user, key.token, "one") for name, key in KEYS.items()}
+    assert apart.problems(same, answer) == ["production and staging have one deploy key"]
+
+
+def test_entries_of_a_context_are_found() -> None:
+    kubeconfig = {
+        "clusters": [{"name": "c", "cluster": {"server": "s"}}],
+        "users": [{"name": "u", "user": {"token": "t"}}],
+        "contexts": [{"name": "x", "context": {"cluster": "c", "user": "u"}}],
+    }
+    assert apart.entries(kubeconfig, "x") == ({"server": "s"}, {"token": "t"})

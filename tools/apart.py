@@ -1,0 +1,134 @@
+# Copyright (c) 2026 The stagecraft.gitops contributors
+# GNU General Public License v3.0+ (see COPYING or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""Try with everything that opens one environment of a sandbox whether it opens another one; nothing may.
+
+For each ordered pair: the admin's credentials and a service account's token of the one at the API server of the other,
+the other's server certificate against the one's CA, and both deploy keys. Each thing is tried at home first, where it
+has to work, so that a refusal says something.
+"""
+
+from __future__ import annotations
+
+import argparse
+import os
+import sys
+import tempfile
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from itertools import product
+from pathlib import Path
+from typing import Any
+
+import yaml
+from ansible_collections.stagecraft.gitops.plugins.plugin_utils.kube.client import ApiAccess
+from ansible_collections.stagecraft.gitops.plugins.plugin_utils.kube.errors import ApiError, KubeError
+from ansible_collections.stagecraft.gitops.plugins.plugin_utils.kube.session import Session
+
+from tools.stages import ROOT
+from tools.story import Cluster
+
+DEPLOY_KEY = "/api/v1/namespaces/flux-system/secrets/flux-system"
+TOKEN = "/api/v1/namespaces/default/serviceaccounts/default/token"
+FOR_ADMINS = "/api/v1/namespaces/kube-system"
+FOR_ALL_USERS = "/apis"
+
+
+@dataclass(frozen=True)
+class Keys:
+    """What opens an environment: entries of a kubeconfig, a service account's token, the deploy key's public half."""
+
+    cluster: Mapping[str, Any]
+    user: Mapping[str, Any]
+    token: str
+    deploy_key: str
+
+
+Try = Callable[[Mapping[str, Any], Mapping[str, Any], str], str]
+"""Ask an API server (entry of a kubeconfig) as a user (likewise) for a path; "" where it answers, else how it refuses."""
+
+
+def entries(kubeconfig: Mapping[str, Any], context: str) -> tuple[dict[str, Any], dict[str, Any]]:
+    """Return the cluster and the user of a context. Raises StopIteration where it is not there."""
+    named = next(one["context"] for one in kubeconfig["contexts"] if one["name"] == context)
+    cluster = next(one["cluster"] for one in kubeconfig["clusters"] if one["name"] == named["cluster"])
+    user = next(one["user"] for one in kubeconfig["users"] if one["name"] == named["user"])
+    return cluster, user
+
+
+def problems(environments: Mapping[str, Keys], attempt: Try) -> list[str]:
+    """Return what opens more than its own environment, or not even that."""
+    found = []
+    for (mine, own), (name, other) in product(environments.items(), repeat=2):
+        home = mine == name
+        foreign_ca = {**other.cluster, "certificate-authority-data": own.cluster["certificate-authority-data"]}
+        tried = {
+            "the admin's credentials": (attempt(other.cluster, own.user, FOR_ADMINS), "401"),
+            "a service account's token": (attempt(other.cluster, {"token": own.token}, FOR_ALL_USERS), "401"),
+            "the CA": (attempt(foreign_ca, other.user, FOR_ADMINS), "certificate"),
+        }
+        for what, (refusal, expected) in tried.items():
+            if home and refusal:
+                found.append(f"{what} of {mine} does not work there: {refusal}")
+            elif not home and not refusal:
+                found.append(f"{what} of {mine} is accepted in {name}")
+            elif not home and expected not in refusal:
+                found.append(f"{what} of {mine} in {name}: wanted a refusal with {expected!r}, found: {refusal}")
+        if mine < name and own.deploy_key == other.deploy_key:
+            found.append(f"{mine} and {name} have one deploy key")
+    return found
+
+
+def collect(cluster: Cluster, kubeconfig: Mapping[str, Any]) -> Keys:
+    """Read what opens a cluster. Raises KubeError."""
+    with Session(ApiAccess(Path(cluster.kubeconfig).expanduser(), context=cluster.context)) as session:
+        request = {"apiVersion": "authentication.k8s.io/v1", "kind": "TokenRequest", "spec": {}}
+        issued = session.call(lambda api: api.request("POST", TOKEN, body=request))
+        key = session.call(lambda api: api.get(DEPLOY_KEY))
+    return Keys(*entries(kubeconfig, cluster.context), issued["status"]["token"], key["data"]["identity.pub"])
+
+
+def ask(cluster: Mapping[str, Any], user: Mapping[str, Any], path: str) -> str:
+    """Ask a real API server, see `Try`."""
+    document = {
+        "apiVersion": "v1",
+        "kind": "Config",
+        "clusters": [{"name": "x", "cluster": dict(cluster)}],
+        "users": [{"name": "x", "user": dict(user)}],
+        "contexts": [{"name": "x", "context": {"cluster": "x", "user": "x"}}],
+        "current-context": "x",
+    }
+    with tempfile.NamedTemporaryFile("w", prefix="apart-", encoding="utf-8") as file:
+        yaml.safe_dump(document, file)
+        file.flush()
+        try:
+            with Session(ApiAccess(Path(file.name))) as session:
+                session.call(lambda api: api.get(path))
+        except ApiError as error:
+            return f"{error.status}: {error}"
+    return ""
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Try all pairs; return 1 where something opens what it must not."""
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("inventory", nargs="+", type=Path, help="of a cluster each")
+    parser.add_argument("--kubeconfig", default="~/.kube/config", help="where the clusters' credentials are")
+    options = parser.parse_args(arguments)
+    clusters = [Cluster.of(inventory, options.kubeconfig) for inventory in options.inventory]
+    kubeconfig = yaml.safe_load(Path(options.kubeconfig).expanduser().read_text(encoding="utf-8"))
+    try:
+        found = problems({one.name: collect(one, kubeconfig) for one in clusters}, ask)
+    except KubeError as error:
+        found = [str(error)]
+    for problem in found:
+        print(problem, file=sys.stderr)
+    if not found:
+        names = ", ".join(one.name for one in clusters)
+        print(f"no credentials, token, CA or deploy key of {names} opens another one: {len(clusters) ** 2} pairs tried")
+    return 1 if found else 0
+
+
+if __name__ == "__main__":
+    os.chdir(ROOT)
+    sys.exit(main())
