@@ -73,9 +73,10 @@ def test_promote_and_roll_back(commands: Commands) -> None:
     changed, failed, output = commands.rollback()
     assert (changed, failed) == (0, 1)
     assert "a rollback of production needs a reason" in output
-    changed, failed, output = commands.rollback("-e", "reason=it loses sessions", "-e", "version=6.5.4")
+    changed, failed, output = commands.rollback("-e", "reason='it loses sessions'", "-e", "version=6.5.4")
     assert (changed, failed) == (1, 0), output
     assert lab.text(PRODUCTION) == kustomization("6.5.4", A, replicas=3)
+    assert "Gitops-Reason: it loses sessions" in lab.message()
     assert HOLDS in lab.tree()
     assert commands.rollback("-e", "reason=again", "-e", "version=6.5.4")[:2] == (0, 0)
     changed, failed, output = commands.promote()
@@ -84,9 +85,34 @@ def test_promote_and_roll_back(commands: Commands) -> None:
 
 
 def test_what_is_missing_is_told(commands: Commands) -> None:
+    _, failed, output = commands.rollback("-e", "reason=it loses sessions")
+    assert failed
+    assert "loses sessions: this belongs to no variable. Quote a value with spaces twice" in " ".join(output.split())
     _, failed, output = commands.run("promote.yml", "-e", "component=podinfo")
     assert failed
     assert "Say which: -e component=NAME -e from=ENVIRONMENT" in " ".join(output.split())
     _, failed, output = commands.run("rollback.yml", "-e", "component=podinfo")
     assert failed
     assert "Say which: -e environment=NAME" in " ".join(output.split())
+
+
+def test_hold_and_release(commands: Commands) -> None:
+    lab = commands.lab
+    where = ("-e", "environment=production", "-e", "component=podinfo")
+    changed, failed, output = commands.run(
+        "hold.yml", *where, "-e", "version=6.6.0", "-e", "reason='not before christmas'"
+    )
+    assert (changed, failed) == (0, 1), "what the environment never had cannot be held by its version"
+    assert "6.6.0" in output
+    changed, failed, output = commands.run("hold.yml", *where, "-e", "reason='not before christmas'")
+    assert (changed, failed) == (1, 0), output
+    assert "podinfo is held in production" in output
+    assert "not before christmas" in lab.text(HOLDS)
+    head = lab.head()
+    assert commands.run("hold.yml", *where, "-e", "state=absent", "--check")[:2] == (1, 0)
+    assert lab.head() == head
+    changed, failed, output = commands.run("hold.yml", *where, "-e", "state=absent")
+    assert (changed, failed) == (1, 0), output
+    assert "nothing is held" in output
+    assert HOLDS not in lab.tree()
+    assert commands.run("hold.yml", *where, "-e", "state=absent")[:2] == (0, 0)
