@@ -35,6 +35,7 @@ def wanted() -> list[Entry]:
     entries = catalogue.environment("kubeadm", None, here, {"cni": "flannel", **options})
     for version in K3S_VERSIONS:
         entries += catalogue.environment("k3s", version, here)
+    entries += catalogue.environment("minikube", None, here, {"driver": "none", "checks": "present", "gitops": "flux"})
     return entries
 
 

@@ -766,6 +766,36 @@ def _gitea(version: str) -> tuple[Recipe, ...]:
     )
 
 
+# -------------------- Minikube
+
+
+def _minikube(version: str, iso: str, provisioner: str) -> tuple[Recipe, ...]:
+    """Return Minikube; ``iso`` and ``provisioner`` are the versions that its Makefile names."""
+    base, module = f"minikube-{version}", "k8s.io/minikube"
+    return (
+        GoPrograms(
+            f"part/{base}/program",
+            base,
+            (("minikube", f"{module}/cmd/minikube"),),
+            variables=(
+                (f"{module}/pkg/version.version", f"v{version}"),
+                (f"{module}/pkg/version.isoVersion", f"v{iso}"),
+                (f"{module}/pkg/version.storageProvisionerVersion", provisioner),
+            ),
+            # the driver kvm2 wants cgo; libvirt itself is looked for when that driver is used
+            tags=("libvirt_dlopen", "netgo", "osusergo"),
+            static_cgo=True,
+            probes=(Probe("minikube", ("version", "--short"), (f"v{version}",)),),
+        ),
+        PlainFile(
+            base,
+            f"storage.googleapis.com/minikube/releases/v{version}/minikube-linux-{ARCHITECTURE}",
+            f"part/{base}/program",
+            "minikube",
+        ),
+    )
+
+
 # -------------------- the stand-in for K3s, which no registry has
 
 
@@ -874,4 +904,5 @@ def recipes() -> tuple[Recipe, ...]:
         *_coredns(older.coredns),
         *_k3s("v1.36.3+k3s1", newest),
         *_k3s("v1.35.8+k3s1", older),
+        *_minikube("1.38.1", "1.38.0", "v5"),
     )
