@@ -41,7 +41,7 @@ class LocalApi:
     """GET, PATCH and DELETE against the API server at ``address:port``, as the cluster's administrator."""
 
     #: Where the administrator's credentials are, what writes them anew, and where the server's words are.
-    kubeconfig: ClassVar[str]
+    kubeconfig: str
     remedy: ClassVar[str]
     log: ClassVar[str]
 

@@ -28,6 +28,8 @@ _RELEASES = {"kubeadm": "kubelet", "minikube": "kubelet", "k3s": "k3s"}
 _VERSIONS = {
     "kubeadm_version": "kubelet",
     "k3s_version": "k3s",
+    "minikube_version": "minikube",
+    "minikube_kubernetes_version": "kubelet",
     "containerd_version": "containerd",
     "containerd_runc_version": "runc",
     "containerd_crictl_version": "crictl",
