@@ -102,12 +102,12 @@ class Sandbox:
         counters = self.ssh(host, "cat $(ls -d /sys/class/net/*/statistics/rx_bytes | grep -v /lo/)")
         return sum(int(word) for word in counters.split())
 
-    def set_up(self, log: str) -> Run:
-        """Run setup-production.yml against the hosts, as an admin would: with connections of its own."""
-        playbook = ["ansible-playbook", "-i", str(self.inventory), "playbooks/setup-production.yml"]
+    def set_up(self, log: str, name: str = "setup-production.yml", **variables: str) -> Run:
+        """Run a set-up against the hosts, as an admin would: with connections of its own."""
+        playbook = ["ansible-playbook", "-i", str(self.inventory), f"playbooks/{name}"]
         with connections() as control:
-            kubeconfig = f"kubeconfig_path={LOGS / self.name}.kubeconfig"
-            return timed([*playbook, "-e", kubeconfig], log, ANSIBLE_SSH_CONTROL_PATH_DIR=control)
+            given = {"kubeconfig_path": f"{LOGS / self.name}.kubeconfig", **variables}
+            return timed([*playbook, "-e", json.dumps(given)], log, ANSIBLE_SSH_CONTROL_PATH_DIR=control)
 
 
 @contextlib.contextmanager

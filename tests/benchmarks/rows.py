@@ -99,15 +99,22 @@ def broken_rules(run: Run, hosts: Sequence[str], before: Mapping[str, str], afte
     return problems
 
 
-def noop(name: str, limit: float, hosts: Sequence[Mapping[str, Any]], rounds: int) -> Row:
-    """Time the second run of setup-production.yml, which must change nothing."""
+def noop(
+    name: str,
+    limit: float,
+    hosts: Sequence[Mapping[str, Any]],
+    rounds: int,
+    playbook: str = "setup-production.yml",
+    **variables: str,
+) -> Row:
+    """Time the second run of a set-up, which must change nothing."""
     times, problems = [], []
     with sandbox(name, *hosts) as place:
         names = list(place.hosts())
-        place.set_up(f"{name}-first")
+        place.set_up(f"{name}-first", playbook, **variables)
         for number in range(rounds):
             before = {host: place.processes(host) for host in names}
-            run = place.set_up(f"{name}-{number}")
+            run = place.set_up(f"{name}-{number}", playbook, **variables)
             after = {host: place.processes(host) for host in names}
             problems += broken_rules(run, names, before, after)
             times.append(run.seconds)
@@ -122,6 +129,12 @@ def noop_1(rounds: int) -> Row:
 def noop_3(rounds: int) -> Row:
     """One control plane and two workers."""
     return noop("noop-3", 6.0, [control_plane("cp1"), worker("w1"), worker("w2")], rounds)
+
+
+def noop_minikube(rounds: int) -> Row:
+    """One machine with Minikube, the driver none."""
+    name, playbook = "noop-minikube", "setup-local.yml"
+    return noop(name, 4.0, [control_plane("m1")], rounds, playbook, stagecraft_distribution="minikube")
 
 
 # -- ready -------------------------------------------------------------------------------------------------------------
@@ -276,6 +289,7 @@ class Bench:
 BENCHES = {
     "noop-1": Bench(noop_1, 5),
     "noop-3": Bench(noop_3, 5),
+    "noop-minikube": Bench(noop_minikube, 5),
     "ready-1": Bench(ready_1, 2),
     "push": Bench(push, 3),
     "hosts-2": Bench(hosts_2, 3),
