@@ -69,18 +69,21 @@ class Branch:
     def fetch(self) -> Snapshot:
         """Read the branch as it is on the server. A repository without any branch is empty; GitError for all else."""
         ref = f"refs/heads/{self._remote.branch}"
-        found = self._git("fetch", "--quiet", "--no-tags", "--depth=1", self._remote.url, f"+{ref}:{ref}", check=False)
+        fetch = ("fetch", "--quiet", "--no-tags", "--depth=1", self._remote.url, f"+{ref}:{ref}")
+        found = self._git(*fetch, check=False)
         if found.returncode:
             said = found.stderr.decode("utf-8", "replace")
             if "find remote ref" not in said:
                 raise self._program.failure(said)
             heads = self._heads()
-            if heads:
+            if not heads:
+                return Snapshot(None)
+            if self._remote.branch not in heads:
                 raise GitError(
                     f"{self._remote}: the repository has no such branch; it has {', '.join(heads)}. Name one of them,"
                     " or push the new branch yourself."
                 )
-            return Snapshot(None)
+            self._git(*fetch)  # somebody has made it since
         commit = self._git("rev-parse", ref).stdout.decode().strip()
         listing = self._git("ls-tree", "-r", "-z", "--full-tree", commit).stdout.decode("utf-8", "surrogateescape")
         blobs = {}

@@ -176,7 +176,8 @@ def is_race(said: str) -> bool:
     refused = [line for line in said.splitlines() if "rejected]" in line]
     if any("failed to update ref" in line for line in refused):
         # what a server says of it stands in a line of its own
-        refused += [line for line in said.splitlines() if "cannot lock ref" in line and "but expected" in line]
+        found = [line for line in said.splitlines() if "cannot lock ref" in line]
+        refused += [line for line in found if "but expected" in line or "reference already exists" in line]
     return any(any(word in line for word in _MOVED) for line in refused) and not any(
         word in line.lower() for line in refused for word in _REFUSED
     )

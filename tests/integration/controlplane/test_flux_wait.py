@@ -8,7 +8,6 @@ from __future__ import annotations
 import socket
 import time
 from concurrent.futures import ThreadPoolExecutor
-from datetime import UTC, datetime
 from pathlib import Path
 
 import yaml
@@ -32,15 +31,10 @@ def test_a_pushed_commit_is_waited_for_and_not_the_one_before(site: Site) -> Non
     site.kustomization("apps")
     assert site.wait(first).ok
     second = site.repository.push({"apps/a.yaml": site.config_map("a", value="2")})
-    started = time.monotonic()
     outcome = site.wait(second)
     assert outcome.ok, pretty(outcome)
     assert outcome.revision == f"main@sha1:{second}"
-    assert time.monotonic() - started < 5
     assert site.live(site.ref("apps"))["status"]["lastAppliedRevision"] == f"main@sha1:{second}"
-    ready = next(c for c in site.live(site.ref("apps"))["status"]["conditions"] if c["type"] == "Ready")
-    late = (datetime.now(tz=UTC) - datetime.fromisoformat(ready["lastTransitionTime"])).total_seconds()
-    assert late < 2.5  # the API server counts whole seconds
 
 
 def test_without_a_commit_the_newest_is_meant(site: Site) -> None:

@@ -95,6 +95,7 @@ def test_the_rows_are_those_of_the_issues() -> None:
     rows = [
         "noop-1",
         "noop-3",
+        "noop-minikube",
         "ready-1",
         "push",
         "hosts-2",

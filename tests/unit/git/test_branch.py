@@ -129,6 +129,17 @@ def test_who_never_gets_through_is_told_so(server: Path) -> None:
     assert count[0] == 5
 
 
+def test_a_branch_that_is_made_while_we_look_is_read(server: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def heads(branch: git.Branch) -> list[str]:
+        monkeypatch.undo()
+        put(server, {"a": b"1"})
+        return ["main"]
+
+    monkeypatch.setattr(git.Branch, "_heads", heads)
+    with git.Branch(remote(server)) as branch:
+        assert "a" in branch.fetch().blobs
+
+
 def test_a_wrong_branch_is_named_beside_those_that_there_are(server: Path) -> None:
     put(server, {"a": b"1"})
     with (

@@ -177,6 +177,11 @@ def test_a_missing_branch_is_named(server: Path, tmp_path: Path) -> None:
         ),
         (
             "!\tx:refs/heads/main\t[remote rejected] (failed to update ref)\n"
+            "remote: error: cannot lock ref 'refs/heads/main': reference already exists",
+            True,
+        ),
+        (
+            "!\tx:refs/heads/main\t[remote rejected] (failed to update ref)\n"
             "remote: error: cannot lock ref 'refs/heads/main': Unable to create x: Permission denied",
             False,
         ),

@@ -107,7 +107,7 @@ class Lab:
                 target.write_text(text)
         self.git("add", "-A")
         when = f"{next(self._time)} +0000"
-        self.git("commit", "--quiet", "-m", message, GIT_AUTHOR_DATE=when, GIT_COMMITTER_DATE=when)
+        self.git("commit", "--quiet", "--allow-empty", "-m", message, GIT_AUTHOR_DATE=when, GIT_COMMITTER_DATE=when)
         self.git("push", "--quiet", "origin", "main")
         return self.git("rev-parse", "HEAD")
 
