@@ -22,7 +22,7 @@ from tools.stages import ROOT
 
 STATE = Path("/var/lib/stagecraft/sandbox")
 LOGS = ROOT / ".dev" / "reports" / "bench"
-DAEMONS = ("kubelet", "containerd", "kube-apiserver")
+DAEMONS = ("kubelet", "containerd", "kube-apiserver", "k3s")
 
 
 class BenchError(Exception):
@@ -102,8 +102,12 @@ class Sandbox:
         counters = self.ssh(host, "cat $(ls -d /sys/class/net/*/statistics/rx_bytes | grep -v /lo/)")
         return sum(int(word) for word in counters.split())
 
+    def of(self, environment: str) -> Sandbox:
+        """Return the hosts of one environment."""
+        return Sandbox(self.name, self.inventory.parent / environment / self.inventory.name)
+
     def set_up(self, log: str, name: str = "setup-production.yml", **variables: str) -> Run:
-        """Run a set-up against the hosts, as an admin would: with connections of its own."""
+        """Run a playbook against the hosts, as an admin would: with connections of its own."""
         playbook = ["ansible-playbook", "-i", str(self.inventory), f"playbooks/{name}"]
         with connections() as control:
             given = {"kubeconfig_path": f"{LOGS / self.name}.kubeconfig", **variables}

@@ -95,7 +95,9 @@ def test_the_rows_are_those_of_the_issues() -> None:
     rows = [
         "noop-1",
         "noop-3",
+        "noop-k3s",
         "noop-minikube",
+        "three-up",
         "ready-1",
         "push",
         "hosts-2",
