@@ -72,8 +72,8 @@ options:
       - C(hold) versions that are held; C(freeze) windows without changes; C(versions) of tags (C(match), C(deny), C(semver)); C(no_downgrade); C(soak) how long
         the source has had it (C(hours)); C(source_healthy) and running what Git says; C(digest) known and undisputed; C(signature) by cosign (C(key),
         or C(identity) and C(issuer)); C(render) builds and fits the schemas; C(policy) of workloads (C(pod_security), C(requests), C(network_policy));
-        C(server_dry_run) on the target; C(secrets) that are referenced exist; C(sealed) ones open with the target's key; C(capacity) of the target; C(connectivity) of the target
-        (C(hosts), C(registries)); C(command) (C(argv)).
+        C(server_dry_run) on the target; C(secrets) that are referenced exist; C(sealed) ones open with the target's key; C(capacity) of
+        the target; C(connectivity) of the target (C(hosts), C(registries)); C(command) (C(argv)).
     type: dict
     default: {}
   retag:

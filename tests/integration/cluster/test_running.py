@@ -12,7 +12,7 @@ import yaml
 
 from tests.integration.cluster.lab import ROOT, Lab, not_ready, not_running, until
 
-VERSION = yaml.safe_load((ROOT / "inventories/sandbox/group_vars/all.yml").read_text())["stagecraft_kubernetes_version"]
+VERSION = yaml.safe_load((ROOT / "inventories/sandbox/group_vars/all.yml").read_text())["stagecraft_sandbox_kubernetes"]
 
 
 def test_nodes_run_the_declared_version(lab: Lab) -> None:
