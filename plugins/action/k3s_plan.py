@@ -9,12 +9,13 @@ import time
 from collections.abc import Mapping
 from typing import Any, ClassVar
 
-from ansible_collections.stagecraft.gitops.plugins.plugin_utils._action import ArgumentSpec, ControllerAction, plain
+from ansible_collections.stagecraft.gitops.plugins.plugin_utils._action import (
+    ArgumentSpec,
+    ControllerAction,
+    plain,
+    refuse,
+)
 from ansible_collections.stagecraft.gitops.plugins.plugin_utils.k3s.plan import Desired, make_plan
-
-
-class PlanError(Exception):
-    """Reasons to change nothing, one a line."""
 
 
 class ActionModule(ControllerAction):
@@ -38,7 +39,7 @@ class ActionModule(ControllerAction):
             "addresses": {"type": "dict", "required": True},
         }
     )
-    errors: ClassVar[tuple[type[Exception], ...]] = (PlanError, ValueError)
+    errors: ClassVar[tuple[type[Exception], ...]] = (ValueError,)
 
     def act(self, options: dict[str, Any], task_vars: Mapping[str, Any]) -> dict[str, Any]:
         """The plan as a result; nothing is changed here."""
@@ -69,8 +70,7 @@ class ActionModule(ControllerAction):
             for host in hosts
         }
         plan = make_plan(desired, observed, predicted, time.time())
-        if plan.problems:
-            raise PlanError("nothing was changed:\n" + "\n".join(f"- {problem}" for problem in plan.problems))
+        refuse(plan.problems)
         for warning in plan.warnings if second else ():
             self._display.warning(warning)
         return {

@@ -9,12 +9,13 @@ import time
 from collections.abc import Mapping
 from typing import Any, ClassVar
 
-from ansible_collections.stagecraft.gitops.plugins.plugin_utils._action import ArgumentSpec, ControllerAction, plain
+from ansible_collections.stagecraft.gitops.plugins.plugin_utils._action import (
+    ArgumentSpec,
+    ControllerAction,
+    plain,
+    refuse,
+)
 from ansible_collections.stagecraft.gitops.plugins.plugin_utils.kubeadm.plan import Desired, make_plan
-
-
-class PlanError(Exception):
-    """Reasons to change nothing, one a line."""
 
 
 class ActionModule(ControllerAction):
@@ -32,7 +33,7 @@ class ActionModule(ControllerAction):
             "node_name_in": {"type": "str", "required": True},
         }
     )
-    errors: ClassVar[tuple[type[Exception], ...]] = (PlanError,)
+    errors: ClassVar[tuple[type[Exception], ...]] = ()
 
     def act(self, options: dict[str, Any], task_vars: Mapping[str, Any]) -> dict[str, Any]:
         """The plan as a result; nothing is changed here."""
@@ -53,8 +54,7 @@ class ActionModule(ControllerAction):
             if "membership" in hostvars[host].get(options["observed_in"], {})
         }
         plan = make_plan(desired, observed, time.time())
-        if plan.problems:
-            raise PlanError("nothing was changed:\n" + "\n".join(f"- {problem}" for problem in plan.problems))
+        refuse(plan.problems)
         for warning in plan.warnings:
             self._display.warning(warning)
         return {

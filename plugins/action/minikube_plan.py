@@ -8,12 +8,12 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any, ClassVar
 
-from ansible_collections.stagecraft.gitops.plugins.plugin_utils._action import ArgumentSpec, ControllerAction
+from ansible_collections.stagecraft.gitops.plugins.plugin_utils._action import (
+    ArgumentSpec,
+    ControllerAction,
+    refuse,
+)
 from ansible_collections.stagecraft.gitops.plugins.plugin_utils.minikube.plan import Desired, make_plan
-
-
-class PlanError(Exception):
-    """Reasons to change nothing, one a line."""
 
 
 class ActionModule(ControllerAction):
@@ -38,7 +38,7 @@ class ActionModule(ControllerAction):
             "recreate": {"type": "str", "default": ""},
         }
     )
-    errors: ClassVar[tuple[type[Exception], ...]] = (PlanError,)
+    errors: ClassVar[tuple[type[Exception], ...]] = ()
 
     def act(self, options: dict[str, Any], task_vars: Mapping[str, Any]) -> dict[str, Any]:
         """The plan as a result; nothing is changed here."""
@@ -52,6 +52,5 @@ class ActionModule(ControllerAction):
             }
         )
         plan = make_plan(desired, observed)
-        if plan.problems:
-            raise PlanError("nothing was changed:\n" + "\n".join(f"- {problem}" for problem in plan.problems))
+        refuse(plan.problems)
         return {"changed": False, "steps": list(plan.steps), "drift": list(plan.drift)}

@@ -25,7 +25,6 @@ from ansible_collections.stagecraft.gitops.plugins.plugin_utils.openbao.client i
 from ansible_collections.stagecraft.gitops.plugins.plugin_utils.openbao.errors import OpenBaoError
 from ansible_collections.stagecraft.gitops.plugins.plugin_utils.openbao.observe import Observed, observe
 
-_ENVIRONMENT = "stagecraft_environment"
 _LEASE = {"default_lease_ttl": {"type": "raw"}, "max_lease_ttl": {"type": "raw"}}
 _NOT_YET = "is not initialised"
 
@@ -109,15 +108,11 @@ class ActionModule(ControllerAction):
         if options["token_file"]:
             with Api(server, _token(Path(options["token_file"]).expanduser())) as api:
                 return self._configure(api, wanted, options["timeout"])
-        name = options["environment"] or self.variables([_ENVIRONMENT], task_vars).get(_ENVIRONMENT)
-        if not name:
-            raise OpenBaoError(
-                f"wanted the environment's name, found neither the option environment nor {_ENVIRONMENT}"
-            )
+        name = self.environment(options, task_vars)
         identities = file.identities_of(options["identity_files"])
         file.check_recipients(options["recipients"])
         path = Path(options["escrow"]).expanduser()
-        kept = escrow.read(path, identities, str(name))
+        kept = escrow.read(path, identities, name)
         if self.check_mode and (kept is None or kept.state != "answered") and not server.status().initialized:
             self._display.warning(f"{server.url} {_NOT_YET} yet, so everything counts as new")
             everything = configure.both(wanted, admin.declared()) if options["revoke_root_token"] else wanted

@@ -16,8 +16,6 @@ from ansible_collections.stagecraft.gitops.plugins.plugin_utils.openbao import e
 from ansible_collections.stagecraft.gitops.plugins.plugin_utils.openbao.client import Server
 from ansible_collections.stagecraft.gitops.plugins.plugin_utils.openbao.errors import OpenBaoError
 
-_ENVIRONMENT = "stagecraft_environment"
-
 
 class ActionModule(ControllerAction):
     """Initialise a server and put its keys into escrow."""
@@ -39,23 +37,19 @@ class ActionModule(ControllerAction):
 
     def act(self, options: dict[str, Any], task_vars: Mapping[str, Any]) -> dict[str, Any]:
         """Look at server and escrow, plan, and unless in check mode initialise and unseal."""
-        name = options["environment"] or self.variables([_ENVIRONMENT], task_vars).get(_ENVIRONMENT)
-        if not name:
-            raise OpenBaoError(
-                f"wanted the environment's name, found neither the option environment nor {_ENVIRONMENT}"
-            )
+        name = self.environment(options, task_vars)
         identities = file.identities_of(options["identity_files"])
         file.check_recipients(options["recipients"])
         path = Path(options["escrow"]).expanduser()
-        wanted = initialize.Wanted(str(name), path, options["recipients"], options["shares"], options["threshold"])
+        wanted = initialize.Wanted(name, path, options["recipients"], options["shares"], options["threshold"])
         server = Server(options["url"], options["ca_file"], options["timeout"])
         status = server.status()
-        steps = initialize.plan_initialize(status, escrow.read(path, identities, str(name)), wanted)
+        steps = initialize.plan_initialize(status, escrow.read(path, identities, name), wanted)
         if steps and not self.check_mode:
             answered = initialize.initialize(server, status, wanted, identities)
             if "unseal" in steps:
                 # what is sent is read from the escrow: the keys that were written are the keys that unseal
-                kept = escrow.read(path, identities, str(name)) or answered
+                kept = escrow.read(path, identities, name) or answered
                 initialize.unseal(server, server.status(), kept, steps, options["timeout"])
             else:
                 server.wait_until_active(options["timeout"])

@@ -17,8 +17,6 @@ from ansible_collections.stagecraft.gitops.plugins.plugin_utils.openbao.client i
 from ansible_collections.stagecraft.gitops.plugins.plugin_utils.openbao.errors import OpenBaoError
 from ansible_collections.stagecraft.gitops.plugins.plugin_utils.openbao.escrow import Escrow
 
-_ENVIRONMENT = "stagecraft_environment"
-
 
 class ActionModule(ControllerAction):
     """Take a snapshot, or restore one to see that it can be."""
@@ -60,20 +58,16 @@ class ActionModule(ControllerAction):
 
     def act(self, options: dict[str, Any], task_vars: Mapping[str, Any]) -> dict[str, Any]:
         """Open the escrow, then save or drill."""
-        name = options["environment"] or self.variables([_ENVIRONMENT], task_vars).get(_ENVIRONMENT)
-        if not name:
-            raise OpenBaoError(
-                f"wanted the environment's name, found neither the option environment nor {_ENVIRONMENT}"
-            )
+        name = self.environment(options, task_vars)
         identities = file.identities_of(options["identity_files"])
         where = Path(options["escrow"]).expanduser()
-        kept = escrow.read(where, identities, str(name))
+        kept = escrow.read(where, identities, name)
         if kept is None or kept.state != "answered":
             raise OpenBaoError(f"{where}: wanted the keys of a server, found none")
         path = Path(options["path"]).expanduser()
         if options["state"] == "saved":
             return self._save(options, kept, path, identities)
-        return self._drill(options, kept, path, identities, str(name))
+        return self._drill(options, kept, path, identities, name)
 
     def _save(self, options: Mapping[str, Any], kept: Escrow, path: Path, identities: list[Any]) -> dict[str, Any]:
         file.check_recipients(options["recipients"])

@@ -16,8 +16,6 @@ from ansible_collections.stagecraft.gitops.plugins.plugin_utils.openbao import e
 from ansible_collections.stagecraft.gitops.plugins.plugin_utils.openbao.client import Server
 from ansible_collections.stagecraft.gitops.plugins.plugin_utils.openbao.errors import OpenBaoError
 
-_ENVIRONMENT = "stagecraft_environment"
-
 
 class ActionModule(ControllerAction):
     """Unseal a server with the keys in escrow."""
@@ -36,13 +34,9 @@ class ActionModule(ControllerAction):
 
     def act(self, options: dict[str, Any], task_vars: Mapping[str, Any]) -> dict[str, Any]:
         """Look at server and escrow, plan, and unless in check mode send the keys."""
-        name = options["environment"] or self.variables([_ENVIRONMENT], task_vars).get(_ENVIRONMENT)
-        if not name:
-            raise OpenBaoError(
-                f"wanted the environment's name, found neither the option environment nor {_ENVIRONMENT}"
-            )
+        name = self.environment(options, task_vars)
         path = Path(options["escrow"]).expanduser()
-        kept = escrow.read(path, file.identities_of(options["identity_files"]), str(name))
+        kept = escrow.read(path, file.identities_of(options["identity_files"]), name)
         if kept is None:
             raise OpenBaoError(f"{path}: wanted the keys of a server, found no file")
         server = Server(options["url"], options["ca_file"], options["timeout"])

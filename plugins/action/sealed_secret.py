@@ -64,7 +64,7 @@ class ActionModule(ControllerAction):
     def act(self, options: dict[str, Any], task_vars: Mapping[str, Any]) -> dict[str, Any]:
         """Plan all files, and unless in check mode write them; `plan` is the same for both."""
         started = time.monotonic()
-        name = shared.environment(options, self.variables([shared.ENVIRONMENT], task_vars))
+        name = self.environment(options, task_vars)
         wanted, gone = _declared(_with_paths(options["secrets"], options["folder"]))
         private = shared.saved_keys(options, name)
         last: list[FilePlan] = []

@@ -46,7 +46,7 @@ class ActionModule(ControllerAction):
     def act(self, options: dict[str, Any], task_vars: Mapping[str, Any]) -> dict[str, Any]:
         """Read all SealedSecrets, open them where there is a backup, and tell everything that is wrong."""
         started = time.monotonic()
-        name = shared.environment(options, self.variables([shared.ENVIRONMENT], task_vars))
+        name = self.environment(options, task_vars)
         backup = shared.saved(options)
         private = shared.saved_keys(options, name)
         view, commit = files.look(shared.place(options))

@@ -52,7 +52,7 @@ class ActionModule(ControllerAction):
     def act(self, options: dict[str, Any], task_vars: Mapping[str, Any]) -> dict[str, Any]:
         """Plan all files, and unless in check mode write them; `plan` is the same for both."""
         started = time.monotonic()
-        name = shared.environment(options, self.variables([shared.ENVIRONMENT], task_vars))
+        name = self.environment(options, task_vars)
         private = shared.saved_keys(options, name)
         source = options["source"]
         sources = private if source is None else shared.saved_keys(source, source["environment"])

@@ -23,7 +23,6 @@ from ansible_collections.stagecraft.gitops.plugins.plugin_utils.kube.access impo
 from ansible_collections.stagecraft.gitops.plugins.plugin_utils.kube.errors import ApiError, KubeconfigError, KubeError
 from ansible_collections.stagecraft.gitops.plugins.plugin_utils.kube.session import Session
 from ansible_collections.stagecraft.gitops.plugins.plugin_utils.sealed_secrets import custody, keys, lifecycle
-from ansible_collections.stagecraft.gitops.plugins.plugin_utils.sealed_secrets import options as shared
 from ansible_collections.stagecraft.gitops.plugins.plugin_utils.sealed_secrets.errors import SealError
 from ansible_collections.stagecraft.gitops.plugins.plugin_utils.ssh._action import defaults_of
 from ansible_collections.stagecraft.gitops.plugins.plugin_utils.ssh.errors import SshError
@@ -63,7 +62,7 @@ class ActionModule(ControllerAction):
     def act(self, options: dict[str, Any], task_vars: Mapping[str, Any]) -> dict[str, Any]:
         """Read cluster and backup, plan, and unless in check mode write the backup, then the cluster."""
         started = time.monotonic()
-        name = shared.environment(options, self.variables([shared.ENVIRONMENT], task_vars))
+        name = self.environment(options, task_vars)
         identities = file.identities_of(options["identity_files"])
         path = Path(options["backup"]).expanduser()
         if options["state"] != "verified":

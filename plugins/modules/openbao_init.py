@@ -20,12 +20,11 @@ description:
   - A server that unseals itself (by a static key, or another server) gets recovery keys, which stand in the escrow in the same way.
 author:
   - The stagecraft.gitops contributors (@stagecraft)
-requirements:
-  - hvac >= 2.4 (on the controller)
-  - pyrage >= 1.2 (on the controller)
 extends_documentation_fragment:
   - stagecraft.gitops.attributes
   - stagecraft.gitops.attributes.controller
+  - stagecraft.gitops.openbao
+  - stagecraft.gitops.openbao.server
 attributes:
   check_mode:
     support: full
@@ -35,17 +34,6 @@ attributes:
   idempotent:
     support: full
 options:
-  url:
-    description: The server's address. Plain HTTP is refused but on this machine itself.
-    type: str
-    required: true
-  ca_file:
-    description: A file with the certificate of the authority that signed the server's; without it the system's authorities count.
-    type: path
-    default: ""
-  environment:
-    description: The environment that the server belongs to. Without it C(stagecraft_environment) is taken. An escrow of another one is refused.
-    type: str
   escrow:
     description: The file on the controller that the keys are put into. Keep a copy of it elsewhere.
     type: path

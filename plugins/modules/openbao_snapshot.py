@@ -19,14 +19,12 @@ description:
   - Keys, tokens and values are in no result, message, log, argument or file.
 author:
   - The stagecraft.gitops contributors (@stagecraft)
-requirements:
-  - hvac >= 2.4 (on the controller)
-  - pyrage >= 1.2 (on the controller)
   - cryptography (on the controller)
   - Linux on the controller, for V(drilled)
 extends_documentation_fragment:
   - stagecraft.gitops.attributes
   - stagecraft.gitops.attributes.controller
+  - stagecraft.gitops.openbao
 attributes:
   check_mode:
     support: full
@@ -45,13 +43,6 @@ options:
     default: saved
   url:
     description: The server's address, for V(saved). Plain HTTP is refused but on this machine itself.
-    type: str
-  ca_file:
-    description: A file with the certificate of the authority that signed the server's; without it the system's authorities count.
-    type: path
-    default: ""
-  environment:
-    description: The environment that the server belongs to. Without it C(stagecraft_environment) is taken. An escrow of another one is refused.
     type: str
   escrow:
     description: The file that M(stagecraft.gitops.openbao_init) wrote and M(stagecraft.gitops.openbao_config) completed.

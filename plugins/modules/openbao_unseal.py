@@ -16,12 +16,11 @@ description:
   - Keys are in no result, message or log, and in no argument of a program.
 author:
   - The stagecraft.gitops contributors (@stagecraft)
-requirements:
-  - hvac >= 2.4 (on the controller)
-  - pyrage >= 1.2 (on the controller)
 extends_documentation_fragment:
   - stagecraft.gitops.attributes
   - stagecraft.gitops.attributes.controller
+  - stagecraft.gitops.openbao
+  - stagecraft.gitops.openbao.server
 attributes:
   check_mode:
     support: full
@@ -31,17 +30,6 @@ attributes:
   idempotent:
     support: full
 options:
-  url:
-    description: The server's address. Plain HTTP is refused but on this machine itself.
-    type: str
-    required: true
-  ca_file:
-    description: A file with the certificate of the authority that signed the server's; without it the system's authorities count.
-    type: path
-    default: ""
-  environment:
-    description: The environment that the server belongs to. Without it C(stagecraft_environment) is taken. An escrow of another one is refused.
-    type: str
   escrow:
     description: The file that M(stagecraft.gitops.openbao_init) wrote.
     type: path

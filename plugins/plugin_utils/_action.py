@@ -20,6 +20,8 @@ from ansible.plugins.action import ActionBase
 from ansible_collections.stagecraft.gitops.plugins.plugin_utils import _host_engine
 from ansible_collections.stagecraft.gitops.plugins.plugin_utils._libraries import LibraryMissingError
 
+_ENVIRONMENT = "stagecraft_environment"
+
 
 @dataclass(frozen=True)
 class ArgumentSpec:
@@ -56,6 +58,12 @@ def plain(value: Any) -> Any:
     return value
 
 
+def refuse(problems: Sequence[str]) -> None:
+    """Raise AnsibleActionFail with all of the problems that a planner has found, if any."""
+    if problems:
+        raise AnsibleActionFail("nothing was changed:\n" + "\n".join(f"- {problem}" for problem in problems))
+
+
 def given(value: Any) -> Any:
     """Return a copy of options without those that were not given (None), all the way down."""
     if isinstance(value, Mapping):
@@ -88,6 +96,15 @@ class EngineAction(ActionBase):  # type: ignore[misc]  # ansible-core has no typ
     def variables(self, names: Iterable[str], task_vars: Mapping[str, Any]) -> dict[str, Any]:
         """Return those of the play's variables called `names` that are set, templated and plain."""
         return {name: plain(self._templar.template(task_vars[name])) for name in names if name in task_vars}
+
+    def environment(self, options: Mapping[str, Any], task_vars: Mapping[str, Any]) -> str:
+        """Return the environment's name, from the option or the play. Raises AnsibleActionFail where neither has it."""
+        name = options["environment"] or self.variables([_ENVIRONMENT], task_vars).get(_ENVIRONMENT)
+        if not name:
+            raise AnsibleActionFail(
+                f"wanted the environment's name, found neither the option environment nor {_ENVIRONMENT}"
+            )
+        return str(name)
 
     def run(self, tmp: str | None = None, task_vars: dict[str, Any] | None = None) -> dict[str, Any]:
         """Check the options, call `act`, and turn an engine's error into a failed task."""

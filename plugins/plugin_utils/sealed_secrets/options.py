@@ -52,7 +52,6 @@ CERTIFICATE_OPTIONS: dict[str, dict[str, Any]] = {
     "fingerprint": {"type": "str", "default": ""},
     "mac_key": {"type": "str", "no_log": True},
 }
-ENVIRONMENT = "stagecraft_environment"
 
 
 def place(options: Mapping[str, Any]) -> Path | Remote:
@@ -66,14 +65,6 @@ def place(options: Mapping[str, Any]) -> Path | Remote:
 def author(options: Mapping[str, Any]) -> Author:
     """Return who commits."""
     return Author(options["git"]["author_name"], options["git"]["author_email"])
-
-
-def environment(options: Mapping[str, Any], variables: Mapping[str, Any]) -> str:
-    """Return the environment's name, from the option or the play. Raises SealError."""
-    name = options["environment"] or variables.get(ENVIRONMENT)
-    if not name:
-        raise SealError(f"wanted the environment's name, found neither the option environment nor {ENVIRONMENT}")
-    return str(name)
 
 
 def saved_keys(options: Mapping[str, Any], name: str) -> tuple[SealingKey, ...]:
