@@ -19,6 +19,7 @@ description:
   - Keys, tokens and values are in no result, message, log, argument or file.
 author:
   - The stagecraft.gitops contributors (@stagecraft)
+requirements:
   - cryptography (on the controller)
   - Linux on the controller, for V(drilled)
 extends_documentation_fragment:
