@@ -6,6 +6,7 @@
 from __future__ import annotations
 
 import re
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -17,6 +18,8 @@ from ansible_collections.stagecraft.gitops.plugins.plugin_utils.ssh.transfer imp
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
+
+_READERS = 4
 
 
 class ActionModule(SshAction):
@@ -40,7 +43,9 @@ class ActionModule(SshAction):
 
     def act(self, options: dict[str, Any], task_vars: Mapping[str, Any]) -> dict[str, Any]:
         """Push what the host lacks; in check mode only say what that is."""
-        pushes = [_push(entry) for entry in options["files"]]
+        # hashlib lets go of the interpreter's lock, so files without a digest are read beside each other.
+        with ThreadPoolExecutor(max_workers=_READERS) as pool:
+            pushes = list(pool.map(_push, options["files"]))
         places = [push.remote for push in pushes]
         twice = sorted({place for place in places if places.count(place) > 1})
         if twice:

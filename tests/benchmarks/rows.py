@@ -20,6 +20,7 @@ from typing import Any
 
 import yaml
 from ansible_collections.stagecraft.gitops.plugins.plugin_utils.artifacts.catalogue import Entry, load_catalogue
+from ansible_collections.stagecraft.gitops.plugins.plugin_utils.ssh.transfer import digest
 
 from tests.benchmarks import releases
 from tests.benchmarks.check import check_1pct, check_1000
@@ -258,7 +259,11 @@ def push(rounds: int) -> Row:
     sources = [path for entry, path in mirrored().values() if entry.kind != "image" or entry.name == "pause"]
     warm(sources)
     size = sum(path.stat().st_size for path in sources) / 1e6
-    files = [{"src": str(path), "dest": f"/var/lib/bench/{number}"} for number, path in enumerate(sources)]
+    # With the digests, as the roles have them from the download's lock.
+    files = [
+        {"src": str(path), "dest": f"/var/lib/bench/{number}", "sha256": digest(path)}
+        for number, path in enumerate(sources)
+    ]
     ours, other, problems = [], [], []
     with sandbox(name, control_plane("h1")) as place:
 
