@@ -6,14 +6,16 @@
 from __future__ import annotations
 
 import json
+import os
 import re
+import secrets
 import shlex
 import subprocess
 import sys
 import tempfile
 import time
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
@@ -58,6 +60,8 @@ CONFIGURATION = (
     "etc/systemd/system/*.service",
 )
 NOISE_BYTES = 300_000
+#: Environment variables: a clone of k3s-io/k3s-ansible, and the directory that it calls airgap_dir.
+K3S_ANSIBLE, K3S_ANSIBLE_AIRGAP = "K3S_ANSIBLE", "K3S_ANSIBLE_AIRGAP"
 
 
 def mirrored() -> dict[str, tuple[Entry, Path]]:
@@ -136,9 +140,54 @@ def noop_3(rounds: int) -> Row:
 
 
 def noop_k3s(rounds: int) -> Row:
-    """One server of K3s, or of its stand-in."""
-    hosts = [control_plane("s1")]
-    return noop("noop-k3s", 5.0, hosts, rounds, "setup-staging.yml", 15, stagecraft_distribution="k3s")
+    """One server of K3s, or of its stand-in; against k3s-ansible where K3S_ANSIBLE names a clone of it."""
+    name = "noop-k3s"
+    row = noop(name, 5.0, [control_plane("s1")], rounds, "setup-staging.yml", 15, stagecraft_distribution="k3s")
+    clone = os.environ.get(K3S_ANSIBLE)
+    if not clone:
+        print_note(f"{name}: no rival, since {K3S_ANSIBLE} names no clone of k3s-io/k3s-ansible")
+        return row
+    row = replace(row, other=k3s_ansible(name, Path(clone), rounds), what="site.yml of k3s-ansible on such a host")
+    wanted = 0.2
+    problems = [f"ratio {row.ratio:.2f}, wanted {wanted:g}"] if row.ratio is not None and row.ratio > wanted else []
+    return replace(row, broken_rules=[*row.broken_rules, *problems])
+
+
+def k3s_ansible(row: str, clone: Path, rounds: int) -> list[float]:
+    """Return the seconds of second runs of the official collection's site.yml.
+
+    The collections that it needs are looked for where ansible-galaxy installs them, and netaddr, which one of them
+    needs, must be importable. It takes the binary and the images from the directory that K3S_ANSIBLE_AIRGAP names, and
+    upstream's install script, which it downloads to there where it is missing.
+    """
+    airgap = os.environ.get(K3S_ANSIBLE_AIRGAP)
+    if not airgap:
+        raise BenchError(f"{K3S_ANSIBLE} is set, but {K3S_ANSIBLE_AIRGAP} names no directory with k3s and its images")
+    with sandbox(row, control_plane("s1")) as place, tempfile.TemporaryDirectory(prefix="bench-") as work:
+        variables = {
+            **place.variables["vars"],
+            "k3s_version": load_catalogue().default_version("k3s"),
+            "token": secrets.token_hex(16),
+            "api_endpoint": place.hosts()["s1"],
+            "airgap_dir": airgap,
+            "kubeconfig": f"{work}/config",
+            # As inventories/sandbox has it for ours.
+            "server_config_yaml": "kubelet-arg: [fail-cgroupv1=false]",
+        }
+        hosts = {"s1": {"ansible_host": place.hosts()["s1"]}}
+        groups = {"k3s_cluster": {"children": {"server": {"hosts": hosts}, "agent": {"hosts": {}}}, "vars": variables}}
+        inventory = Path(work, "inventory.yml")
+        inventory.write_text(yaml.safe_dump(groups))
+        settings = {"ANSIBLE_CONFIG": f"{clone}/ansible.cfg", "ANSIBLE_ROLES_PATH": f"{clone}/roles"}
+        settings |= {"ANSIBLE_COLLECTIONS_PATH": os.path.expanduser("~/.ansible/collections")}
+
+        def run(log: str) -> float:
+            command = ["ansible-playbook", "-i", str(inventory), f"{clone}/playbooks/site.yml"]
+            with connections() as control:
+                return timed(command, f"{row}-{log}", **settings, ANSIBLE_SSH_CONTROL_PATH_DIR=control).seconds
+
+        run("other-first")
+        return [run(f"other-{number}") for number in range(rounds)]
 
 
 def noop_minikube(rounds: int) -> Row:
