@@ -100,10 +100,10 @@ from ansible_collections.stagecraft.gitops.plugins.module_utils.k3s.host import 
     Host,
     NodeError,
     exclusive,
-    finish,
     read_json,
 )
 from ansible_collections.stagecraft.gitops.plugins.module_utils.k3s.observe import running_version, unit_status
+from ansible_collections.stagecraft.gitops.plugins.module_utils.node.host import finish
 
 
 def main() -> None:
@@ -151,7 +151,7 @@ def _ready(host: Host, params: dict[str, Any], check: bool) -> dict[str, Any]:
     restarted = member.restart_stale(host, role, version, params["timeout"])
     member.wait(host, role, params["node"], version, params["port"], params["timeout"])
     if not same:
-        finish(host, {**entry, "since": known.get("since", int(time.time()))})
+        finish(host.state, {**entry, "since": known.get("since", int(time.time()))})
     return {"changed": restarted or not same, "restarted": restarted}
 
 

@@ -7,23 +7,30 @@ from __future__ import annotations
 
 import contextlib
 import dataclasses
-import json
-import time
-from collections.abc import Mapping
 from pathlib import Path
-from typing import Any
 
 from ansible_collections.stagecraft.gitops.plugins.module_utils.node import api
 from ansible_collections.stagecraft.gitops.plugins.module_utils.node import host as node
 from ansible_collections.stagecraft.gitops.plugins.module_utils.node.host import (
     Completed,
     NodeError,
+    last_lines,
     read_json,
     remove_file,
     write_file,
 )
 
-__all__ = ("Completed", "Host", "LocalApi", "NodeError", "exclusive", "read_json", "remove_file", "write_file")
+__all__ = (
+    "Completed",
+    "Host",
+    "LocalApi",
+    "NodeError",
+    "exclusive",
+    "last_lines",
+    "read_json",
+    "remove_file",
+    "write_file",
+)
 
 DATA = "/var/lib/rancher/k3s"
 SERVER = "server"
@@ -57,23 +64,6 @@ class LocalApi(api.LocalApi):
 def exclusive(host: Host, patience: float = 300.0) -> contextlib.AbstractContextManager[None]:
     """Hold the host's K3s lock; waits at most ``patience`` seconds for another run to end."""
     return node.exclusive(host.path("/run/stagecraft-k3s.lock"), "k3s", patience)
-
-
-def begin(host: Host, entry: Mapping[str, Any]) -> None:
-    """Write down that this host is about to become a node: until ``finish`` no later run takes it for one."""
-    write_file(host.state / "begun.json", json.dumps({**entry, "at": int(time.time())}, sort_keys=True).encode())
-
-
-def finish(host: Host, entry: Mapping[str, Any]) -> None:
-    """Write down what this host is now, then strike the beginning out."""
-    write_file(host.state / "member.json", json.dumps(dict(entry), sort_keys=True).encode())
-    remove_file(host.state / "begun.json")
-
-
-def last_lines(text: str, count: int = 15) -> str:
-    """The last ``count`` lines that say something."""
-    lines = [line for line in text.splitlines() if line.strip()]
-    return "\n".join(lines[-count:])
 
 
 def journal_tail(host: Host, unit: str) -> str:

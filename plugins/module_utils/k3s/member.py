@@ -10,7 +10,6 @@ import time
 from collections.abc import Mapping
 from typing import Any
 
-from ansible_collections.stagecraft.gitops.plugins.module_utils.k3s import host as journal
 from ansible_collections.stagecraft.gitops.plugins.module_utils.k3s.host import (
     AGENT,
     AGENT_TOKEN_FILE,
@@ -25,6 +24,7 @@ from ansible_collections.stagecraft.gitops.plugins.module_utils.k3s.host import 
     write_file,
 )
 from ansible_collections.stagecraft.gitops.plugins.module_utils.k3s.observe import running_version, unit_status
+from ansible_collections.stagecraft.gitops.plugins.module_utils.node import host as journal
 from ansible_collections.stagecraft.gitops.plugins.module_utils.node.api import ApiUnavailable
 
 PAUSE = 0.5
@@ -36,7 +36,7 @@ def prepare(host: Host, entry: Mapping[str, Any], secrets: Mapping[str, str]) ->
     ``secrets`` are ``token`` and ``agent_token`` of the cluster, both missing on the server that makes it: that one
     gets an agents' token of its own, so that no agent holds what opens a server.
     """
-    journal.begin(host, entry)
+    journal.begin(host.state, entry)
     for path, secret in ((TOKEN_FILE, secrets.get("token")), (AGENT_TOKEN_FILE, secrets.get("agent_token"))):
         if secret and (host.read_text(path) or "").strip() != secret.strip():
             write_file(host.path(path), (secret.strip() + "\n").encode())

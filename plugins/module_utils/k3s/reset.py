@@ -22,6 +22,7 @@ from ansible_collections.stagecraft.gitops.plugins.module_utils.k3s.host import 
     NodeError,
     remove_file,
 )
+from ansible_collections.stagecraft.gitops.plugins.module_utils.node.host import forget
 
 #: Where mounts of pods and containers are, deepest first within each.
 MOUNTS = ("/run/k3s", "/var/lib/kubelet/pods", "/var/lib/kubelet/plugins", "/run/netns/cni-", DATA)
@@ -70,8 +71,7 @@ def reset(host: Host, timeout: float) -> list[str]:
     for directory in (*CONTENT, "/etc/rancher/node", "/etc/rancher"):
         _drop(host.path(directory))
     host.run(["systemctl", "daemon-reload"])
-    remove_file(host.state / "member.json")
-    remove_file(host.state / "begun.json")
+    forget(host.state)
     return removed
 
 

@@ -17,13 +17,13 @@ from ansible_collections.stagecraft.gitops.plugins.module_utils.kubeadm.api impo
 from ansible_collections.stagecraft.gitops.plugins.module_utils.kubeadm.host import (
     Host,
     KubeadmError,
+    last_lines,
     remove_file,
     write_file,
 )
 from ansible_collections.stagecraft.gitops.plugins.module_utils.kubeadm.initialize import (
     CONFIG_FILE,
     ensure_encryption_key,
-    last_lines,
 )
 from ansible_collections.stagecraft.gitops.plugins.module_utils.kubeadm.observe import ENCRYPTION_FILE
 from ansible_collections.stagecraft.gitops.plugins.module_utils.node.inspect import process

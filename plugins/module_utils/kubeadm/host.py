@@ -13,6 +13,7 @@ from ansible_collections.stagecraft.gitops.plugins.module_utils.node import host
 from ansible_collections.stagecraft.gitops.plugins.module_utils.node.host import (
     Completed,
     NodeError,
+    last_lines,
     read_json,
     remove_file,
     sync_directory,
@@ -24,6 +25,7 @@ __all__ = (
     "Host",
     "KubeadmError",
     "exclusive",
+    "last_lines",
     "read_json",
     "remove_file",
     "sync_directory",

@@ -6,9 +6,7 @@
 from __future__ import annotations
 
 import base64
-import json
 import os
-import time
 from collections.abc import Mapping
 from typing import Any
 
@@ -16,24 +14,13 @@ from ansible_collections.stagecraft.gitops.plugins.module_utils.kubeadm.api impo
 from ansible_collections.stagecraft.gitops.plugins.module_utils.kubeadm.host import (
     Host,
     KubeadmError,
-    remove_file,
+    last_lines,
     write_file,
 )
 from ansible_collections.stagecraft.gitops.plugins.module_utils.kubeadm.observe import ENCRYPTION_FILE
+from ansible_collections.stagecraft.gitops.plugins.module_utils.node.host import begin, finish
 
 CONFIG_FILE = "/etc/kubernetes/stagecraft/kubeadm.yaml"
-
-
-def begin(host: Host, verb: str, environment: str) -> None:
-    """Write down that ``verb`` has begun: until ``finish`` this host is not trusted by any later run."""
-    entry = {"verb": verb, "environment": environment, "at": int(time.time())}
-    write_file(host.state / "begun.json", json.dumps(entry).encode())
-
-
-def finish(host: Host, member: Mapping[str, Any]) -> None:
-    """Write down what this host is now, then strike the beginning out. Killed in between, the host is cleaned again."""
-    write_file(host.state / "member.json", json.dumps(dict(member), sort_keys=True).encode())
-    remove_file(host.state / "begun.json")
 
 
 def encryption_configuration(key: bytes) -> str:
@@ -64,18 +51,12 @@ def ensure_encryption_key(host: Host) -> None:
         write_file(path, encryption_configuration(os.urandom(32)).encode())
 
 
-def last_lines(text: str, count: int = 15) -> str:
-    """The last ``count`` lines that say something."""
-    lines = [line for line in text.splitlines() if line.strip()]
-    return "\n".join(lines[-count:])
-
-
 def initialize(host: Host, member: Mapping[str, Any], api: LocalApi, encrypt: bool, timeout: float) -> str:
     """Run ``kubeadm init`` and return its output; ``member`` is the journal entry for a host that succeeded.
 
     kubeadm always makes a bootstrap token that lives for a day. Nobody needs it here: it is removed at once.
     """
-    begin(host, "init", str(member["environment"]))
+    begin(host.state, {"verb": "init", "environment": str(member["environment"])})
     if encrypt:
         ensure_encryption_key(host)
     done = host.run(["kubeadm", "init", "--config", str(host.path(CONFIG_FILE)), "--skip-token-print"], timeout=timeout)
@@ -86,5 +67,5 @@ def initialize(host: Host, member: Mapping[str, Any], api: LocalApi, encrypt: bo
             "See journalctl -u kubelet and crictl ps -a for the reason."
         )
     api.remove_bootstrap_tokens()
-    finish(host, member)
+    finish(host.state, member)
     return done.stdout

@@ -20,15 +20,12 @@ from typing import Any
 from ansible_collections.stagecraft.gitops.plugins.module_utils.kubeadm.host import (
     Host,
     KubeadmError,
+    last_lines,
     remove_file,
     write_file,
 )
-from ansible_collections.stagecraft.gitops.plugins.module_utils.kubeadm.initialize import (
-    begin,
-    finish,
-    last_lines,
-)
 from ansible_collections.stagecraft.gitops.plugins.module_utils.kubeadm.observe import ENCRYPTION_FILE
+from ansible_collections.stagecraft.gitops.plugins.module_utils.node.host import begin, finish
 
 #: The files that make a control plane one of this cluster; kubeadm derives every other certificate from them.
 SHARED_KEYS = (
@@ -117,7 +114,7 @@ def join(
     ``configuration`` is a JoinConfiguration (kubeadm.k8s.io/v1beta4) that already carries the token; it lies on the
     host for the time of the join only, readable by root alone. ``files`` is what ``shared_files`` gave, for a control plane.
     """
-    begin(host, "join", str(member["environment"]))
+    begin(host.state, {"verb": "join", "environment": str(member["environment"])})
     for entry in files or []:
         mode = 0o644 if entry["path"].endswith((".crt", ".pub")) else 0o600
         write_file(host.path(entry["path"]), base64.b64decode(entry["content"]), mode)
@@ -133,5 +130,5 @@ def join(
             f"kubeadm join ended with status {done.rc} on this host:\n{TOKEN.sub('…', last_lines(done.stderr or done.stdout))}\n"
             "The host is marked as unfinished; the next run cleans it and joins it again."
         )
-    finish(host, member)
+    finish(host.state, member)
     return done.stdout

@@ -7,8 +7,7 @@ from __future__ import annotations
 
 import json
 
-from ansible_collections.stagecraft.gitops.plugins.module_utils.kubeadm.host import Host, KubeadmError
-from ansible_collections.stagecraft.gitops.plugins.module_utils.kubeadm.initialize import last_lines
+from ansible_collections.stagecraft.gitops.plugins.module_utils.kubeadm.host import Host, KubeadmError, last_lines
 
 KUBECTL = ("kubectl", "--kubeconfig", "/etc/kubernetes/admin.conf")
 

@@ -8,8 +8,13 @@ from __future__ import annotations
 import shutil
 from pathlib import Path
 
-from ansible_collections.stagecraft.gitops.plugins.module_utils.kubeadm.host import Host, KubeadmError, remove_file
-from ansible_collections.stagecraft.gitops.plugins.module_utils.kubeadm.initialize import last_lines
+from ansible_collections.stagecraft.gitops.plugins.module_utils.kubeadm.host import (
+    Host,
+    KubeadmError,
+    last_lines,
+    remove_file,
+)
+from ansible_collections.stagecraft.gitops.plugins.module_utils.node.host import forget
 
 #: Made by kubeadm, kubelet and the static pods. The directories stay (they may be mount points), their content goes.
 LEFTOVERS = (
@@ -67,6 +72,5 @@ def reset(host: Host, timeout: float) -> list[str]:
     for link in ("cni0", "flannel.1"):
         host.run(["ip", "link", "delete", link])
     empty(host.path("/var/lib/cni/networks"))
-    remove_file(host.state / "member.json")
-    remove_file(host.state / "begun.json")
+    forget(host.state)
     return removed

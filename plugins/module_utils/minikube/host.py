@@ -7,13 +7,10 @@ from __future__ import annotations
 
 import contextlib
 import dataclasses
-import json
 import pwd
 import re
-import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from pathlib import Path
-from typing import Any
 
 from ansible_collections.stagecraft.gitops.plugins.module_utils.node import api
 from ansible_collections.stagecraft.gitops.plugins.module_utils.node import host as node
@@ -105,26 +102,8 @@ def exclusive(host: Host, patience: float = 600.0) -> contextlib.AbstractContext
     return node.exclusive(host.path("/run/stagecraft-minikube.lock"), "minikube", patience)
 
 
-def begin(host: Host, entry: Mapping[str, Any]) -> None:
-    """Write down that the profile is about to be made: until ``finish`` no later run takes it for whole."""
-    write_file(host.state / "begun.json", json.dumps({**entry, "at": int(time.time())}, sort_keys=True).encode())
-
-
-def finish(host: Host, entry: Mapping[str, Any]) -> None:
-    """Write down what the profile is now, then strike the beginning out."""
-    write_file(host.state / "member.json", json.dumps(dict(entry), sort_keys=True).encode())
-    remove_file(host.state / "begun.json")
-
-
 def forget(host: Host) -> None:
-    """Strike the profile out; what was begun goes last, so that a run that is killed here is cleaned up once more."""
-    remove_file(host.state / "member.json")
-    remove_file(host.state / "begun.json")
+    """Strike the profile out, and its place in the journal."""
+    node.forget(host.state)
     with contextlib.suppress(OSError):
         host.state.rmdir()
-
-
-def last_words(text: str, count: int = 15) -> str:
-    """The last ``count`` lines that say something."""
-    lines = [line.rstrip() for line in text.splitlines() if line.strip()]
-    return "\n".join(lines[-count:])

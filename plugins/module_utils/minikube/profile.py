@@ -10,25 +10,25 @@ import time
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from ansible_collections.stagecraft.gitops.plugins.module_utils.minikube import host as journal
 from ansible_collections.stagecraft.gitops.plugins.module_utils.minikube import names
 from ansible_collections.stagecraft.gitops.plugins.module_utils.minikube.host import (
     Completed,
     Host,
     NodeError,
-    last_words,
+    forget,
     read_json,
     remove_file,
     write_file,
 )
 from ansible_collections.stagecraft.gitops.plugins.module_utils.minikube.observe import observe, summary
+from ansible_collections.stagecraft.gitops.plugins.module_utils.node import host as journal
 
 PAUSE = 0.5
 
 
 def _check(done: Completed, what: str, remedy: str) -> None:
     if done.rc != 0:
-        said = last_words(f"{done.stdout}\n{done.stderr}")
+        said = journal.last_lines(f"{done.stdout}\n{done.stderr}")
         raise NodeError(f"minikube {what} ended with {done.rc}:\n{said}\n{remedy}")
 
 
@@ -42,7 +42,7 @@ def delete(host: Host, timeout: float) -> None:
 
 def start(host: Host, entry: Mapping[str, Any], arguments: Sequence[str], timeout: float) -> None:
     """Make the profile, or start the one that there is with these settings, and wait until its node is ready."""
-    journal.begin(host, entry)
+    journal.begin(host.state, entry)
     directory = host.path(host.kubeconfig).parent
     directory.mkdir(mode=0o700, parents=True, exist_ok=True)
     _own(host)
@@ -121,7 +121,7 @@ def carry_out(host: Host, steps: Sequence[str], wanted: Mapping[str, Any], timeo
     did = []
     if "delete" in steps:
         # from here on nobody takes what is left for whole: a run that is killed in between deletes once more
-        journal.begin(host, wanted["entry"])
+        journal.begin(host.state, wanted["entry"])
         remove_file(host.state / "member.json")
         delete(host, timeout)
         did.append(f"deleted profile {host.profile}")
@@ -137,18 +137,18 @@ def carry_out(host: Host, steps: Sequence[str], wanted: Mapping[str, Any], timeo
         did.append(f"wrote {names.HOSTS}")
     if "start" in steps:
         known = read_json(host.state / "member.json") or {}
-        journal.finish(host, {**wanted["entry"], "since": known.get("since", int(time.time()))})
+        journal.finish(host.state, {**wanted["entry"], "since": known.get("since", int(time.time()))})
     return did
 
 
 def remove(host: Host, timeout: float) -> list[str]:
     """Delete the profile and what was written for it; the journal goes last. Returns what was done, in words."""
-    journal.begin(host, read_json(host.state / "member.json") or {})
+    journal.begin(host.state, read_json(host.state / "member.json") or {})
     did = []
     if read_json(host.record) is not None or host.exists(host.kubeconfig):
         delete(host, timeout)
         did.append(f"deleted profile {host.profile}")
     if write_names(host, ()):
         did.append(f"wrote {names.HOSTS}")
-    journal.forget(host)
+    forget(host)
     return did

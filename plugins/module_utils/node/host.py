@@ -123,6 +123,29 @@ def read_json(path: Path) -> Mapping[str, Any] | None:
     return loaded if isinstance(loaded, dict) else None
 
 
+def begin(state: Path, entry: Mapping[str, Any]) -> None:
+    """Write into the journal ``state`` what is about to be made: until ``finish`` no later run takes it for whole."""
+    write_file(state / "begun.json", json.dumps({**entry, "at": int(time.time())}, sort_keys=True).encode())
+
+
+def finish(state: Path, entry: Mapping[str, Any]) -> None:
+    """Write down what is there now, then strike the beginning out. Killed in between, the host is cleaned again."""
+    write_file(state / "member.json", json.dumps(dict(entry), sort_keys=True).encode())
+    remove_file(state / "begun.json")
+
+
+def forget(state: Path) -> None:
+    """Strike out what was there; the beginning goes last, so that a run that is killed here is cleaned up once more."""
+    remove_file(state / "member.json")
+    remove_file(state / "begun.json")
+
+
+def last_lines(text: str, count: int = 15) -> str:
+    """The last ``count`` lines that say something."""
+    lines = [line.rstrip() for line in text.splitlines() if line.strip()]
+    return "\n".join(lines[-count:])
+
+
 @contextlib.contextmanager
 def exclusive(lock: Path, what: str, patience: float = 300.0) -> Iterator[None]:
     """Hold the host's ``lock``; ``what`` names the program that works under it.

@@ -27,12 +27,11 @@ from ansible_collections.stagecraft.gitops.plugins.module_utils.k3s.host import 
     Completed,
     Host,
     NodeError,
-    begin,
-    finish,
     read_json,
     write_file,
 )
 from ansible_collections.stagecraft.gitops.plugins.module_utils.node.api import CORDONED
+from ansible_collections.stagecraft.gitops.plugins.module_utils.node.host import begin, finish
 
 ENTRY = {"environment": "staging", "role": "server", "version": "v1.36.3+k3s1", "server": ""}
 HASH = "a" * 64
@@ -91,9 +90,9 @@ def test_membership_follows_from_the_journal_and_the_traces(
 
 
 def test_a_host_is_a_node_only_between_finish_and_the_next_beginning(host: FakeHost) -> None:
-    begin(host, ENTRY)
+    begin(host.state, ENTRY)
     assert read_json(host.state / "member.json") is None
-    finish(host, ENTRY)
+    finish(host.state, ENTRY)
     assert read_json(host.state / "begun.json") is None
     assert read_json(host.state / "member.json") == ENTRY
 
@@ -336,7 +335,7 @@ def test_the_newest_snapshots_of_ours_are_kept_and_all_others(host: FakeHost) ->
 
 
 def test_reset_leaves_nothing_and_takes_the_journal_last(host: FakeHost, monkeypatch: pytest.MonkeyPatch) -> None:
-    finish(host, ENTRY)
+    finish(host.state, ENTRY)
     for path in (
         DATA + "/server/token",
         "/etc/rancher/k3s/config.yaml",
@@ -372,7 +371,7 @@ def test_reset_leaves_nothing_and_takes_the_journal_last(host: FakeHost, monkeyp
 
 @pytest.mark.parametrize("step", ["disable", "umount", "ip", "iptables-save", "daemon-reload"])
 def test_a_reset_that_is_killed_at_any_step_is_done_again(host: FakeHost, step: str) -> None:
-    finish(host, ENTRY)
+    finish(host.state, ENTRY)
     put(host, DATA + "/server/token")
     put(host, "/proc/self/mounts", "tmpfs /run/k3s/x tmpfs rw 0 0\n")
 

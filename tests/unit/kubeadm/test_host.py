@@ -30,6 +30,7 @@ from ansible_collections.stagecraft.gitops.plugins.module_utils.kubeadm.host imp
     write_file,
 )
 from ansible_collections.stagecraft.gitops.plugins.module_utils.node import inspect
+from ansible_collections.stagecraft.gitops.plugins.module_utils.node.host import begin
 
 MEMBER = {"environment": "production", "role": "control_plane", "kubernetes_version": "1.36.3", "settings_digest": "d1"}
 
@@ -114,7 +115,7 @@ def test_power_lost_during_initialization_leaves_it_begun(host: FakeHost) -> Non
 
 
 def test_power_lost_between_the_two_journal_entries_counts_as_interrupted(host: FakeHost) -> None:
-    initialize.begin(host, "init", "production")
+    begin(host.state, {"verb": "init", "environment": "production"})
     write_file(host.state / "member.json", json.dumps(MEMBER).encode())
     entries = read_json(host.state / "begun.json"), read_json(host.state / "member.json")
     assert observe.membership(*entries, ["/etc/kubernetes/kubelet.conf"]) == "interrupted"
@@ -207,7 +208,7 @@ def test_without_a_running_etcd_no_member_is_called_lost(host: FakeHost) -> None
 
 
 def test_reset_removes_what_kubeadm_left_and_the_journal_last(host: FakeHost) -> None:
-    initialize.begin(host, "init", "production")
+    begin(host.state, {"verb": "init", "environment": "production"})
     for path in ("/etc/kubernetes/admin.conf", "/etc/kubernetes/pki/ca.key", "/var/lib/etcd/member/wal"):
         write_file(host.path(path), b"x")
     keep = host.path("/etc/kubernetes/stagecraft/kubeadm.yaml")
@@ -220,7 +221,7 @@ def test_reset_removes_what_kubeadm_left_and_the_journal_last(host: FakeHost) ->
 
 
 def test_a_failed_reset_keeps_the_host_interrupted(host: FakeHost) -> None:
-    initialize.begin(host, "init", "production")
+    begin(host.state, {"verb": "init", "environment": "production"})
     host.answers["kubeadm reset"] = Completed(1, "", "container runtime is not running")
     with pytest.raises(KubeadmError, match="systemctl status containerd"):
         reset.reset(host, 1)
