@@ -110,8 +110,7 @@ class ApiClient:
             retries=False,
             maxsize=4,
         )
-        if ssh is not None:
-            self._pool.ConnectionCls = _connection_class(self._dial)
+        self._pool.ConnectionCls = _connection_class(None if ssh is None else self._dial)
 
     def __enter__(self) -> Self:
         return self
@@ -311,12 +310,28 @@ def connect(access: ApiAccess) -> ApiClient:
         raise ApiError(f"{login.server} over SSH: {error}") from error
 
 
-def _connection_class(dial: Callable[[], socket.socket]) -> type[urllib3.connection.HTTPSConnection]:
-    class SshConnection(urllib3.connection.HTTPSConnection):
-        def _new_conn(self) -> socket.socket:
-            return dial()
+def _connection_class(dial: Callable[[], socket.socket] | None) -> type[urllib3.connection.HTTPSConnection]:
+    class Connection(urllib3.connection.HTTPSConnection):
+        """Sends a request's head and body by one write; urllib3 makes two TLS records and two packets of them.
 
-    return SshConnection
+        ``dial`` opens the connection where it is not to go straight to the server.
+        """
+
+        _body = b""
+
+        def _new_conn(self) -> socket.socket:
+            return dial() if dial is not None else super()._new_conn()
+
+        def request(self, method: str, url: str, body: Any = None, headers: Any = None, **options: Any) -> None:
+            self._body = body or b""
+            length = {} if body is None else {"Content-Length": str(len(body))}
+            super().request(method, url, None, {**(headers or {}), **length}, **options)
+
+        def send(self, data: Any) -> None:
+            data, self._body = data + self._body, b""
+            super().send(data)
+
+    return Connection
 
 
 def _root(error: BaseException) -> BaseException:
