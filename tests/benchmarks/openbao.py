@@ -79,7 +79,7 @@ def bao_back(rounds: int) -> Row:
 def bao_back_transit(rounds: int) -> Row:
     """The seal is another environment's server, which runs."""
     name, hosts = "bao-back-transit", [host("b1", "staging"), host("b2", "production")]
-    with tempfile.TemporaryDirectory(prefix="bench-") as work, sandbox(name, *hosts) as place:
+    with tempfile.TemporaryDirectory(prefix="bench-") as work, sandbox("bao-transit", *hosts) as place:
         site = Site(Path(work, "site"))
         staging, production = server(place, site, "b1", "staging"), server(place, site, "b2", "production")
         install(staging, static_seal())
