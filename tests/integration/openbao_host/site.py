@@ -259,6 +259,11 @@ def _base64(data: bytes) -> str:
     return base64.urlsafe_b64encode(data).decode().rstrip("=")
 
 
+def said(run: Run) -> str:
+    """Return what a run printed without its line breaks, which are wherever a line was full."""
+    return " ".join(run.output.split())
+
+
 def shown(known: Mapping[str, str], texts: Iterable[bytes]) -> set[str]:
     """Return what of it is to be seen in the texts: as it is, or within something that is base64."""
     forms = {what: [value.encode(), *base64_forms(value.encode())] for what, value in known.items()}

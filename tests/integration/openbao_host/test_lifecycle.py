@@ -12,7 +12,7 @@ import pytest
 
 from tests.integration.cluster.lab import Lab, until
 from tests.integration.cluster.test_disk import booted, disks
-from tests.integration.openbao_host.site import DRILL, PLAYBOOK, Bao, shown, static_seal
+from tests.integration.openbao_host.site import DRILL, PLAYBOOK, Bao, said, shown, static_seal
 from tests.integration.openbao_host.watch import Watch
 
 ROOT_STAYS = ("-e", "openbao_revoke_root_token=false")
@@ -92,8 +92,7 @@ def test_after_a_power_cut_both_serve_again_and_nobody_did_anything(lab: Lab, st
 
 def test_what_was_saved_is_restored_also_where_the_host_is_lost(lab: Lab, staging: Bao, production: Bao) -> None:
     for bao in (production, staging):
-        done = bao.run(DRILL).must_work()
-        assert "was restored in" in done.output
+        assert "was restored in" in said(bao.run(DRILL).must_work())
         assert bao.snapshot_file.stat().st_mode & 0o777 == 0o600
     lab.power("powered-off", staging.host)
     staging.run(DRILL, "-e", "openbao_drill_save=false").must_work()
