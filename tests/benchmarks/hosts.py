@@ -106,6 +106,10 @@ class Sandbox:
         """Return the hosts of one environment."""
         return Sandbox(self.name, self.inventory.parent / environment / self.inventory.name)
 
+    def power(self, state: str, host: str, hosts: Sequence[Mapping[str, Any]], log: str) -> None:
+        """Bring one host into a state; ``hosts`` is what the sandbox was made of."""
+        timed(_playbook(self.name, state, hosts, host), log)
+
     def set_up(self, log: str, name: str = "setup-production.yml", **variables: str) -> Run:
         """Run a playbook against the hosts, as an admin would: with connections of its own."""
         playbook = ["ansible-playbook", "-i", str(self.inventory), f"playbooks/{name}"]
@@ -127,8 +131,8 @@ def connections() -> Iterator[str]:
                 )
 
 
-def _playbook(name: str, state: str, hosts: Sequence[Mapping[str, Any]]) -> list[str]:
-    settings = {"sandbox_name": name, "sandbox_state": state, "sandbox_hosts": list(hosts)}
+def _playbook(name: str, state: str, hosts: Sequence[Mapping[str, Any]], *only: str) -> list[str]:
+    settings = {"sandbox_name": name, "sandbox_state": state, "sandbox_hosts": list(hosts), "sandbox_only": only}
     return ["ansible-playbook", "playbooks/sandbox.yml", "-e", json.dumps(settings)]
 
 

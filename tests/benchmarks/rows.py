@@ -24,7 +24,7 @@ import yaml
 from ansible_collections.stagecraft.gitops.plugins.plugin_utils.artifacts.catalogue import Entry, load_catalogue
 from ansible_collections.stagecraft.gitops.plugins.plugin_utils.ssh.transfer import digest
 
-from tests.benchmarks import releases
+from tests.benchmarks import openbao, releases
 from tests.benchmarks.check import check_1pct, check_1000
 from tests.benchmarks.cluster import apply_new, apply_playbook, apply_same, flux_noop, push_ready
 from tests.benchmarks.hosts import (
@@ -397,4 +397,7 @@ BENCHES = {
     "seal-1000": Bench(seal_1000, 3),
     "seal-noop": Bench(seal_noop, 5),
     "leak": Bench(leak, 5),
+    "bao-back": Bench(openbao.bao_back, 3),
+    "bao-back-transit": Bench(openbao.bao_back_transit, 3),
+    "drill": Bench(openbao.drill, 3),
 }

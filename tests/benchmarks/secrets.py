@@ -35,7 +35,7 @@ _LEAK_SCAN = "ansible_collections.stagecraft.gitops.plugins.plugin_utils.leak_sc
 _SAMPLE = 50
 
 
-def _task(directory: Path, certificate: str, files: int) -> list[dict[str, Any]]:
+def seal_task(directory: Path, certificate: str, files: int) -> list[dict[str, Any]]:
     """A playbook's task that has ITEMS items, on so many files."""
     each = ITEMS // files
     options = {
@@ -55,7 +55,7 @@ def _task(directory: Path, certificate: str, files: int) -> list[dict[str, Any]]
     return [{"name": "Seal", "stagecraft.gitops.sealed_secret": options}]
 
 
-def _seal(play: Play, tasks: list[dict[str, Any]], unchanged: int) -> float:
+def seal(play: Play, tasks: list[dict[str, Any]], unchanged: int) -> float:
     """Return the seconds that the module says it took."""
     done = play.run(tasks)
     result = play.result() if not done["code"] else {}
@@ -80,7 +80,7 @@ def seal_1000(rounds: int) -> Row:
         for number in range(rounds):
             directory = work / f"repository-{number}"
             directory.mkdir()
-            ours.append(_seal(play, _task(directory, certificate, 100), 0))
+            ours.append(seal(play, seal_task(directory, certificate, 100), 0))
             other.append(_kubeseal(work, certificate) * ITEMS / _SAMPLE)
         return ours, other
 
@@ -116,9 +116,9 @@ def seal_noop(rounds: int) -> Row:
     def measure(work: Path, play: Play, certificate: str) -> tuple[list[float], list[float]]:
         directory = work / "repository"
         directory.mkdir()
-        tasks = _task(directory, certificate, ITEMS)
-        _seal(play, tasks, 0)
-        return [_seal(play, tasks, ITEMS) for _ in range(rounds)], []
+        tasks = seal_task(directory, certificate, ITEMS)
+        seal(play, tasks, 0)
+        return [seal(play, tasks, ITEMS) for _ in range(rounds)], []
 
     ours, _ = _in_turns(measure)
     return Row("seal-noop", Target(1.0, "seconds"), ours)

@@ -261,7 +261,7 @@ class Lab:
         record = self.directory / "sandbox.json"
         if not record.exists():
             return []
-        keys = ("name", "groups", "memory_mb", "cpus")
+        keys = ("name", "groups", "memory_mb", "cpus", "environment")
         return [{key: host[key] for key in keys} for host in json.loads(record.read_text())["hosts"].values()]
 
     def secrets_of(self, host: str) -> dict[str, str]:

@@ -1,7 +1,7 @@
 # Copyright (c) 2026 The stagecraft.gitops contributors
 # GNU General Public License v3.0+ (see COPYING or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""A real OpenBao server on loopback: raft storage on a disk, TLS, and its program from a wheel."""
+"""A real server on loopback, raft storage on a disk, TLS: OpenBao from a wheel, or the Vault that STAGECRAFT_TEST_VAULT names."""
 
 from __future__ import annotations
 
@@ -12,6 +12,7 @@ import subprocess
 import sys
 import time
 from pathlib import Path
+from typing import Literal
 
 from ansible_collections.stagecraft.gitops.plugins.plugin_utils.flux.check.cache import default_directory
 from ansible_collections.stagecraft.gitops.plugins.plugin_utils.openbao.client import Server
@@ -20,6 +21,9 @@ from ansible_collections.stagecraft.gitops.plugins.plugin_utils.openbao.errors i
 from tests.integration.controlplane.control_plane import free_ports
 from tests.integration.kube.api_server import issue
 
+Kind = Literal["bao", "vault"]
+#: Where a program of HashiCorp Vault is; there is no package of it that tests could install.
+VAULT = "STAGECRAFT_TEST_VAULT"
 _REQUIREMENTS = Path(__file__).parents[3] / "requirements" / "openbao.txt"
 
 
@@ -50,9 +54,9 @@ def program() -> Path:
 class Bao:
     """A server whose data outlive its process; `kill` is a power cut."""
 
-    def __init__(self, directory: Path, seal: str = "") -> None:
-        self.directory, self.data = directory, directory / "data"
-        self.program = program()
+    def __init__(self, directory: Path, seal: str = "", kind: Kind = "bao") -> None:
+        self.directory, self.data, self.kind = directory, directory / "data", kind
+        self.program = program() if kind == "bao" else Path(os.environ[VAULT])
         self.data.mkdir(parents=True)
         authority = issue("test")
         serving = issue("bao", authority, ("127.0.0.1", "localhost"))
@@ -64,6 +68,7 @@ class Bao:
         (directory / "bao.hcl").write_text(
             f"""
             ui = false
+            {"disable_mlock = true" if kind == "vault" else ""}
             api_addr = "{self.url}"
             cluster_addr = "https://127.0.0.1:{cluster}"
             storage "raft" {{
@@ -128,11 +133,10 @@ class Bao:
 
     def command(self, token: str, *arguments: str) -> dict[str, object]:
         """Run upstream's own command line."""
+        settings = {"ADDR": self.url, "CACERT": self.ca_file, "TOKEN": token}
         environment = {
             **os.environ,
-            "BAO_ADDR": self.url,
-            "BAO_CACERT": self.ca_file,
-            "BAO_TOKEN": token,
+            **{f"{self.kind.upper()}_{name}": value for name, value in settings.items()},
             "HOME": str(self.directory),
         }
         done = subprocess.run(

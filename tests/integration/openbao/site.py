@@ -5,6 +5,12 @@
 
 from __future__ import annotations
 
+import json
+import os
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
 from typing import Any
 
 import pyrage
@@ -24,7 +30,7 @@ from cryptography.hazmat.primitives import serialization
 from cryptography.hazmat.primitives.asymmetric import rsa
 
 from tests.integration.kube.api_server import issue
-from tests.integration.openbao.bao import Bao
+from tests.integration.openbao.bao import Bao, Kind
 
 ADMIN, SAFE = pyrage.x25519.Identity.generate(), pyrage.x25519.Identity.generate()
 RECIPIENTS = [str(ADMIN.to_public()), str(SAFE.to_public())]
@@ -141,3 +147,47 @@ def run(bao: Bao, options: dict[str, Any]) -> list[str]:
 
 def as_admin(bao: Bao) -> Api:
     return admin.enter(bao.server(), kept_of(bao)).api
+
+
+@dataclass(frozen=True)
+class Sealing:
+    """A seal by which a server unseals itself: its type, its settings, and settings with which it cannot."""
+
+    type: str
+    settings: Mapping[str, str]
+    other: Mapping[str, str]
+
+    @property
+    def stanza(self) -> str:
+        """The seal in a server's configuration."""
+        lines = "\n".join(f"{name} = {json.dumps(value)}" for name, value in self.settings.items())
+        return f'seal "{self.type}" {{\n{lines}\n}}'
+
+
+@contextmanager
+def self_unsealing(directory: Path, kind: Kind) -> Iterator[Sealing]:
+    """Give a static key; with Vault, which has no such seal, a server that is there to unseal others."""
+    if kind == "bao":
+        keys = [os.urandom(32).hex() for _ in range(2)]
+        settings, other = ({"current_key_id": "one", "current_key": key} for key in keys)
+        yield Sealing("static", settings, other)
+        return
+    server = Bao(directory / "bao", kind=kind)
+    server.start()
+    try:
+        prepared(server)
+        token = kept_of(server).root_token
+        with Api(server.server(), token) as api:
+            api.write("POST", "sys/mounts/transit", {"type": "transit"}, "mount transit")
+            for name in ("one", "two"):
+                api.write("POST", f"transit/keys/{name}", {}, "make a key")
+        common = {
+            "address": server.url,
+            "token": token,
+            "mount_path": "transit/",
+            "tls_ca_cert": server.ca_file,
+            "disable_renewal": "true",
+        }
+        yield Sealing("transit", {**common, "key_name": "one"}, {**common, "key_name": "two"})
+    finally:
+        server.kill()

@@ -1,7 +1,7 @@
 # Copyright (c) 2026 The stagecraft.gitops contributors
 # GNU General Public License v3.0+ (see COPYING or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""Configuring a real OpenBao server, killed at every request, and logging in to it with accounts of a real API server."""
+"""Configuring a real server, killed at every request, and logging in to it with accounts of a real API server."""
 
 from __future__ import annotations
 
@@ -179,11 +179,23 @@ def test_a_server_that_does_not_fit_is_left_as_it_is(bao: Bao) -> None:
         run(bao, whole(auth_methods=[{**kubernetes(), "roles": {"a": {**ROLE, "bound_service_acount_names": ["x"]}}}]))
 
 
-def test_openbao_refuses_audit_devices_and_the_message_says_where_they_go(bao: Bao) -> None:
+def test_an_audit_device_is_made_or_the_message_says_where_it_goes(bao: Bao) -> None:
     run(bao, whole())
     device = {"path": "file", "type": "file", "options": {"file_path": str(bao.directory / "audit.log")}}
-    with pytest.raises(OpenBaoError, match=r"create audit device file, and it refuses.*the role openbao writes them"):
-        run(bao, whole(audit=[device]))
+    if bao.kind == "bao":
+        with pytest.raises(
+            OpenBaoError, match=r"create audit device file, and it refuses.*the role openbao writes them"
+        ):
+            run(bao, whole(audit=[device]))
+        return
+    assert run(bao, whole(audit=[device])) == ["create audit device file"]
+    assert run(bao, whole(audit=[device])) == []
+    other = {**device, "options": {"file_path": str(bao.directory / "other.log")}}
+    with pytest.raises(OpenBaoError, match="audit: file is there with other settings"):
+        run(bao, whole(audit=[other]))
+    written = (bao.directory / "audit.log").read_text()
+    assert "kv/data/apps/shop" in written
+    assert PASSWORD not in written
 
 
 def test_a_secret_that_somebody_else_wrote_in_between_is_not_lost(bao: Bao) -> None:

@@ -1,13 +1,11 @@
 # Copyright (c) 2026 The stagecraft.gitops contributors
 # GNU General Public License v3.0+ (see COPYING or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""Initialising and unsealing a real OpenBao server, cut short at every step."""
+"""Initialising and unsealing a real server, cut short at every step."""
 
 from __future__ import annotations
 
-import os
 import tempfile
-from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -21,22 +19,16 @@ from ansible_collections.stagecraft.gitops.plugins.plugin_utils.openbao.errors i
 from ansible_collections.stagecraft.gitops.plugins.plugin_utils.openbao.initialize import Wanted
 
 from tests.integration.kube.test_actions import Play
-from tests.integration.openbao.bao import Bao, Missing
-from tests.programs import lacking
+from tests.integration.openbao.bao import Bao, Kind
+from tests.integration.openbao.site import Sealing
 
 ADMIN, SAFE = pyrage.x25519.Identity.generate(), pyrage.x25519.Identity.generate()
 RECIPIENTS = [str(ADMIN.to_public()), str(SAFE.to_public())]
 
 
 @pytest.fixture
-def bao(tmp_path: Path) -> Iterator[Bao]:
-    try:
-        made = Bao(tmp_path / "bao")
-    except Missing as missing:
-        lacking(str(missing))
-    made.start()
-    yield made
-    made.kill()
+def bao(bare: Bao) -> Bao:
+    return bare
 
 
 @pytest.fixture
@@ -233,19 +225,16 @@ def test_a_server_that_lost_its_data_and_one_without_escrow_are_told_apart(bao: 
         escrow.read(wanted.path, [ADMIN], "production")
 
 
-def test_a_server_that_unseals_itself_gets_recovery_keys_and_comes_back_alone(tmp_path: Path, wanted: Wanted) -> None:
-    key = os.urandom(32).hex()
-    seal = f'seal "static" {{\n current_key_id = "one"\n current_key = "{key}"\n}}'
-    try:
-        bao = Bao(tmp_path / "static", seal)
-    except Missing as missing:
-        lacking(str(missing))
+def test_a_server_that_unseals_itself_gets_recovery_keys_and_comes_back_alone(
+    tmp_path: Path, wanted: Wanted, sealing: Sealing, kind: Kind
+) -> None:
+    bao = Bao(tmp_path / "sealed", sealing.stanza, kind)
     bao.start()
     try:
         assert run(bao, wanted) == ["initialize"]
         kept = escrow.read(wanted.path, [SAFE], "staging")
         assert kept is not None
-        assert (kept.seal, len(kept.keys)) == ("static", 3)
+        assert (kept.seal, len(kept.keys)) == (sealing.type, 3)
         bao.kill()
         bao.start()
         bao.server().wait_until_active(20)

@@ -6,7 +6,6 @@
 from __future__ import annotations
 
 import gzip
-import os
 from dataclasses import replace
 from pathlib import Path
 
@@ -16,9 +15,8 @@ from ansible_collections.stagecraft.gitops.plugins.plugin_utils.openbao.drill im
 from ansible_collections.stagecraft.gitops.plugins.plugin_utils.openbao.errors import OpenBaoError
 
 from tests.integration.kube.test_actions import Play
-from tests.integration.openbao.bao import Bao, Missing, program
-from tests.integration.openbao.site import ADMIN, RECIPIENTS, as_admin, kept_of, prepared, run, whole
-from tests.programs import lacking
+from tests.integration.openbao.bao import Bao, Kind
+from tests.integration.openbao.site import ADMIN, RECIPIENTS, Sealing, as_admin, kept_of, prepared, run, whole
 
 CANARY = Canary("kv", "sys-canary", {"environment": "staging"})
 WITH_CANARY = {
@@ -50,7 +48,7 @@ def test_snapshot_and_escrow_alone_bring_a_lost_server_back(bao: Bao) -> None:
     kept = kept_of(bao)
     cluster = bao.server().status().cluster
     bao.kill()
-    done = drill.drill(str(program()), data, kept, CANARY, None, 30)
+    done = drill.drill(str(bao.program), data, kept, CANARY, None, 30)
     assert done.cluster == cluster
     assert {"kv", "transit"} <= set(done.mounts)
     assert done.canary_version == 1
@@ -58,23 +56,19 @@ def test_snapshot_and_escrow_alone_bring_a_lost_server_back(bao: Bao) -> None:
 
     with pytest.raises(OpenBaoError, match=r"it refuses.*Are these the keys of this server"):
         drill.drill(
-            str(program()), data, replace(kept, keys=tuple(letter * 43 + "=" for letter in "bcd")), CANARY, None, 30
+            str(bao.program), data, replace(kept, keys=tuple(letter * 43 + "=" for letter in "bcd")), CANARY, None, 30
         )
     with pytest.raises(OpenBaoError, match="has no secret kv/never-written"):
-        drill.drill(str(program()), data, kept, replace(CANARY, path="never-written"), None, 30)
+        drill.drill(str(bao.program), data, kept, replace(CANARY, path="never-written"), None, 30)
     with pytest.raises(OpenBaoError, match="holds other values of environment"):
-        drill.drill(str(program()), data, kept, replace(CANARY, data={"environment": "production"}), None, 30)
+        drill.drill(str(bao.program), data, kept, replace(CANARY, data={"environment": "production"}), None, 30)
     with pytest.raises(OpenBaoError, match="is unsealed by shamir, and the drill has seal static"):
-        drill.drill(str(program()), data, kept, CANARY, ("static", {}), 30)
+        drill.drill(str(bao.program), data, kept, CANARY, ("static", {}), 30)
     assert left() == []
 
 
-def test_a_server_that_unseals_itself_is_brought_back_by_its_seal(tmp_path: Path) -> None:
-    key = os.urandom(32).hex()
-    try:
-        bao = Bao(tmp_path / "bao", f'seal "static" {{\n current_key_id = "one"\n current_key = "{key}"\n}}')
-    except Missing as missing:
-        lacking(str(missing))
+def test_a_server_that_unseals_itself_is_brought_back_by_its_seal(tmp_path: Path, sealing: Sealing, kind: Kind) -> None:
+    bao = Bao(tmp_path / "bao", sealing.stanza, kind)
     bao.start()
     try:
         prepared(bao)
@@ -84,11 +78,10 @@ def test_a_server_that_unseals_itself_is_brought_back_by_its_seal(tmp_path: Path
         kept = kept_of(bao)
     finally:
         bao.kill()
-    seal = ("static", {"current_key_id": "one", "current_key": key})
-    assert drill.drill(str(program()), data, kept, CANARY, seal, 30).canary_version == 1
-    other = ("static", {"current_key_id": "one", "current_key": os.urandom(32).hex()})
+    program = str(bao.program)
+    assert drill.drill(program, data, kept, CANARY, (sealing.type, sealing.settings), 30).canary_version == 1
     with pytest.raises(OpenBaoError):
-        drill.drill(str(program()), data, kept, CANARY, other, 5)
+        drill.drill(program, data, kept, CANARY, (sealing.type, sealing.other), 5)
     assert left() == []
 
 
@@ -137,7 +130,7 @@ def test_the_module_saves_encrypted_and_drills(bao: Bao, tmp_path: Path) -> None
     drilling = [
         {
             "name": "Drill",
-            "stagecraft.gitops.openbao_snapshot": {**common, "state": "drilled", "program": str(program())},
+            "stagecraft.gitops.openbao_snapshot": {**common, "state": "drilled", "program": str(bao.program)},
         }
     ]
     shown = play.output

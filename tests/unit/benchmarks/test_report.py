@@ -117,5 +117,8 @@ def test_the_rows_are_those_of_the_issues() -> None:
         "seal-1000",
         "seal-noop",
         "leak",
+        "bao-back",
+        "bao-back-transit",
+        "drill",
     ]
     assert list(BENCHES) == rows
