@@ -62,7 +62,7 @@ class Occurrence:
             before, after = self.around
             return [edit.SetValue(self.document, self.base, f"{before}{wanted['ref']}{after}")]
         found: list[edit.Edit] = []
-        last = ""
+        last = "name" if self.kind == "image" else ""
         for field in self.fields:
             path = (*self.base, field)
             if field in wanted and wanted[field] != there.get(field):
