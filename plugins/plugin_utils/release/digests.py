@@ -67,7 +67,7 @@ class Resolver:
             return
         for state in states:
             for image in live.images(state.occurrences):
-                if not image.tag or (image.name, image.tag) in self._known:
+                if (image.name, image.tag) in self._known:
                     continue
                 running = self._running(image, state)
                 if image.digest:
@@ -98,7 +98,7 @@ class Resolver:
         other = [one for one in running if one != image.digest]
         if other and self._truth == "running":
             self.problems.append(
-                f"{image.name}:{image.tag}: Git says {image.digest[:19]}, and what runs is {other[0][:19]}. Let the source"
+                f"{image.name}{':' if image.tag else ''}{image.tag}: Git says {image.digest[:19]}, and what runs is {other[0][:19]}. Let the source"
                 " follow Git first"
             )
 

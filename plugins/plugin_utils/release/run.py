@@ -461,7 +461,7 @@ class Run:
         """Return all gates that can be asked, and why the others cannot."""
         questions = self._rules(seen, made)
         questions |= {
-            "digest": lambda _: cluster_gates.digest(digests),
+            "digest": lambda options: cluster_gates.digest(digests, options),
             "render": lambda options: policy.builds(before, after, options),
             "policy": lambda options: policy.judge(after, options),
         }

@@ -59,12 +59,15 @@ _DEFAULT_CLASS = "ingressclass.kubernetes.io/is-default-class"
 _OLD_CLASS = "kubernetes.io/ingress.class"
 
 
-def digest(found: Resolver) -> Verdict:
-    """Refuse images whose digest is disputed; tell those that go by their tag alone."""
+def digest(found: Resolver, options: Mapping[str, Any]) -> Verdict:
+    """Refuse images whose digest is disputed; tell those that go by their tag alone, or refuse them (`required`)."""
     if found.problems:
         return Verdict(False, "; ".join(found.problems))
     if found.unknown:
-        return Verdict(None, f"no digest is known of {', '.join(found.unknown)}; the tag alone is promoted")
+        said = f"no digest is known of {', '.join(found.unknown)}"
+        if options.get("required"):
+            return Verdict(False, said)
+        return Verdict(None, f"{said}; the tag alone is promoted", mild=True)
     return Verdict(True)
 
 
