@@ -34,8 +34,14 @@ from ansible_collections.stagecraft.gitops.plugins.plugin_utils.release import (
 )
 from ansible_collections.stagecraft.gitops.plugins.plugin_utils.release.digests import Resolver, gone
 from ansible_collections.stagecraft.gitops.plugins.plugin_utils.release.errors import ReleaseError
+from ansible_collections.stagecraft.gitops.plugins.plugin_utils.release.gates import (
+    capacity,
+    gate,
+    policy,
+    rules,
+    sealed,
+)
 from ansible_collections.stagecraft.gitops.plugins.plugin_utils.release.gates import cluster as cluster_gates
-from ansible_collections.stagecraft.gitops.plugins.plugin_utils.release.gates import gate, policy, rules, sealed
 from ansible_collections.stagecraft.gitops.plugins.plugin_utils.release.message import Record
 from ansible_collections.stagecraft.gitops.plugins.plugin_utils.release.model import Environment
 from ansible_collections.stagecraft.gitops.plugins.plugin_utils.release.operation import (
@@ -490,7 +496,7 @@ class Run:
             questions |= {
                 "server_dry_run": lambda _: cluster_gates.server_dry_run(there, after),
                 "secrets": lambda _: cluster_gates.secrets(there, after),
-                "capacity": lambda _: cluster_gates.capacity(there, before, after),
+                "capacity": lambda _: capacity.capacity(there, before, after, digests.facts),
                 "connectivity": lambda options: cluster_gates.connectivity(
                     there, after, options, carried_out=carried_out
                 ),

@@ -105,6 +105,21 @@ class Registry:
             raise MissingArtifact("no such image")
         return A
 
+    def platforms(self, image: ImageReference, _archs: Any, name: str = "") -> dict[str, int]:
+        self.digest(image, name)
+        return {"amd64": 7}
+
+
+def test_platforms_are_asked_for_and_a_registry_that_is_silent_once_only() -> None:
+    made, registry = Resolver("git", pin=True, ask_registry=True), Registry()
+    made._registry = registry  # type: ignore[assignment]
+    silent = live.Image("silent.example/x/a", "1")
+    assert made.facts(live.Image("ghcr.io/x/app", "", A), ["amd64"]) == {"amd64": 7}
+    assert made.facts(live.Image("ghcr.io/x/lost", "1"), ["amd64"]) is None
+    assert [made.facts(silent, ["amd64"]), made.facts(silent, ["amd64"])] == [None, None]
+    assert registry.asked == [("ghcr.io/x/app", A), ("ghcr.io/x/lost", "1"), ("silent.example/x/a", "1")]
+    assert Resolver("git", pin=True, ask_registry=False).facts(silent, ["amd64"]) is None
+
 
 def change(name: str, tag: str, digest: str = "") -> Change:
     version = (("newTag", tag), *((("digest", digest),) if digest else ()))

@@ -130,12 +130,6 @@ def test_references_are_found_wherever_they_stand() -> None:
     }
 
 
-def test_what_is_asked_for() -> None:
-    init = {"initContainers": [{"name": "i", "resources": {"requests": {"memory": "1Gi"}}}]}
-    assert cluster.wanted(workload(pod=init)) == {"cpu": 0.02, "memory": 2 * 1024.0**3}
-    assert cluster.asks({"kind": "Service"}) == {"cpu": 0.0, "memory": 0.0}
-
-
 @pytest.mark.parametrize(
     ("text", "number"),
     [

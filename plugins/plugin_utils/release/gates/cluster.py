@@ -17,7 +17,7 @@ from typing import TYPE_CHECKING, Any
 from urllib.parse import urlsplit
 
 from ansible_collections.stagecraft.gitops.plugins.plugin_utils.flux import kinds, survey, wait
-from ansible_collections.stagecraft.gitops.plugins.plugin_utils.kube import apply, health
+from ansible_collections.stagecraft.gitops.plugins.plugin_utils.kube import apply
 from ansible_collections.stagecraft.gitops.plugins.plugin_utils.kube.errors import ApiError, KubeError
 from ansible_collections.stagecraft.gitops.plugins.plugin_utils.kube.objects import (
     Object,
@@ -26,7 +26,6 @@ from ansible_collections.stagecraft.gitops.plugins.plugin_utils.kube.objects imp
     mapping,
     text,
 )
-from ansible_collections.stagecraft.gitops.plugins.plugin_utils.kube.quantity import quantity
 from ansible_collections.stagecraft.gitops.plugins.plugin_utils.release import holds, live, model, selectors, verify
 from ansible_collections.stagecraft.gitops.plugins.plugin_utils.release.errors import ReleaseError
 from ansible_collections.stagecraft.gitops.plugins.plugin_utils.release.gates import policy, rules
@@ -224,63 +223,6 @@ def _needs(pod: Mapping[str, Any]) -> Iterable[tuple[str, str, set[str]]]:
             yield kind, text(source, field), {text(item, "key") for item in items}
     for entry in listed(pod, "imagePullSecrets"):
         yield "Secret", text(entry, "name"), set()
-
-
-def capacity(cluster: live.Cluster, before: Rendered, after: Rendered) -> Verdict:
-    """Refuse what the target's nodes have no room for: what is asked for anew, and what a rollout needs meanwhile."""
-    nodes = [one for one in cluster.session.items("/api/v1/nodes") if not health.node_problem(one)]
-    if not nodes:
-        return Verdict(False, "no node is ready")
-    pods = cluster.pods()
-    unset = [
-        name
-        for name, one in after.objects.items()
-        if one.get("kind") in policy.WORKLOADS and not any(asks(one).values())
-    ]
-    said = []
-    for what, unit in (("cpu", "cores"), ("memory", "MiB")):
-        scale = 1.0 if what == "cpu" else 1024.0**2
-        free = sum(quantity(text(one, "status", "allocatable", what) or "0") for one in nodes)
-        free -= sum(pod_asks(pod, what) for pod in pods if text(pod, "status", "phase") not in ("Succeeded", "Failed"))
-        more = sum(
-            wanted(one)[what] - (wanted(before.objects[name])[what] if name in before.objects else 0.0)
-            for name, one in after.objects.items()
-        )
-        surge = max(
-            (asks(one)[what] for name, one in after.objects.items() if before.objects.get(name) != one), default=0.0
-        )
-        if more + surge > free:
-            said.append(
-                f"{(more + surge) / scale:.2f} {unit} of {what} are needed during the rollout, {free / scale:.2f} are free"
-            )
-    note = f"not known, no requests are set: {', '.join(unset[:3])}" if unset else ""
-    return Verdict(not said if said or not unset else None, "; ".join(said) or note)
-
-
-def asks(workload: Object) -> dict[str, float]:
-    """Return what one pod of a workload asks for: cores and bytes."""
-    if workload.get("kind") not in policy.WORKLOADS:
-        return {"cpu": 0.0, "memory": 0.0}
-    pod = {"spec": policy.pod_spec(workload)}
-    return {what: pod_asks(pod, what) for what in ("cpu", "memory")}
-
-
-def pod_asks(pod: Object, what: str) -> float:
-    """Return what a pod asks for: its containers together, or its largest init container."""
-    containers = sum(
-        quantity(text(one, "resources", "requests", what) or "0") for one in listed(pod, "spec", "containers")
-    )
-    inits = [quantity(text(one, "resources", "requests", what) or "0") for one in listed(pod, "spec", "initContainers")]
-    return max([containers, *inits])
-
-
-def wanted(workload: Object) -> dict[str, float]:
-    """Return what all pods of a workload ask for."""
-    replicas = (
-        mapping(workload, "spec").get("replicas", 1) if workload.get("kind") in ("Deployment", "StatefulSet") else 1
-    )
-    count = replicas if isinstance(replicas, int) else 1
-    return {what: value * count for what, value in asks(workload).items()}
 
 
 def connectivity(
