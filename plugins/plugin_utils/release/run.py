@@ -17,6 +17,7 @@ from ansible_collections.stagecraft.gitops.plugins.plugin_utils.git.errors impor
 from ansible_collections.stagecraft.gitops.plugins.plugin_utils.git.pull_requests import Forge
 from ansible_collections.stagecraft.gitops.plugins.plugin_utils.kube.errors import KubeError
 from ansible_collections.stagecraft.gitops.plugins.plugin_utils.release import (
+    charts,
     history,
     holds,
     live,
@@ -248,7 +249,7 @@ class Run:
             return self._resume(job, seen, result, wait_for_cluster=False)
         self._need_reason(seen)
         self._need_programs(seen)
-        missing, quiet = gone(made.changes) if ask_registry else ([], [])
+        missing, quiet = self._gone(seen, made) if ask_registry else ([], [])
         result["warnings"] += quiet
         refused = [*self._guards(seen), *missing]
         if refused and not (self.options.force and self.options.reason):
@@ -293,6 +294,32 @@ class Run:
             "health": {},
         }
         return {**nothing, "verified": None, "durations": self.clock.taken, **moved}
+
+    def _gone(self, seen: Observation, made: Plan) -> tuple[list[str], list[str]]:
+        """Say which images and charts nobody has any more, and of which nobody tells."""
+        images, quiet = gone(made.changes)
+        changes = charts.concerned(made.changes)
+        if not changes:
+            return images, quiet
+        with self.place.open() as repository:
+            if repository.commit_of(seen.base) is None:
+                repository.fetch([seen.branch])
+            reader = seen.reader.on(repository)
+            files = {
+                path: one.blob for path, one in reader.files(seen.base).items() if path.endswith((".yaml", ".yml"))
+            }
+            contents = reader.contents(files.values())
+        sources = [
+            one
+            for content in contents.values()
+            if b"HelmRepository" in content
+            for one in charts.documents(content)
+            if one.get("kind") == "HelmRepository"
+        ]
+        own = {path: charts.documents(made.files.get(path) or b"") for path in {change.file for change in changes}}
+        wanted = [charts.wanted(change, own[change.file], sources) for change in changes]
+        missing, silent = charts.gone(one for one in wanted if one is not None)
+        return [*images, *missing], [*quiet, *silent]
 
     def _guards(self, seen: Observation) -> list[str]:
         said = []
