@@ -11,6 +11,7 @@ import pytest
 from ansible_collections.stagecraft.gitops.plugins.plugin_utils.kube.quantity import quantity
 from ansible_collections.stagecraft.gitops.plugins.plugin_utils.release.errors import ReleaseError
 from ansible_collections.stagecraft.gitops.plugins.plugin_utils.release.gates import cluster, policy
+from ansible_collections.stagecraft.gitops.plugins.plugin_utils.release.gates.gate import Verdict
 from ansible_collections.stagecraft.gitops.plugins.plugin_utils.release.plan import Change
 from ansible_collections.stagecraft.gitops.plugins.plugin_utils.release.render import Rendered
 
@@ -70,12 +71,45 @@ def test_what_is_well_is_well_at_every_level(kind: str) -> None:
         ({}, {"securityContext": {}}, "restricted", "container app may run as root"),
         ({}, {"securityContext": {}}, "restricted", "container app may gain privileges"),
         ({}, {"resources": {}}, "privileged", "container app asks for no cpu"),
+        (
+            {"securityContext": {"sysctls": [{"name": "kernel.msgmax"}]}},
+            {},
+            "baseline",
+            "it sets the sysctl kernel.msgmax",
+        ),
+        (
+            {"securityContext": {"appArmorProfile": {"type": "Unconfined"}}},
+            {},
+            "baseline",
+            "it is unconfined by AppArmor",
+        ),
+        (
+            {},
+            {"securityContext": {"seLinuxOptions": {"type": "spc_t"}}},
+            "baseline",
+            "app sets SELinux options of its own",
+        ),
+        ({}, {"securityContext": {"procMount": "Unmasked"}}, "baseline", "container app mounts /proc Unmasked"),
+        ({}, {"securityContext": {"windowsOptions": {"hostProcess": True}}}, "baseline", "app is a host process"),
+        ({"securityContext": {"runAsUser": 0}}, {}, "restricted", "it runs as user 0"),
+        ({}, {"securityContext": {"runAsUser": 0}}, "restricted", "container app runs as user 0"),
     ],
 )
 def test_what_is_not_well_is_told(pod: dict[str, Any], container: dict[str, Any], level: str, said: str) -> None:
     verdict = policy.judge(rendered(workload(pod=pod, **container)), {"pod_security": level})
     assert verdict.ok is False
     assert said in verdict.detail
+
+
+def test_what_the_levels_allow() -> None:
+    own = {
+        "sysctls": [{"name": "net.ipv4.tcp_keepalive_time"}],
+        "appArmorProfile": {"type": "RuntimeDefault"},
+        "seLinuxOptions": {"type": "container_t", "level": "s0:c1,c2"},
+        "runAsUser": 1000,
+    }
+    one = workload(pod={"securityContext": own})
+    assert policy.judge(rendered(one), {"pod_security": "restricted"}) == Verdict(True, "")
 
 
 def test_network_policies_and_levels() -> None:
