@@ -522,7 +522,7 @@ class Run:
             there = to_cluster
             questions |= {
                 "server_dry_run": lambda _: cluster_gates.server_dry_run(there, after),
-                "secrets": lambda _: cluster_gates.secrets(there, after),
+                "secrets": lambda options: cluster_gates.secrets(there, after, options),
                 "capacity": lambda _: capacity.capacity(there, before, after, digests.facts),
                 "connectivity": lambda options: cluster_gates.connectivity(
                     there, after, options, carried_out=carried_out

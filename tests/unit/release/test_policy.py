@@ -182,6 +182,26 @@ def test_quantities(text: str, number: float) -> None:
     assert quantity(text) == pytest.approx(number)
 
 
+def test_what_sops_has_encrypted_for_others_is_refused() -> None:
+    def secret(**sops: object) -> dict[str, Any]:
+        return {"kind": "Secret", "metadata": {"name": "s", "namespace": "apps"}, "data": {"k": "ENC[x]"}, "sops": sops}
+
+    def ask(one: dict[str, Any], *recipients: str) -> Verdict:
+        return cluster.secrets(None, rendered(one), {"recipients": list(recipients)})  # type: ignore[arg-type]
+
+    staging = secret(age=[{"recipient": "age1staging", "enc": "x"}], pgp=[{"fp": "AB"}])
+    assert ask(staging, "age1production").detail == (
+        "Secret 0 is encrypted for AB, age1staging, and not for the target"
+    )
+    assert ask(staging, "age1production", "age1staging").ok
+    assert ask(staging, "AB").ok
+    assert ask(secret(key_groups=[{"age": [{"recipient": "age1production"}]}]), "age1production").ok
+    assert ask({**staging, "sops": None}, "age1production").ok
+    assert cluster.secrets(None, rendered(staging), {}).ok  # type: ignore[arg-type]
+    with pytest.raises(ReleaseError, match="wanted recipients, a list"):
+        cluster.secrets(None, rendered(staging), {"recipients": "age1production"})  # type: ignore[arg-type]
+
+
 def test_hosts_of_ingresses_and_routes() -> None:
     assert cluster.ingress_hosts({"kind": "Ingress", "spec": {"rules": [{"host": "a"}, {}]}}) == ["a"]
     assert cluster.ingress_hosts({"kind": "HTTPRoute", "spec": {"hostnames": ["b"]}}) == ["b"]
@@ -193,5 +213,10 @@ def test_commands_get_the_plan_and_refuse_by_their_status() -> None:
     one = Change("app", "production", "x.yaml", "images[app]", (("newTag", "1"),), (("newTag", "2"),))
     assert cluster.command({"argv": ["grep", "-q", "images"]}, [one]).ok
     assert cluster.command({"argv": ["sh", "-c", "echo no way >&2; exit 3"]}, []).detail == "no way"
+    several = [["sh", "-c", "echo one; exit 1"], ["true"], ["sh", "-c", "echo two; exit 1"]]
+    assert cluster.command({"argv": several}, []).detail == "one; two"
+    for wrong in (None, [], "true", [["true"], []]):
+        with pytest.raises(ReleaseError, match="wanted argv, a list, or a list of such lists"):
+            cluster.command({"argv": wrong}, [])
     with pytest.raises(ReleaseError, match="wanted the program nope-nope, found none"):
         cluster.command({"argv": ["nope-nope"]}, [])

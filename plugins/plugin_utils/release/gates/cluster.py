@@ -28,7 +28,7 @@ from ansible_collections.stagecraft.gitops.plugins.plugin_utils.kube.objects imp
 )
 from ansible_collections.stagecraft.gitops.plugins.plugin_utils.release import holds, live, model, selectors, verify
 from ansible_collections.stagecraft.gitops.plugins.plugin_utils.release.errors import ReleaseError
-from ansible_collections.stagecraft.gitops.plugins.plugin_utils.release.gates import policy, rules
+from ansible_collections.stagecraft.gitops.plugins.plugin_utils.release.gates import placement, policy, rules
 from ansible_collections.stagecraft.gitops.plugins.plugin_utils.release.gates.gate import Verdict
 from ansible_collections.stagecraft.gitops.plugins.plugin_utils.release.plan import Change
 from ansible_collections.stagecraft.gitops.plugins.plugin_utils.release.render import Rendered
@@ -53,7 +53,10 @@ done
 printf %s "${said#; }" >/dev/termination-log
 [ -z "$said" ]
 """
+_DOCKER_HUB = "registry-1.docker.io"
 _ROUTES = ("HTTPRoute", "GRPCRoute", "TLSRoute")
+#: Where SOPS tells for whom a file is encrypted: the kind of key, and its field.
+_SOPS_KEYS = {"age": "recipient", "pgp": "fp", "kms": "arn", "gcp_kms": "resource_id", "hc_vault": "key_name"}
 _DEFAULT_CLASS = "ingressclass.kubernetes.io/is-default-class"
 _OLD_CLASS = "kubernetes.io/ingress.class"
 
@@ -148,8 +151,11 @@ def server_dry_run(cluster: live.Cluster, after: Rendered) -> Verdict:
     return Verdict(True, note)
 
 
-def secrets(cluster: live.Cluster, after: Rendered) -> Verdict:
-    """Refuse what needs Secrets, ConfigMaps or keys of them that neither Git nor the target has. Values are not read."""
+def secrets(cluster: live.Cluster, after: Rendered, options: Mapping[str, Any]) -> Verdict:
+    """Refuse what needs Secrets, ConfigMaps or keys of them that neither Git nor the target has. Values are not read.
+
+    With the option `recipients`, the public keys (or fingerprints) of the target, also what SOPS has encrypted for others.
+    """
     rendered = {
         (str(one.get("kind")), text(one, "metadata", "namespace") or "default", text(one, "metadata", "name")): _keys(
             one
@@ -166,7 +172,7 @@ def secrets(cluster: live.Cluster, after: Rendered) -> Verdict:
         for one in after.objects.values()
         if one.get("kind") in ("SealedSecret", "ExternalSecret")
     }
-    said = []
+    said = _foreign(after, options)
     for (kind, namespace, name), keys in sorted(references(after).items()):
         if kind == "Secret" and (namespace, name) in made:
             continue
@@ -179,6 +185,28 @@ def secrets(cluster: live.Cluster, after: Rendered) -> Verdict:
         else:
             said += [f"{kind} {namespace}/{name} has no key {key}" for key in sorted(keys - there)]
     return Verdict(not said, "; ".join(said[:_MOST]))
+
+
+def _foreign(after: Rendered, options: Mapping[str, Any]) -> list[str]:
+    """Say which Secrets SOPS has encrypted for others than the target."""
+    own = options.get("recipients")
+    if own is None:
+        return []
+    if not isinstance(own, list) or not own:
+        raise ReleaseError("gate secrets: wanted recipients, a list of the target's public keys")
+    said = []
+    for name, one in sorted(after.objects.items()):
+        sops = mapping(one, "sops")
+        groups = [sops, *(group for group in listed(sops, "key_groups") if isinstance(group, Mapping))]
+        found = {
+            text(entry, key)
+            for group in groups
+            for kind, key in _SOPS_KEYS.items()
+            for entry in listed(group, kind)
+        }  # fmt: skip
+        if sops and not found & {str(each) for each in own}:
+            said.append(f"{name} is encrypted for {', '.join(sorted(found)) or 'nobody'}, and not for the target")
+    return said
 
 
 def _keys(one: Object) -> set[str]:
@@ -239,7 +267,7 @@ def connectivity(
         host for one in after.objects.values() for host in ingress_hosts(one) if "${" not in host and "*" not in host
     }
     hosts |= {str(host) for host in options.get("hosts") or ()}
-    registries = [_host_and_port(str(address)) for address in options.get("registries") or ()]
+    registries = [_host_and_port(str(address)) for address in _registries(after, options)]
     if options.get("image") and (hosts or registries):
         if not carried_out:
             return Verdict(not said, "; ".join([*said, "a pod of the target is asked when it is carried out"]))
@@ -257,6 +285,15 @@ def connectivity(
         except OSError as error:
             said.append(f"nothing answers at {host}:{port} ({error.strerror or error})")
     return Verdict(not said, "; ".join(said))
+
+
+def _registries(after: Rendered, options: Mapping[str, Any]) -> list[str]:
+    """Return the registries to ask: those that are named, else from inside the target those of the images."""
+    if "registries" in options or not options.get("image"):
+        return [str(one) for one in options.get("registries") or ()]
+    workloads = (one for one in after.objects.values() if one.get("kind") in policy.WORKLOADS)
+    hosts = {image.name.partition("/")[0] for one in workloads for image in placement.images(one)}
+    return sorted(_DOCKER_HUB if host == "docker.io" else host for host in hosts)
 
 
 def inside(options: Mapping[str, Any], hosts: Sequence[str], registries: Sequence[tuple[str, int]]) -> dict[str, Any]:
@@ -385,13 +422,17 @@ def signature(options: Mapping[str, Any], changes: Sequence[Change]) -> Verdict:
 
 
 def command(options: Mapping[str, Any], changes: Sequence[Change]) -> Verdict:
-    """Run a program of the admin's; it gets the plan as JSON on its standard input, and refuses by its status."""
+    """Run a program of the admin's, or several; each gets the plan as JSON on its standard input, and refuses by its status."""
     argv = options.get("argv")
-    if not isinstance(argv, list) or not argv:
-        raise ReleaseError("gate command: wanted argv, a list")
+    several: list[Any] = argv if isinstance(argv, list) and argv and isinstance(argv[0], list) else [argv]
+    if not all(isinstance(one, list) and one for one in several):
+        raise ReleaseError("gate command: wanted argv, a list, or a list of such lists")
     plan = json.dumps([{**change.as_dict(), "version": selectors.shown(change.after)} for change in changes])
-    done = _run([str(one) for one in argv], plan)
-    return Verdict(done.returncode == 0, _last(done) if done.returncode else "")
+    said = []
+    for one in several:
+        done = _run([str(part) for part in one], plan)
+        said += [_last(done)] if done.returncode else []
+    return Verdict(not said, "; ".join(said))
 
 
 def _run(argv: list[str], data: str = "") -> subprocess.CompletedProcess[str]:
