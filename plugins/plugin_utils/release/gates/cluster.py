@@ -40,6 +40,8 @@ if TYPE_CHECKING:
 _SECONDS = 60.0
 _MOST = 10
 _INSIDE_SECONDS = 60.0
+#: For how long a source is waited for that is in the middle of something: each of its intervals it is so for a moment.
+_UNDER_WAY_SECONDS = 15.0
 #: Looks up names and knocks at ports, all of them, and leaves what is wrong where the kubelet reads it.
 _INSIDE = """\
 said=
@@ -84,7 +86,7 @@ def source_healthy(cluster: live.Cluster, seen: Observation) -> Verdict:
     followers = [] if served is None else cluster.session.items(served.collection())
     files = [path for wish in seen.wishes for path in wish.source.files]
     goal = survey.Goal(source, "", tuple(verify.deliverers(followers, source, files)))
-    flux = wait.Wait(cluster.session, goal, wait.Options(timeout=0.0, poke=False)).run()
+    flux = wait.Wait(cluster.session, goal, wait.Options(timeout=_UNDER_WAY_SECONDS, poke=False)).run()
     said += flux.sentences()[:_MOST]
     for wish in seen.wishes:
         found = live.images(wish.source.occurrences)
