@@ -23,6 +23,7 @@ from ansible_collections.stagecraft.gitops.plugins.plugin_utils.kube.errors impo
 from ansible_collections.stagecraft.gitops.plugins.plugin_utils.kube.objects import Ref
 from ansible_collections.stagecraft.gitops.plugins.plugin_utils.release import verify
 from ansible_collections.stagecraft.gitops.plugins.plugin_utils.release.errors import ReleaseError
+from ansible_collections.stagecraft.gitops.plugins.plugin_utils.release.run import Clusters
 
 from tests.unit.release.lab import Lab
 
@@ -232,3 +233,30 @@ def test_an_api_server_that_does_not_answer_is_asked_again() -> None:
     with pytest.raises(ApiError):
         look_at_workloads(refused, 60)
     assert refused.left == 4
+
+
+# -- the way back --------------------------------------------------------------------------------------------------------------
+
+
+def test_a_plan_is_rolled_back_once_and_then_left_to_somebody(lab: Lab, monkeypatch: pytest.MonkeyPatch) -> None:
+    bad, well = verify.Verification(False, ("it crashes",)), verify.Verification(True)
+    answers = [bad, well, bad]
+    monkeypatch.setattr(verify, "verify", lambda *_: answers.pop(0))
+    monkeypatch.setattr(Clusters, "of", lambda _self, one: SimpleNamespace() if one.name == "production" else None)
+    off = dict.fromkeys(("server_dry_run", "secrets", "capacity", "connectivity"), "off")
+    path = "clusters/production/podinfo/kustomization.yaml"
+    before = lab.text(path)
+    done = lab.promote(verify=verify.Options(), gates=off)
+    assert (done["failed"], done["verified"], done["rolled_back"]) == (True, False, True)
+    assert (lab.head(), lab.text(path)) == (done["rollback_commit"], before)
+    assert done["commit"] in done["msg"]
+    assert done["rollback_commit"] in done["msg"]
+    assert "where it is well" in done["msg"]
+    assert lab.message().splitlines()[0] == "auto-rollback(podinfo): production 6.6.0 -> 6.5.4"
+    assert f"Gitops-Undoes: {done['plan_id']}" in lab.message()
+    assert "podinfo is held in production" in lab.promote(verify=verify.Options(), gates=off)["msg"]
+    again = lab.promote(verify=verify.Options(), gates=off, force=True, reason="it was the network")
+    assert (again["failed"], again["rolled_back"], again["plan_id"]) == (True, False, done["plan_id"])
+    assert f"It was rolled back before, by {done['rollback_commit']}" in again["msg"]
+    assert lab.head() == again["commit"]
+    assert answers == []
