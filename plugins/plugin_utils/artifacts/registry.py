@@ -19,7 +19,7 @@ from .oci_archive import INDEX_TYPE, Blob, digest_of, write_archive
 from .transport import Unauthorized
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Mapping
+    from collections.abc import Callable, Collection, Mapping
     from pathlib import Path
 
     from .transport import Document, OnBytes, OnRetry, Transport
@@ -107,6 +107,34 @@ class Registry:
     def digest(self, image: ImageReference, name: str = "") -> str:
         """Ask what the tag, or the tag or digest `name`, points to at this moment. Raises ArtifactError."""
         return digest_of(self._manifest(image, name or image.tag).body)
+
+    def platforms(self, image: ImageReference, archs: Collection[str], name: str = "") -> dict[str, int]:
+        """Return the architectures (linux) that an image is there for, with the bytes of its layers for those in `archs`.
+
+        `name` is a digest or tag in the place of the reference's tag. Raises ArtifactError.
+        """
+        answer = self._manifest(image, name or image.tag)
+        contents = _parse(answer.body, image)
+        if _media_type(answer, contents) not in (INDEX_TYPE, _DOCKER_INDEX):
+            return {self._architecture(image, contents): _layers(contents)}
+        found: dict[str, int] = {}
+        for descriptor in contents.get("manifests") or []:
+            platform = descriptor.get("platform") or {}
+            arch = str(platform.get("architecture") or "")
+            if platform.get("os") != "linux" or arch in found:
+                continue
+            found[arch] = 0
+            if arch in archs:
+                found[arch] = _layers(_parse(self._manifest(image, str(descriptor["digest"])).body, image))
+        return found
+
+    def _architecture(self, image: ImageReference, manifest: Mapping[str, Any]) -> str:
+        digest = str((manifest.get("config") or {}).get("digest") or "")
+
+        def get(headers: Mapping[str, str]) -> Document:
+            return self._transport.get(f"{_base(image)}/blobs/{digest}", headers)
+
+        return str(_parse(self._authorised(image, get).body, image).get("architecture") or "")
 
     def _blobs(
         self,
@@ -229,6 +257,10 @@ def _parse(body: bytes, image: ImageReference) -> dict[str, Any]:
     if not isinstance(contents, dict):
         raise DownloadFailed(f"{image}: the registry sent JSON of another shape: {body[:80]!r}")
     return contents
+
+
+def _layers(manifest: Mapping[str, Any]) -> int:
+    return sum(int(layer.get("size") or 0) for layer in manifest.get("layers") or [])
 
 
 def _media_type(answer: Document, contents: Mapping[str, Any]) -> str:

@@ -5,7 +5,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Collection, Iterable, Mapping
 from typing import Literal
 
 from ansible_collections.stagecraft.gitops.plugins.plugin_utils.artifacts.catalogue import ImageReference
@@ -53,6 +53,7 @@ class Resolver:
         self._cluster: live.Cluster | None = None
         self._known: dict[tuple[str, str], str | None] = {}
         self._registry = Registry(Transport(_POLICY))
+        self._silent: set[str] = set()
         self.problems: list[str] = []
         self.unknown: list[str] = []
 
@@ -67,7 +68,7 @@ class Resolver:
             return
         for state in states:
             for image in live.images(state.occurrences):
-                if not image.tag or (image.name, image.tag) in self._known:
+                if (image.name, image.tag) in self._known:
                     continue
                 running = self._running(image, state)
                 if image.digest:
@@ -85,6 +86,23 @@ class Resolver:
                 if found is None:
                     self.unknown.append(f"{image.name}:{image.tag}")
 
+    def facts(self, image: live.Image, archs: Collection[str]) -> Mapping[str, int] | None:
+        """Return for which architectures an image is there, with its bytes for `archs`; None where nobody knows.
+
+        A registry that has not answered once is not asked again: it may take seconds each time.
+        """
+        host = image.name.partition("/")[0]
+        if not self._ask_registry or host in self._silent or not (image.tag or image.digest):
+            return None
+        try:
+            reference = ImageReference.parse(f"{image.name}:{image.tag or image.digest[7:]}")
+            return self._registry.platforms(reference, archs, image.digest)
+        except MissingArtifact:
+            return None
+        except ArtifactError:
+            self._silent.add(host)
+            return None
+
     def _running(self, image: live.Image, state: State) -> list[str]:
         if self._cluster is None:
             return []
@@ -98,14 +116,17 @@ class Resolver:
         other = [one for one in running if one != image.digest]
         if other and self._truth == "running":
             self.problems.append(
-                f"{image.name}:{image.tag}: Git says {image.digest[:19]}, and what runs is {other[0][:19]}. Let the source"
-                " follow Git first"
+                f"{image.name}{':' if image.tag else ''}{image.tag}: Git says {image.digest[:19]}, and what runs is"
+                f" {other[0][:19]}. Let the source follow Git first"
             )
 
     def _ask(self, image: live.Image) -> str | None:
-        if not self._ask_registry:
+        if not self._ask_registry or image.name.partition("/")[0] in self._silent:
             return None
         try:
             return self._registry.digest(ImageReference.parse(f"{image.name}:{image.tag}"))
+        except MissingArtifact:
+            return None
         except ArtifactError:
+            self._silent.add(image.name.partition("/")[0])
             return None

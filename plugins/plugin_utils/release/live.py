@@ -13,6 +13,7 @@ from typing import Any
 
 from ansible_collections.stagecraft.gitops.plugins.plugin_utils.flux import kinds
 from ansible_collections.stagecraft.gitops.plugins.plugin_utils.kube.client import ApiAccess
+from ansible_collections.stagecraft.gitops.plugins.plugin_utils.kube.errors import KubeError
 from ansible_collections.stagecraft.gitops.plugins.plugin_utils.kube.objects import (
     Object,
     condition,
@@ -101,6 +102,14 @@ class Cluster:
     def close(self) -> None:
         """Close the connections."""
         self.session.close()
+
+    def silence(self) -> str:
+        """Say why the API server cannot be asked, or ""."""
+        try:
+            self.session.get("/version")
+        except KubeError as error:
+            return str(error)
+        return ""
 
     def pods(self, *, fresh: bool = False) -> list[dict[str, Any]]:
         """Return all pods. Raises KubeError."""

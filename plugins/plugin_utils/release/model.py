@@ -195,6 +195,10 @@ def _environment(entry: Mapping[str, Any], number: int, problems: list[str]) -> 
         verify = {}
     problems += [f"{where}: verify: {said}" for said in _wrong_checks(verify)]
     _unknown(verify, VERIFY, f"{where}: verify", problems)
+    order = entry.get("order", number)
+    if isinstance(order, bool) or not isinstance(order, int):
+        problems.append(f"{where}: order: wanted a whole number, found {order!r}")
+        order = number
     return Environment(
         name=name,
         path=path,
@@ -202,7 +206,7 @@ def _environment(entry: Mapping[str, Any], number: int, problems: list[str]) -> 
         kubeconfig=str(entry.get("kubeconfig") or ""),
         context=str(entry.get("context") or ""),
         source=str(entry.get("source") or "GitRepository/flux-system"),
-        order=int(entry.get("order", number)),
+        order=order,
         reason_required=bool(entry.get("reason_required", name == "production")),
         freeze=tuple(freeze),
         gates=dict(gates),
@@ -218,10 +222,15 @@ def _wrong_checks(verify: Mapping[str, Any]) -> list[str]:
         value = verify.get(key, 0)
         if isinstance(value, bool) or not isinstance(value, int | float):
             said.append(f"{key}: wanted seconds, found {value!r}")
-    for key in ("http", "promql"):
+    for key, needed in (("http", ("url",)), ("promql", ("url", "query"))):
         probes = verify.get(key) or []
-        if not isinstance(probes, list) or not all(isinstance(one, Mapping) and one.get("url") for one in probes):
-            said.append(f"{key}: wanted a list of dicts with url")
+        if not isinstance(probes, list) or not all(
+            isinstance(one, Mapping) and all(one.get(name) for name in needed) for one in probes
+        ):
+            said.append(f"{key}: wanted a list of dicts with {' and '.join(needed)}")
+            continue
+        for one in probes:
+            said += [f"{key}: {words}" for words in _wrong_numbers(one)]
     if not isinstance(verify.get("command") or [], list):
         said.append("command: wanted a list, the program and its arguments")
     if not isinstance(verify.get("job") or {}, Mapping):
@@ -230,6 +239,18 @@ def _wrong_checks(verify: Mapping[str, Any]) -> list[str]:
         said.append(f"enabled: wanted true or false, found {verify['enabled']!r}")
     if verify.get("on_failure", "keep") not in ("rollback", "keep"):
         said.append(f"on_failure: wanted rollback or keep, found {verify['on_failure']!r}")
+    return said
+
+
+def _wrong_numbers(probe: Mapping[str, Any]) -> list[str]:
+    """Say which settings of a probe are no numbers."""
+    said = []
+    for name in ("count", "least", "failures", "interval", "timeout", "max", "min", "status"):
+        value = probe.get(name)
+        values = value if name == "status" and isinstance(value, list) else [value]
+        kinds = (int,) if name in ("count", "least", "failures", "status") else (int, float)
+        if value is not None and not all(isinstance(one, kinds) and not isinstance(one, bool) for one in values):
+            said.append(f"{name} of {probe['url']}: wanted a number, found {value!r}")
     return said
 
 

@@ -17,6 +17,7 @@ from ansible_collections.stagecraft.gitops.plugins.plugin_utils.git.errors impor
 from ansible_collections.stagecraft.gitops.plugins.plugin_utils.git.pull_requests import Forge
 from ansible_collections.stagecraft.gitops.plugins.plugin_utils.kube.errors import KubeError
 from ansible_collections.stagecraft.gitops.plugins.plugin_utils.release import (
+    charts,
     history,
     holds,
     live,
@@ -34,8 +35,14 @@ from ansible_collections.stagecraft.gitops.plugins.plugin_utils.release import (
 )
 from ansible_collections.stagecraft.gitops.plugins.plugin_utils.release.digests import Resolver, gone
 from ansible_collections.stagecraft.gitops.plugins.plugin_utils.release.errors import ReleaseError
+from ansible_collections.stagecraft.gitops.plugins.plugin_utils.release.gates import (
+    capacity,
+    gate,
+    policy,
+    rules,
+    sealed,
+)
 from ansible_collections.stagecraft.gitops.plugins.plugin_utils.release.gates import cluster as cluster_gates
-from ansible_collections.stagecraft.gitops.plugins.plugin_utils.release.gates import gate, policy, rules, sealed
 from ansible_collections.stagecraft.gitops.plugins.plugin_utils.release.message import Record
 from ansible_collections.stagecraft.gitops.plugins.plugin_utils.release.model import Environment
 from ansible_collections.stagecraft.gitops.plugins.plugin_utils.release.operation import (
@@ -171,6 +178,7 @@ class Run:
             resumed = self._resume(job, seen, result)
             return resumed if self.options.check_mode else self._retagged(Landed(None, seen, Plan(), 0), resumed)
         self._need_reason(seen)
+        self._need_programs(seen)
         before, after, diff = self._render(job, seen, made)
         result["rendered_diff"] = diff
         questions, absent = self._questions(seen, made, before, after, digests, source)
@@ -238,10 +246,11 @@ class Run:
         result = self._result(seen, made, settings)
         result["warnings"] += self._reappliers(seen)
         if not made.files:
-            return self._resume(job, seen, result)
+            return self._resume(job, seen, result, wait_for_cluster=False)
         self._need_reason(seen)
-        missing, silent = gone(made.changes) if ask_registry else ([], [])
-        result["warnings"] += silent
+        self._need_programs(seen)
+        missing, quiet = self._gone(seen, made) if ask_registry else ([], [])
+        result["warnings"] += quiet
         refused = [*self._guards(seen), *missing]
         if refused and not (self.options.force and self.options.reason):
             said = "\n".join(f"- {one}" for one in refused)
@@ -268,7 +277,7 @@ class Run:
         landed = self._land(job, seen, made, record, settings)
         result |= {"changed": landed.commit is not None, "commit": landed.commit or "", "attempts": landed.attempts}
         # A rollback that does not get well is not rolled back in turn: somebody has to look at it.
-        return self._verified(job, landed, result, on_failure="keep")
+        return self._verified(job, landed, result, on_failure="keep", wait_for_cluster=False)
 
     def move(self, environment: str, to: str) -> dict[str, Any]:
         """Move the branch of an environment to an older commit. Raises ReleaseError, GitError."""
@@ -285,6 +294,32 @@ class Run:
             "health": {},
         }
         return {**nothing, "verified": None, "durations": self.clock.taken, **moved}
+
+    def _gone(self, seen: Observation, made: Plan) -> tuple[list[str], list[str]]:
+        """Say which images and charts nobody has any more, and of which nobody tells."""
+        images, quiet = gone(made.changes)
+        changes = charts.concerned(made.changes)
+        if not changes:
+            return images, quiet
+        with self.place.open() as repository:
+            if repository.commit_of(seen.base) is None:
+                repository.fetch([seen.branch])
+            reader = seen.reader.on(repository)
+            files = {
+                path: one.blob for path, one in reader.files(seen.base).items() if path.endswith((".yaml", ".yml"))
+            }
+            contents = reader.contents(files.values())
+        sources = [
+            one
+            for content in contents.values()
+            if b"HelmRepository" in content
+            for one in charts.documents(content)
+            if one.get("kind") == "HelmRepository"
+        ]
+        own = {path: charts.documents(made.files.get(path) or b"") for path in {change.file for change in changes}}
+        wanted = [charts.wanted(change, own[change.file], sources) for change in changes]
+        missing, silent = charts.gone(one for one in wanted if one is not None)
+        return [*images, *missing], [*quiet, *silent]
 
     def _guards(self, seen: Observation) -> list[str]:
         said = []
@@ -381,6 +416,12 @@ class Run:
             why = "force" if self.options.force else f"a rollback of {seen.environment.name}"
             raise ReleaseError(f"{why} needs a reason, which goes into the commit.")
 
+    def _need_programs(self, seen: Observation) -> None:
+        checks = self._checks(seen)
+        lacking = verify.lacking(checks) if checks.enabled and self.clusters.of(seen.environment) is not None else []
+        if lacking:
+            raise ReleaseError(f"nothing was pushed: {'; '.join(lacking)}.")
+
     def _record(
         self, action: message.Action, seen: Observation, made: Plan, gates: Sequence[str], *, source: str = ""
     ) -> Record:
@@ -453,7 +494,7 @@ class Run:
         """Return all gates that can be asked, and why the others cannot."""
         questions = self._rules(seen, made)
         questions |= {
-            "digest": lambda _: cluster_gates.digest(digests),
+            "digest": lambda options: cluster_gates.digest(digests, options),
             "render": lambda options: policy.builds(before, after, options),
             "policy": lambda options: policy.judge(after, options),
         }
@@ -481,8 +522,8 @@ class Run:
             there = to_cluster
             questions |= {
                 "server_dry_run": lambda _: cluster_gates.server_dry_run(there, after),
-                "secrets": lambda _: cluster_gates.secrets(there, after),
-                "capacity": lambda _: cluster_gates.capacity(there, before, after),
+                "secrets": lambda options: cluster_gates.secrets(there, after, options),
+                "capacity": lambda _: capacity.capacity(there, before, after, digests.facts),
                 "connectivity": lambda options: cluster_gates.connectivity(
                     there, after, options, carried_out=carried_out
                 ),
@@ -588,7 +629,9 @@ class Run:
         """Return what has to hold in an environment: what it says itself, and what this run asks for."""
         return verify.combined(self.options.verify, self.options.verify_given, seen.environment.verify)
 
-    def _resume(self, job: Job, seen: Observation, result: dict[str, Any]) -> dict[str, Any]:
+    def _resume(
+        self, job: Job, seen: Observation, result: dict[str, Any], *, wait_for_cluster: bool = True
+    ) -> dict[str, Any]:
         """Nothing is to be done in Git; a commit that was not verified yet is verified now."""
         if self.options.check_mode or not self._checks(seen).enabled or self.clusters.of(seen.environment) is None:
             return result
@@ -611,20 +654,32 @@ class Run:
         wishes = tuple(wish for commit, wish in found if commit.id == newest.id)
         then = replace(seen, base=parent or seen.base, wishes=wishes)
         result = {**result, "commit": newest.id, "plan_id": message.trailer(newest.message, "Gitops-Plan")}
-        return self._verified(job, Landed(newest.id, then, Plan(), 0), result, on_failure=None if ours else "keep")
+        on_failure = None if ours else "keep"
+        landed = Landed(newest.id, then, Plan(), 0)
+        return self._verified(job, landed, result, on_failure, wait_for_cluster=wait_for_cluster)
 
     def _verified(
-        self, job: Job, landed: Landed, result: dict[str, Any], on_failure: str | None = None
+        self,
+        job: Job,
+        landed: Landed,
+        result: dict[str, Any],
+        on_failure: str | None = None,
+        *,
+        wait_for_cluster: bool = True,
     ) -> dict[str, Any]:
-        """Verify a commit in the cluster, note the answer, and go back where it is bad."""
+        """Verify a commit in the cluster, note the answer, and go back where it is bad.
+
+        A rollback needs Git alone: it does not `wait_for_cluster` that is down.
+        """
         seen = landed.observation
         where = self.clusters.of(seen.environment)
         commit = landed.commit or seen.base
         checks = self._checks(seen)
         if not checks.enabled:
             return result
-        if where is None:
-            said = f"{seen.environment.name} was not verified: no cluster is named for it"
+        silent = "no cluster is named for it" if where is None else "" if wait_for_cluster else where.silence()
+        if where is None or silent:
+            said = f"{seen.environment.name} was not verified: {silent}"
             return {**result, "warnings": [*result["warnings"], said]}
         found = verify.verify(where, _subject(commit, landed), checks, verify.Clone(job.place))
         self.clock.lap("verify")

@@ -30,7 +30,7 @@ _INPUT_KEYS = ("version", "tag", "digest", "semver", "revision", "chartVersion",
 _ELEMENT_KEYS = ("version", "targetRevision", "tag", "digest")
 _FILTER_KEYS = ("semver", "includeTag")
 _HINT = re.compile(
-    rb"images:|\bHelmRelease\b|\bOCIRepository\b|\bGitRepository\b|[?&]ref=|\bResourceSet|\bApplicationSet\b|\bApplication\b"
+    rb"images:|\bHelmRelease\b|\bHelmChart\b|\bOCIRepository\b|\bGitRepository\b|[?&]ref=|\bResourceSet|\bApplicationSet\b|\bApplication\b"
 )
 #: Names the rule by which contents are told to have none: what was learnt by another rule counts no more.
 SIGNS = hashlib.sha256(_HINT.pattern).hexdigest()[:12]
@@ -62,7 +62,7 @@ class Occurrence:
             before, after = self.around
             return [edit.SetValue(self.document, self.base, f"{before}{wanted['ref']}{after}")]
         found: list[edit.Edit] = []
-        last = ""
+        last = "name" if self.kind == "image" else ""
         for field in self.fields:
             path = (*self.base, field)
             if field in wanted and wanted[field] != there.get(field):
@@ -168,6 +168,8 @@ def _document(path: str, number: int, value: Mapping[str, Any], declared: Sequen
         yield from here.fields(
             "chart", "chart", _at(value, "spec", "chart", "spec"), ("spec", "chart", "spec"), ("version",)
         )
+    elif kind == "HelmChart":  # Flux's own, which a chartRef may name, and that of K3s
+        yield from here.fields("chart", "chart", _at(value, "spec"), ("spec",), ("version",))
     elif kind == "OCIRepository":
         yield from here.fields("ref", "ref", _at(value, "spec", "ref"), ("spec", "ref"), _OCI_FIELDS)
     elif kind == "GitRepository":

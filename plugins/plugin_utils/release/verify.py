@@ -15,6 +15,7 @@ import json
 import math
 import posixpath
 import secrets
+import shutil
 import subprocess
 import time
 from collections.abc import Collection, Iterator, Mapping, Sequence
@@ -39,7 +40,6 @@ from ansible_collections.stagecraft.gitops.plugins.plugin_utils.kube.objects imp
     text,
 )
 from ansible_collections.stagecraft.gitops.plugins.plugin_utils.release import holds, live
-from ansible_collections.stagecraft.gitops.plugins.plugin_utils.release.errors import ReleaseError
 from ansible_collections.stagecraft.gitops.plugins.plugin_utils.release.gates.policy import pod_spec
 
 try:
@@ -181,6 +181,13 @@ def verify(cluster: live.Cluster, subject: Subject, options: Options, clone: Clo
     )
 
 
+def lacking(options: Options) -> list[str]:
+    """Say what of the controller verification would need and not find; it is asked before anything is pushed."""
+    if options.command and shutil.which(options.command[0]) is None:
+        return [f"verify: wanted the program {options.command[0]}, found none that can be run"]
+    return []
+
+
 # -- Flux ----------------------------------------------------------------------------------------------------------------------
 
 
@@ -223,12 +230,23 @@ def asks_for(pod: Object, wanted: Sequence[live.Image]) -> bool:
 
 def _flux(cluster: live.Cluster, subject: Subject, timeout: float, clone: Clone | None, stop: _Lost) -> wait.Outcome:
     source = kinds.parse(cluster.environment.source)
-    served = cluster.session.preferred(kinds.KUSTOMIZE, "Kustomization")
-    followers = [] if served is None else cluster.session.items(served.collection())
+    followers = _followers(cluster, time.monotonic() + timeout)
     goal = survey.Goal(source, revision.wanted(subject.commit), tuple(deliverers(followers, source, subject.files)))
     directory = clone.directory() if clone is not None else None
     options = wait.Options(timeout=timeout, clone=directory)
     return wait.Wait(cluster.session, goal, options, stop=stop).run()
+
+
+def _followers(cluster: live.Cluster, ends: float) -> list[Object]:
+    """Return all Kustomizations; an API server that does not answer yet is asked again until `ends`."""
+    while True:
+        try:
+            served = cluster.session.preferred(kinds.KUSTOMIZE, "Kustomization")
+            return [] if served is None else list(cluster.session.items(served.collection()))
+        except ApiError as error:
+            if not error.transient or time.monotonic() >= ends:
+                raise
+            time.sleep(_LOOK)
 
 
 def deliverers(followers: Sequence[Object], source: Ref, files: Sequence[str]) -> list[Ref]:
@@ -269,6 +287,8 @@ def _judge_flux(outcome: wait.Outcome, commit: str, answer: _Answer) -> None:
             (its_source is not None and its_source.source)
             or verdict.state == "passing"
             or verdict.reason == "Suspended"
+            # who waits may have been done long ago where the API server has not told us since
+            or (outcome.trouble and verdict.state == "waiting")
         ):
             answer.unknown.append(said)
         else:
@@ -295,7 +315,15 @@ def _workloads(
     candidates = suspects(outcome.objects, namespaces)
     well_since: float | None = None
     while True:
-        open_, hopeless = _look(cluster, candidates, names, images, namespaces)
+        try:
+            open_, hopeless = _look(cluster, candidates, names, images, namespaces)
+        except ApiError as error:
+            # an API server that is busy or starts anew says nothing about the release; until the time is up it is asked on
+            if not error.transient or time.monotonic() >= ends:
+                raise
+            well_since = None
+            time.sleep(_LOOK)
+            continue
         now = time.monotonic()
         if hopeless:
             answer.failures += hopeless
@@ -475,12 +503,8 @@ def _promql(probe: Mapping[str, Any], answer: _Answer) -> None:
         body = json.loads(found.data)
         if found.status != 200 or body.get("status") != "success":
             raise ValueError(str(body.get("error") or found.status))
-        values = (
-            [float(one["value"][1]) for one in body["data"]["result"] if isinstance(one, Mapping)]
-            if (body["data"].get("resultType") == "vector")
-            else [float(body["data"]["result"][1])]
-        )
-    except (urllib3.exceptions.HTTPError, ValueError, KeyError, TypeError, AttributeError) as error:
+        values = _numbers(body["data"])
+    except (urllib3.exceptions.HTTPError, ValueError, LookupError, TypeError, AttributeError) as error:
         answer.warnings.append(f"metric {name} is not known: {str(error)[:200]}")
         return
     values = [value for value in values if not math.isnan(value)]  # nothing was divided by nothing
@@ -491,6 +515,18 @@ def _promql(probe: Mapping[str, Any], answer: _Answer) -> None:
         answer.failures.append(f"metric {name} is {max(values):g}, wanted at most {probe['max']}")
     if probe.get("min") is not None and min(values) < float(probe["min"]):
         answer.failures.append(f"metric {name} is {min(values):g}, wanted at least {probe['min']}")
+
+
+def _numbers(data: Mapping[str, Any]) -> list[float]:
+    """Return the numbers of an answer of Prometheus: one of a scalar, one of each element of an instant vector."""
+    kind = data["resultType"]
+    if kind == "scalar":
+        return [float(data["result"][1])]
+    if kind != "vector":
+        raise ValueError(f"the query gives a {kind}, wanted one number or an instant vector")
+    if any("value" not in one for one in data["result"]):
+        raise ValueError("the query gives histograms, wanted numbers; take histogram_quantile of it")
+    return [float(one["value"][1]) for one in data["result"]]
 
 
 def run_job(cluster: live.Cluster, manifest: Mapping[str, Any], seconds: float) -> tuple[list[str], list[str]]:
@@ -543,8 +579,10 @@ def _made(cluster: live.Cluster, path: str, body: Mapping[str, Any], answer: _An
 def _command(argv: Sequence[str], seconds: float, answer: _Answer) -> None:
     try:
         done = subprocess.run(list(argv), capture_output=True, text=True, timeout=seconds, check=False)
-    except FileNotFoundError as error:
-        raise ReleaseError(f"verify: wanted the program {argv[0]}, found none") from error
+    except OSError as error:
+        # the commit is pushed by now, and a program that cannot be started says nothing about it
+        answer.unknown.append(f"{argv[0]} cannot be run: {error.strerror or error}")
+        return
     except subprocess.TimeoutExpired:
         answer.failures.append(f"{argv[0]} did not end within {seconds:.0f} s")
         return

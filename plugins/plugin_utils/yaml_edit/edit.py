@@ -177,7 +177,7 @@ def _splice(text: str, root: nodes.Node, wanted: Any, edit: Edit, edits: Sequenc
     if node is None:
         if not isinstance(parent, nodes.Mapping) or not isinstance(key, str):
             raise YamlEditError(f"there is no {written(edit.path)}")
-        return _insert(text, parent, _at(wanted, root, edit.path[:-1]), key, edit)
+        return _insert(text, parent, _at(wanted, root, edit.path[:-1]), edit, edits)
     return _replace(text, root, node, _at(wanted, root, edit.path), edit, edits)
 
 
@@ -238,14 +238,30 @@ def _block(old: str, value: str) -> str:
     return found["head"] + value + found["rest"]
 
 
-def _insert(text: str, mapping: nodes.Mapping, expected: Any, key: str, edit: SetValue) -> list[tuple[int, int, str]]:
+def _insert(
+    text: str, mapping: nodes.Mapping, expected: Any, edit: SetValue, edits: Sequence[Edit]
+) -> list[tuple[int, int, str]]:
+    """Add a key behind a sibling that stays; several behind the same one come in the order of the edits."""
+    key = str(edit.path[-1])
     names = [name.value if isinstance(name, nodes.Scalar) else "" for name, _value in mapping.pairs]
     if not names:
         raise YamlEditError(f"{written(edit.path[:-1])} is empty. Write its first key by hand")
-    number = names.index(edit.after) if edit.after in names else len(names) - 1
+    gone = {
+        other.path[-1]
+        for other in edits
+        if isinstance(other, RemoveKey) and (other.document, other.path[:-1]) == (edit.document, edit.path[:-1])
+    }
+    stay = [number for number, one in enumerate(names) if one not in gone]
+    before = [number for number in stay if edit.after in names and number <= names.index(edit.after)]
+    if not stay:
+        raise YamlEditError(f"{written(edit.path)}: all other keys of its mapping go. Write it by hand")
+    number = (before or stay)[-1]
     name, sibling = mapping.pairs[number]
     token, kind = _plain_or_quoted(edit.value)
-    expected[1].insert(number + 1, [["str", key], [kind, edit.value]])
+    place = _slot(expected, names[number]) + 1
+    while place < len(expected[1]) and expected[1][place][0][1] not in names:
+        place += 1
+    expected[1].insert(place, [["str", key], [kind, edit.value]])
     if mapping.flow:
         return [(sibling.end, sibling.end, f", {key}: {token}")]
     if not isinstance(sibling, nodes.Scalar | nodes.Alias):
@@ -270,7 +286,7 @@ def _remove(
     if len(mapping.pairs) == 1:
         raise YamlEditError(f"{written(edit.path)} is the only key of its mapping. Take that away by hand")
     if mapping.flow:
-        del expected[1][number]
+        del expected[1][_slot(expected, str(key))]
         if number:
             return [(mapping.pairs[number - 1][1].end, node.end, "")]
         return [(name.start, mapping.pairs[1][0].start, "")]
@@ -278,11 +294,10 @@ def _remove(
     end = _line_end(text, node.end)
     alone = not text[begin : name.start].strip(" ") and not text[node.end : end].strip(" \t")
     if alone and not (isinstance(node, nodes.Scalar) and (node.style in ("|", ">") or node.anchor)):
-        del expected[1][number]
+        del expected[1][_slot(expected, str(key))]
         after = _next_line(text, end)
         return [(begin, after, "")] if after > end else [(max(begin - _newline_before(text, begin), 0), end, "")]
-    slot = next(item for item in expected[1] if item[0] == ["str", key])
-    slot[1][:] = ["str", ""]
+    expected[1][_slot(expected, str(key))][1][:] = ["str", ""]
     return [(node.start, node.end, '""' if node.start < node.end else ' ""')]
 
 
@@ -335,11 +350,16 @@ def _at(structure: Any, root: nodes.Node, path: Path) -> Any:
         holder = nodes.resolve(node)
         inner = find(node, (step,))
         if isinstance(holder, nodes.Mapping):
-            part = part[1][next(i for i, (_key, item) in enumerate(holder.pairs) if item is inner)][1]
+            part = part[1][_slot(part, str(step))][1]
         elif isinstance(holder, nodes.Sequence):
             part = part[1][next(i for i, item in enumerate(holder.items) if item is inner)]
         node = inner
     return part
+
+
+def _slot(structure: Any, key: str) -> int:
+    """Return where a key stands in the structure of a mapping; other edits may have added and removed keys before it."""
+    return next(number for number, (name, _value) in enumerate(structure[1]) if name[1] == key)
 
 
 def _side_effect(wanted: Any, found: Any) -> str:

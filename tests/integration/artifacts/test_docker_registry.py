@@ -9,8 +9,6 @@ import dataclasses
 import hashlib
 import json
 import random
-import shutil
-import socket
 import subprocess
 import tarfile
 import time
@@ -28,7 +26,7 @@ from ansible_collections.stagecraft.gitops.plugins.plugin_utils.artifacts.lock i
 from ansible_collections.stagecraft.gitops.plugins.plugin_utils.artifacts.oci_archive import check_archive
 from ansible_collections.stagecraft.gitops.plugins.plugin_utils.artifacts.source import Source
 
-from tests.programs import lacking
+from tests.programs import debian_program, free_port
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -40,37 +38,11 @@ INDEX = "application/vnd.docker.distribution.manifest.list.v2+json"
 DOCKER_MANIFEST = "application/vnd.docker.distribution.manifest.v2+json"
 
 
-def _free_port() -> int:
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        return int(probe.getsockname()[1])
-
-
-def _program(directory: Path) -> str:
-    """Return the path of docker-registry, which Debian's package gives where it is not installed."""
-    if installed := shutil.which("docker-registry"):
-        return installed
-    directory.mkdir()
-    got = subprocess.run(
-        # apt drops its rights to a user who cannot write below pytest's directory
-        ["apt-get", "--quiet", "--option", "APT::Sandbox::User=root", "download", "docker-registry"],
-        cwd=directory,
-        capture_output=True,
-        text=True,
-        check=False,
-    )
-    packages = list(directory.glob("*.deb"))
-    if got.returncode or not packages:
-        lacking(f"apt-get has no package docker-registry here: {got.stderr.strip()}")
-    subprocess.run(["dpkg-deb", "--extract", packages[0], directory], check=True)
-    return str(directory / "usr" / "bin" / "docker-registry")
-
-
 @contextmanager
 def running(directory: Path) -> Iterator[str]:
     """Run a registry that keeps everything in a directory; yield its address."""
-    program = _program(directory / "package")
-    address = f"127.0.0.1:{_free_port()}"
+    program = debian_program("docker-registry", directory / "package")
+    address = f"127.0.0.1:{free_port()}"
     configuration = directory / "registry.yml"
     storage = {"filesystem": {"rootdirectory": str(directory / "storage")}}
     configuration.write_text(json.dumps({"version": 0.1, "storage": storage, "http": {"addr": address}}))

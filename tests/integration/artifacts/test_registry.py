@@ -26,6 +26,7 @@ from ansible_collections.stagecraft.gitops.plugins.plugin_utils.artifacts.errors
 from ansible_collections.stagecraft.gitops.plugins.plugin_utils.artifacts.fetch import Fetched, fetch
 from ansible_collections.stagecraft.gitops.plugins.plugin_utils.artifacts.lock import Lock, LockedFile
 from ansible_collections.stagecraft.gitops.plugins.plugin_utils.artifacts.oci_archive import check_archive
+from ansible_collections.stagecraft.gitops.plugins.plugin_utils.artifacts.registry import Registry
 from ansible_collections.stagecraft.gitops.plugins.plugin_utils.artifacts.source import Source
 
 if TYPE_CHECKING:
@@ -154,6 +155,18 @@ def test_a_tag_without_an_index_is_taken_for_its_own_architecture_only(
     _pull(_entry(registry, "amd64"), tmp_path, transport)
     with pytest.raises(FetchFailed, match="wanted linux/arm64, the registry has it for linux/amd64 only"):
         _pull(_entry(registry, "arm64"), tmp_path, transport)
+
+
+def test_platforms_are_told_with_the_bytes_of_those_that_count(registry: FakeRegistry, transport: Transport) -> None:
+    digest = registry.add("team/app", "v1", LAYERS)
+    registry.add("team/app", "v2", {"arm64": [b"only"]}, index=False)
+    pull = Registry(transport)
+    one, other = (ImageReference.parse(f"{registry.address}/team/app:{tag}") for tag in ("v1", "v2"))
+    assert pull.platforms(one, ["amd64"]) == {"amd64": 200_000, "arm64": 0}
+    assert pull.platforms(other, ["amd64", "arm64"], digest) == {"amd64": 200_000, "arm64": 200_000}
+    assert pull.platforms(other, ["amd64"]) == {"arm64": 4}
+    with pytest.raises(MissingArtifact):
+        pull.platforms(ImageReference.parse(f"{registry.address}/team/app:v3"), ["amd64"])
 
 
 def test_a_missing_architecture_names_those_there_are(

@@ -19,7 +19,7 @@ from ansible_collections.stagecraft.gitops.plugins.plugin_utils.release.operatio
 from ansible_collections.stagecraft.gitops.plugins.plugin_utils.release.run import Options, Run
 
 from tests.integration.controlplane.git_server import git
-from tests.integration.controlplane.site import Site, deployment
+from tests.integration.controlplane.site import Site, deployment, pretty
 
 
 class Releases:
@@ -37,7 +37,8 @@ class Releases:
         self.first = site.repository.push(files)
         for name in ("staging", "production"):
             site.kustomization(name, f"clusters/{name}", wait=True, timeout="4s")
-        assert site.wait(self.first).ok
+        outcome = site.wait(self.first)
+        assert outcome.ok, pretty(outcome)
 
     def overlay(self, name: str, tag: str) -> dict[str, str]:
         text = (
@@ -123,8 +124,18 @@ def test_a_promotion_is_verified_at_its_commit_and_noted(releases: Releases) -> 
     assert (again["changed"], again["verified"], again["commit"]) == (False, True, done["commit"])
 
 
+def test_a_source_that_is_being_looked_over_is_waited_for(releases: Releases) -> None:
+    for number in range(5):
+        asked = {"metadata": {"annotations": {"reconcile.fluxcd.io/requestedAt": str(number)}}}
+        releases.site.patch(releases.site.ref("staging"), asked)
+        time.sleep(0.03 * number)
+        gates = {one["name"]: one for one in releases.promote(check_mode=True)["gates"]}
+        assert gates["source_healthy"]["status"] == "pass", gates["source_healthy"]
+
+
 def test_a_commit_whose_run_was_killed_is_verified_by_the_next(releases: Releases) -> None:
     landed = releases.promote(verify=verify.Options(enabled=False))
+    assert landed["commit"], landed
     assert landed["verified"] is None
     again = releases.promote()
     assert (again["changed"], again["verified"], again["commit"]) == (False, True, landed["commit"])

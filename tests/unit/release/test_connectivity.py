@@ -12,6 +12,7 @@ from typing import Any
 
 import pytest
 from ansible_collections.stagecraft.gitops.plugins.plugin_utils.kube.objects import Ref
+from ansible_collections.stagecraft.gitops.plugins.plugin_utils.release import verify
 from ansible_collections.stagecraft.gitops.plugins.plugin_utils.release.gates import policy
 from ansible_collections.stagecraft.gitops.plugins.plugin_utils.release.gates.cluster import connectivity, inside
 from ansible_collections.stagecraft.gitops.plugins.plugin_utils.release.gates.gate import Verdict
@@ -111,6 +112,24 @@ def test_the_pod_tells_all_that_is_wrong() -> None:
         1,
         "the name a.example is not known there; nothing answers there at registry.example:5000",
     )
+
+
+def test_the_pod_asks_the_registries_of_the_images(monkeypatch: pytest.MonkeyPatch) -> None:
+    asked: list[Any] = []
+
+    def run_job(_cluster: Any, manifest: Mapping[str, Any], _seconds: float) -> tuple[list[str], list[str]]:
+        asked.append(manifest["spec"]["template"]["spec"]["containers"][0]["command"][4:])
+        return [], []
+
+    monkeypatch.setattr(verify, "run_job", run_job)
+    containers = [{"image": name} for name in ("ghcr.io/x/app:1", "busybox", "localhost:5000/y@sha256:z")]
+    one = {"kind": "Pod", "spec": {"containers": containers}}
+    cluster: Any = SimpleNamespace(session=Session({}))
+    choices: tuple[dict[str, Any], ...] = ({}, {"registries": ["quay.io"]}, {"registries": []})
+    for options in choices:
+        found = connectivity(cluster, Rendered({"Pod a/b": one}), {"image": "busybox", **options}, carried_out=True)
+        assert found == Verdict(True, "")
+    assert asked == [["tcp:ghcr.io:443", "tcp:localhost:5000", "tcp:registry-1.docker.io:443"], ["tcp:quay.io:443"]]
 
 
 def test_no_pod_runs_before_a_plan_is_carried_out() -> None:

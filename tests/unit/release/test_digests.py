@@ -14,6 +14,7 @@ from ansible_collections.stagecraft.gitops.plugins.plugin_utils.kube.errors impo
 from ansible_collections.stagecraft.gitops.plugins.plugin_utils.release import live
 from ansible_collections.stagecraft.gitops.plugins.plugin_utils.release.digests import Resolver, gone
 from ansible_collections.stagecraft.gitops.plugins.plugin_utils.release.gates.cluster import digest
+from ansible_collections.stagecraft.gitops.plugins.plugin_utils.release.gates.gate import Verdict
 from ansible_collections.stagecraft.gitops.plugins.plugin_utils.release.model import Component, Environment
 from ansible_collections.stagecraft.gitops.plugins.plugin_utils.release.plan import Change
 from ansible_collections.stagecraft.gitops.plugins.plugin_utils.release.selectors import occurrences
@@ -38,8 +39,11 @@ class Cluster:
         ]
 
 
-def resolver(cluster: Any, own: str = "", truth: Literal["git", "running"] = "git", *, pin: bool = True) -> Resolver:
-    text = f"images:\n- name: {NAME}\n  newTag: '1'\n" + (f"  digest: {own}\n" if own else "")
+def resolver(
+    cluster: Any, own: str = "", truth: Literal["git", "running"] = "git", *, pin: bool = True, tag: str = "1"
+) -> Resolver:
+    text = f"images:\n- name: {NAME}\n" + (f"  newTag: '{tag}'\n" if tag else "")
+    text += f"  digest: {own}\n" if own else ""
     found = tuple(occurrences("kustomization.yaml", text.encode()))
     made = Resolver(truth, pin=pin, ask_registry=True)
     made.prepare([State(Environment("staging", ""), Component("app"), "", found, {})], cluster)
@@ -54,8 +58,8 @@ def test_what_runs_is_pinned() -> None:
 def test_a_tag_that_was_moved_is_refused() -> None:
     made = resolver(Cluster(A, B))
     assert made(NAME, "1") is None
-    verdict = digest(made)
-    assert verdict.ok is False
+    verdict = digest(made, {})
+    assert (verdict.ok, verdict.mild) == (False, False)
     assert "runs in staging with 2 digests" in verdict.detail
 
 
@@ -63,16 +67,23 @@ def test_a_tag_that_was_moved_is_refused() -> None:
 def test_without_pods_and_with_a_registry_that_is_down_nobody_knows(cluster: Any) -> None:
     made = resolver(cluster)
     assert made(NAME, "1") is None
-    verdict = digest(made)
-    assert verdict.ok is None
+    verdict = digest(made, {})
+    assert (verdict.ok, verdict.mild) == (None, True)
     assert f"no digest is known of {NAME}:1" in verdict.detail
+    assert digest(made, {"required": True}) == Verdict(False, f"no digest is known of {NAME}:1")
 
 
 def test_git_is_believed_unless_what_runs_is_to_count() -> None:
-    assert digest(resolver(Cluster(B), own=A)).ok
-    verdict = digest(resolver(Cluster(B), own=A, truth="running"))
+    assert digest(resolver(Cluster(B), own=A), {}).ok
+    verdict = digest(resolver(Cluster(B), own=A, truth="running"), {})
     assert verdict.ok is False
     assert f"Git says {A[:19]}, and what runs is {B[:19]}" in verdict.detail
+
+
+def test_an_image_that_goes_by_its_digest_alone_is_held_against_what_runs() -> None:
+    assert digest(resolver(Cluster(A), own=A, truth="running", tag=""), {}).ok
+    verdict = digest(resolver(Cluster(B), own=A, truth="running", tag=""), {})
+    assert verdict.detail.startswith(f"{NAME}: Git says {A[:19]}, and what runs is {B[:19]}")
 
 
 def test_nothing_is_looked_up_where_nothing_is_to_be_pinned() -> None:
@@ -93,6 +104,21 @@ class Registry:
         if image.repository == "x/lost":
             raise MissingArtifact("no such image")
         return A
+
+    def platforms(self, image: ImageReference, _archs: Any, name: str = "") -> dict[str, int]:
+        self.digest(image, name)
+        return {"amd64": 7}
+
+
+def test_platforms_are_asked_for_and_a_registry_that_is_silent_once_only() -> None:
+    made, registry = Resolver("git", pin=True, ask_registry=True), Registry()
+    made._registry = registry  # type: ignore[assignment]
+    silent = live.Image("silent.example/x/a", "1")
+    assert made.facts(live.Image("ghcr.io/x/app", "", A), ["amd64"]) == {"amd64": 7}
+    assert made.facts(live.Image("ghcr.io/x/lost", "1"), ["amd64"]) is None
+    assert [made.facts(silent, ["amd64"]), made.facts(silent, ["amd64"])] == [None, None]
+    assert registry.asked == [("ghcr.io/x/app", A), ("ghcr.io/x/lost", "1"), ("silent.example/x/a", "1")]
+    assert Resolver("git", pin=True, ask_registry=False).facts(silent, ["amd64"]) is None
 
 
 def change(name: str, tag: str, digest: str = "") -> Change:

@@ -62,7 +62,9 @@ def test_what_is_wrong_with_it_is_told_at_once() -> None:
     text = b"""\
 environments:
 - {name: staging, verify: {htp: [], timeout: soon, on_failure: pray}}
-- {name: production, verify: {http: [shop.example.com], command: curl}}
+- {name: production, order: last, verify: {http: [shop.example.com], command: curl}}
+- {name: other, verify: {promql: [{url: "http://p"}], http: [{url: "http://a", count: many, status: [ok]}]}}
+- {name: another, verify: {promql: [{url: "http://p", query: up, max: low}]}}
 """
     with pytest.raises(ReleaseError) as told:
         model.load(text)
@@ -72,5 +74,10 @@ environments:
         "environment staging: verify: on_failure: wanted rollback or keep, found 'pray'",
         "environment production: verify: http: wanted a list of dicts with url",
         "environment production: verify: command: wanted a list",
+        "environment production: order: wanted a whole number, found 'last'",
+        "environment other: verify: promql: wanted a list of dicts with url and query",
+        "environment other: verify: http: count of http://a: wanted a number, found 'many'",
+        "environment other: verify: http: status of http://a: wanted a number, found ['ok']",
+        "environment another: verify: promql: max of http://p: wanted a number, found 'low'",
     ):
         assert said in str(told.value)

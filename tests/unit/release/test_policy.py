@@ -11,6 +11,7 @@ import pytest
 from ansible_collections.stagecraft.gitops.plugins.plugin_utils.kube.quantity import quantity
 from ansible_collections.stagecraft.gitops.plugins.plugin_utils.release.errors import ReleaseError
 from ansible_collections.stagecraft.gitops.plugins.plugin_utils.release.gates import cluster, policy
+from ansible_collections.stagecraft.gitops.plugins.plugin_utils.release.gates.gate import Verdict
 from ansible_collections.stagecraft.gitops.plugins.plugin_utils.release.plan import Change
 from ansible_collections.stagecraft.gitops.plugins.plugin_utils.release.render import Rendered
 
@@ -70,12 +71,45 @@ def test_what_is_well_is_well_at_every_level(kind: str) -> None:
         ({}, {"securityContext": {}}, "restricted", "container app may run as root"),
         ({}, {"securityContext": {}}, "restricted", "container app may gain privileges"),
         ({}, {"resources": {}}, "privileged", "container app asks for no cpu"),
+        (
+            {"securityContext": {"sysctls": [{"name": "kernel.msgmax"}]}},
+            {},
+            "baseline",
+            "it sets the sysctl kernel.msgmax",
+        ),
+        (
+            {"securityContext": {"appArmorProfile": {"type": "Unconfined"}}},
+            {},
+            "baseline",
+            "it is unconfined by AppArmor",
+        ),
+        (
+            {},
+            {"securityContext": {"seLinuxOptions": {"type": "spc_t"}}},
+            "baseline",
+            "app sets SELinux options of its own",
+        ),
+        ({}, {"securityContext": {"procMount": "Unmasked"}}, "baseline", "container app mounts /proc Unmasked"),
+        ({}, {"securityContext": {"windowsOptions": {"hostProcess": True}}}, "baseline", "app is a host process"),
+        ({"securityContext": {"runAsUser": 0}}, {}, "restricted", "it runs as user 0"),
+        ({}, {"securityContext": {"runAsUser": 0}}, "restricted", "container app runs as user 0"),
     ],
 )
 def test_what_is_not_well_is_told(pod: dict[str, Any], container: dict[str, Any], level: str, said: str) -> None:
     verdict = policy.judge(rendered(workload(pod=pod, **container)), {"pod_security": level})
     assert verdict.ok is False
     assert said in verdict.detail
+
+
+def test_what_the_levels_allow() -> None:
+    own = {
+        "sysctls": [{"name": "net.ipv4.tcp_keepalive_time"}],
+        "appArmorProfile": {"type": "RuntimeDefault"},
+        "seLinuxOptions": {"type": "container_t", "level": "s0:c1,c2"},
+        "runAsUser": 1000,
+    }
+    one = workload(pod={"securityContext": own})
+    assert policy.judge(rendered(one), {"pod_security": "restricted"}) == Verdict(True, "")
 
 
 def test_network_policies_and_levels() -> None:
@@ -130,12 +164,6 @@ def test_references_are_found_wherever_they_stand() -> None:
     }
 
 
-def test_what_is_asked_for() -> None:
-    init = {"initContainers": [{"name": "i", "resources": {"requests": {"memory": "1Gi"}}}]}
-    assert cluster.wanted(workload(pod=init)) == {"cpu": 0.02, "memory": 2 * 1024.0**3}
-    assert cluster.asks({"kind": "Service"}) == {"cpu": 0.0, "memory": 0.0}
-
-
 @pytest.mark.parametrize(
     ("text", "number"),
     [
@@ -154,6 +182,26 @@ def test_quantities(text: str, number: float) -> None:
     assert quantity(text) == pytest.approx(number)
 
 
+def test_what_sops_has_encrypted_for_others_is_refused() -> None:
+    def secret(**sops: object) -> dict[str, Any]:
+        return {"kind": "Secret", "metadata": {"name": "s", "namespace": "apps"}, "data": {"k": "ENC[x]"}, "sops": sops}
+
+    def ask(one: dict[str, Any], *recipients: str) -> Verdict:
+        return cluster.secrets(None, rendered(one), {"recipients": list(recipients)})  # type: ignore[arg-type]
+
+    staging = secret(age=[{"recipient": "age1staging", "enc": "x"}], pgp=[{"fp": "AB"}])
+    assert ask(staging, "age1production").detail == (
+        "Secret 0 is encrypted for AB, age1staging, and not for the target"
+    )
+    assert ask(staging, "age1production", "age1staging").ok
+    assert ask(staging, "AB").ok
+    assert ask(secret(key_groups=[{"age": [{"recipient": "age1production"}]}]), "age1production").ok
+    assert ask({**staging, "sops": None}, "age1production").ok
+    assert cluster.secrets(None, rendered(staging), {}).ok  # type: ignore[arg-type]
+    with pytest.raises(ReleaseError, match="wanted recipients, a list"):
+        cluster.secrets(None, rendered(staging), {"recipients": "age1production"})  # type: ignore[arg-type]
+
+
 def test_hosts_of_ingresses_and_routes() -> None:
     assert cluster.ingress_hosts({"kind": "Ingress", "spec": {"rules": [{"host": "a"}, {}]}}) == ["a"]
     assert cluster.ingress_hosts({"kind": "HTTPRoute", "spec": {"hostnames": ["b"]}}) == ["b"]
@@ -165,5 +213,10 @@ def test_commands_get_the_plan_and_refuse_by_their_status() -> None:
     one = Change("app", "production", "x.yaml", "images[app]", (("newTag", "1"),), (("newTag", "2"),))
     assert cluster.command({"argv": ["grep", "-q", "images"]}, [one]).ok
     assert cluster.command({"argv": ["sh", "-c", "echo no way >&2; exit 3"]}, []).detail == "no way"
+    several = [["sh", "-c", "echo one; exit 1"], ["true"], ["sh", "-c", "echo two; exit 1"]]
+    assert cluster.command({"argv": several}, []).detail == "one; two"
+    for wrong in (None, [], "true", [["true"], []]):
+        with pytest.raises(ReleaseError, match="wanted argv, a list, or a list of such lists"):
+            cluster.command({"argv": wrong}, [])
     with pytest.raises(ReleaseError, match="wanted the program nope-nope, found none"):
         cluster.command({"argv": ["nope-nope"]}, [])

@@ -111,6 +111,22 @@ def test_the_digest_of_the_same_tag_stays(lab: Lab) -> None:
     assert lab.promote()["changed"] is False
 
 
+def test_images_that_go_by_their_digest_alone(lab: Lab) -> None:
+    by_digest = kustomization("x", B).replace("    newTag: x\n", "")
+    by_tag = kustomization("6.5.4", A, replicas=3)
+    lab.commit({STAGING: by_digest})
+    done = lab.promote()
+    assert [(one["before"], one["after"]) for one in done["edits"]] == [(f"6.5.4@{A}", f"@{B}")]
+    assert lab.text(PRODUCTION) == by_tag.replace("    newTag: 6.5.4\n", "").replace(A, B)
+    assert f"image: ghcr.io/x/podinfo@{B}\n" in done["rendered_diff"]
+    gates = {one["name"]: (one["status"], one["detail"]) for one in done["gates"]}
+    assert gates["no_downgrade"] == ("pass", f"not to be compared: {SELECTOR}")
+    assert lab.promote()["changed"] is False
+    lab.rollback()
+    assert lab.text(PRODUCTION) == by_tag
+    assert lab.rollback(B)["changed"] is True
+
+
 def test_several_components_go_in_one_commit_or_not_at_all(lab: Lab) -> None:
     web = "clusters/{}/web/kustomization.yaml"
     one = "images: [{name: example.com/web, newTag: v2}]\n"

@@ -148,12 +148,13 @@ def test_all_gates_are_asked_and_all_refusals_told() -> None:
         "capacity": lambda _: Verdict(False, "no room"),
         "secrets": broken,
         "render": lambda _: Verdict(False, "does not build"),
+        "digest": lambda _: Verdict(None, "no digest is known", mild=True),
     }
     answers = gate.ask(gate.settings(), questions, (OSError,), {"connectivity": "no cluster"})
     status = {one.name: one.status for one in answers}
     assert status["hold"] == "fail"
     assert status["capacity"] == "warn"
-    assert status["secrets"] == "unknown"
+    assert (status["secrets"], status["digest"]) == ("unknown", "unknown")
     assert status["connectivity"] == "off"
     refused = gate.refusal(answers)
     assert refused.startswith("3 of the gates refuse it, nothing was pushed:")

@@ -71,6 +71,11 @@ kind: Application
 metadata: {name: one}
 spec: {source: {repoURL: x, targetRevision: v4}}
 ---
+apiVersion: helm.cattle.io/v1
+kind: HelmChart
+metadata: {name: traefik}
+spec: {chart: traefik, version: 27.0.2, set: {replicas: 2}}
+---
 apiVersion: v1
 kind: Secret
 metadata: {name: s}
@@ -114,6 +119,7 @@ def test_objects_of_flux_and_argo() -> None:
         "ResourceSetInputProvider/provider defaultValues": "v9",
         "ApplicationSet/many elements[one]": "1.2.3",
         "Application/one source": "v4",
+        "HelmChart/traefik chart": "27.0.2",
     }
 
 

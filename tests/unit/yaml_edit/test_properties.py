@@ -5,7 +5,10 @@
 
 from __future__ import annotations
 
+import json
+
 import yaml
+from ansible_collections.stagecraft.gitops.plugins.plugin_utils.release.selectors import IMAGE_FIELDS, Occurrence
 from ansible_collections.stagecraft.gitops.plugins.plugin_utils.yaml_edit import nodes
 from ansible_collections.stagecraft.gitops.plugins.plugin_utils.yaml_edit.edit import (
     Item,
@@ -108,3 +111,30 @@ def test_there_and_back_is_where_it_was(file: tuple[str, int], data: st.DataObje
     assert apply(there, [RemoveKey(0, path)]) == text.encode()
     again = apply(there, [SetValue(0, path, "sha256:" + "1" * 64)])
     assert len(again) == len(there)
+
+
+FIELD_SETS = st.dictionaries(st.sampled_from(IMAGE_FIELDS), st.sampled_from(["a.b/c", "1.0", "sha256:0"]), min_size=1)
+
+
+@settings(max_examples=300, deadline=None)
+@given(FIELD_SETS, FIELD_SETS, st.permutations(IMAGE_FIELDS), st.booleans(), st.sampled_from(["\n", "\r\n"]))
+def test_any_fields_of_an_image_become_any_others(
+    old: dict[str, str], new: dict[str, str], order: list[str], flow: bool, newline: str
+) -> None:
+    pairs = ["name: x", *(f"{key}: {json.dumps(old[key])}" for key in order if key in old)]
+    entry = (
+        [f"  - {{{', '.join(pairs)}}} # kept"] if flow else [f"  - {pairs[0]}", *(f"    {one}" for one in pairs[1:])]
+    )
+    text = newline.join(["images:", "  - {name: w, newTag: '1'}", *entry, "  - name: y", "    newTag: '2' # other", ""])
+    one = Occurrence(
+        "images[x]", "x", "image", "k", 0, ("images", Item("name", "x")), IMAGE_FIELDS,
+        tuple((key, old[key]) for key in IMAGE_FIELDS if key in old),
+    )  # fmt: skip
+    edits = one.edits(tuple((key, new[key]) for key in IMAGE_FIELDS if key in new))
+    after = apply(text.encode(), edits).decode() if edits else text
+    images = yaml.load(after, yaml.CSafeLoader)["images"]
+    assert images[1] == {"name": "x", **new}
+    assert [images[0], images[2]] == [{"name": "w", "newTag": "1"}, {"name": "y", "newTag": "2"}]
+    outside = [line for line in text.split(newline) if "x" not in line and not line.startswith("    ")]
+    assert [line for line in after.split(newline) if line in outside] == outside
+    assert ("# kept" in after) == flow

@@ -17,7 +17,7 @@ from typing import TYPE_CHECKING, Any
 from urllib.parse import urlsplit
 
 from ansible_collections.stagecraft.gitops.plugins.plugin_utils.flux import kinds, survey, wait
-from ansible_collections.stagecraft.gitops.plugins.plugin_utils.kube import apply, health
+from ansible_collections.stagecraft.gitops.plugins.plugin_utils.kube import apply
 from ansible_collections.stagecraft.gitops.plugins.plugin_utils.kube.errors import ApiError, KubeError
 from ansible_collections.stagecraft.gitops.plugins.plugin_utils.kube.objects import (
     Object,
@@ -26,10 +26,9 @@ from ansible_collections.stagecraft.gitops.plugins.plugin_utils.kube.objects imp
     mapping,
     text,
 )
-from ansible_collections.stagecraft.gitops.plugins.plugin_utils.kube.quantity import quantity
 from ansible_collections.stagecraft.gitops.plugins.plugin_utils.release import holds, live, model, selectors, verify
 from ansible_collections.stagecraft.gitops.plugins.plugin_utils.release.errors import ReleaseError
-from ansible_collections.stagecraft.gitops.plugins.plugin_utils.release.gates import policy, rules
+from ansible_collections.stagecraft.gitops.plugins.plugin_utils.release.gates import placement, policy, rules
 from ansible_collections.stagecraft.gitops.plugins.plugin_utils.release.gates.gate import Verdict
 from ansible_collections.stagecraft.gitops.plugins.plugin_utils.release.plan import Change
 from ansible_collections.stagecraft.gitops.plugins.plugin_utils.release.render import Rendered
@@ -41,6 +40,8 @@ if TYPE_CHECKING:
 _SECONDS = 60.0
 _MOST = 10
 _INSIDE_SECONDS = 60.0
+#: For how long a source is waited for that is in the middle of something: each of its intervals it is so for a moment.
+_UNDER_WAY_SECONDS = 15.0
 #: Looks up names and knocks at ports, all of them, and leaves what is wrong where the kubelet reads it.
 _INSIDE = """\
 said=
@@ -54,17 +55,23 @@ done
 printf %s "${said#; }" >/dev/termination-log
 [ -z "$said" ]
 """
+_DOCKER_HUB = "registry-1.docker.io"
 _ROUTES = ("HTTPRoute", "GRPCRoute", "TLSRoute")
+#: Where SOPS tells for whom a file is encrypted: the kind of key, and its field.
+_SOPS_KEYS = {"age": "recipient", "pgp": "fp", "kms": "arn", "gcp_kms": "resource_id", "hc_vault": "key_name"}
 _DEFAULT_CLASS = "ingressclass.kubernetes.io/is-default-class"
 _OLD_CLASS = "kubernetes.io/ingress.class"
 
 
-def digest(found: Resolver) -> Verdict:
-    """Refuse images whose digest is disputed; tell those that go by their tag alone."""
+def digest(found: Resolver, options: Mapping[str, Any]) -> Verdict:
+    """Refuse images whose digest is disputed; tell those that go by their tag alone, or refuse them (`required`)."""
     if found.problems:
         return Verdict(False, "; ".join(found.problems))
     if found.unknown:
-        return Verdict(None, f"no digest is known of {', '.join(found.unknown)}; the tag alone is promoted")
+        said = f"no digest is known of {', '.join(found.unknown)}"
+        if options.get("required"):
+            return Verdict(False, said)
+        return Verdict(None, f"{said}; the tag alone is promoted", mild=True)
     return Verdict(True)
 
 
@@ -79,7 +86,7 @@ def source_healthy(cluster: live.Cluster, seen: Observation) -> Verdict:
     followers = [] if served is None else cluster.session.items(served.collection())
     files = [path for wish in seen.wishes for path in wish.source.files]
     goal = survey.Goal(source, "", tuple(verify.deliverers(followers, source, files)))
-    flux = wait.Wait(cluster.session, goal, wait.Options(timeout=0.0, poke=False)).run()
+    flux = wait.Wait(cluster.session, goal, wait.Options(timeout=_UNDER_WAY_SECONDS, poke=False)).run()
     said += flux.sentences()[:_MOST]
     for wish in seen.wishes:
         found = live.images(wish.source.occurrences)
@@ -146,8 +153,11 @@ def server_dry_run(cluster: live.Cluster, after: Rendered) -> Verdict:
     return Verdict(True, note)
 
 
-def secrets(cluster: live.Cluster, after: Rendered) -> Verdict:
-    """Refuse what needs Secrets, ConfigMaps or keys of them that neither Git nor the target has. Values are not read."""
+def secrets(cluster: live.Cluster, after: Rendered, options: Mapping[str, Any]) -> Verdict:
+    """Refuse what needs Secrets, ConfigMaps or keys of them that neither Git nor the target has. Values are not read.
+
+    With the option `recipients`, the public keys (or fingerprints) of the target, also what SOPS has encrypted for others.
+    """
     rendered = {
         (str(one.get("kind")), text(one, "metadata", "namespace") or "default", text(one, "metadata", "name")): _keys(
             one
@@ -164,7 +174,7 @@ def secrets(cluster: live.Cluster, after: Rendered) -> Verdict:
         for one in after.objects.values()
         if one.get("kind") in ("SealedSecret", "ExternalSecret")
     }
-    said = []
+    said = _foreign(after, options)
     for (kind, namespace, name), keys in sorted(references(after).items()):
         if kind == "Secret" and (namespace, name) in made:
             continue
@@ -177,6 +187,28 @@ def secrets(cluster: live.Cluster, after: Rendered) -> Verdict:
         else:
             said += [f"{kind} {namespace}/{name} has no key {key}" for key in sorted(keys - there)]
     return Verdict(not said, "; ".join(said[:_MOST]))
+
+
+def _foreign(after: Rendered, options: Mapping[str, Any]) -> list[str]:
+    """Say which Secrets SOPS has encrypted for others than the target."""
+    own = options.get("recipients")
+    if own is None:
+        return []
+    if not isinstance(own, list) or not own:
+        raise ReleaseError("gate secrets: wanted recipients, a list of the target's public keys")
+    said = []
+    for name, one in sorted(after.objects.items()):
+        sops = mapping(one, "sops")
+        groups = [sops, *(group for group in listed(sops, "key_groups") if isinstance(group, Mapping))]
+        found = {
+            text(entry, key)
+            for group in groups
+            for kind, key in _SOPS_KEYS.items()
+            for entry in listed(group, kind)
+        }  # fmt: skip
+        if sops and not found & {str(each) for each in own}:
+            said.append(f"{name} is encrypted for {', '.join(sorted(found)) or 'nobody'}, and not for the target")
+    return said
 
 
 def _keys(one: Object) -> set[str]:
@@ -223,63 +255,6 @@ def _needs(pod: Mapping[str, Any]) -> Iterable[tuple[str, str, set[str]]]:
         yield "Secret", text(entry, "name"), set()
 
 
-def capacity(cluster: live.Cluster, before: Rendered, after: Rendered) -> Verdict:
-    """Refuse what the target's nodes have no room for: what is asked for anew, and what a rollout needs meanwhile."""
-    nodes = [one for one in cluster.session.items("/api/v1/nodes") if not health.node_problem(one)]
-    if not nodes:
-        return Verdict(False, "no node is ready")
-    pods = cluster.pods()
-    unset = [
-        name
-        for name, one in after.objects.items()
-        if one.get("kind") in policy.WORKLOADS and not any(asks(one).values())
-    ]
-    said = []
-    for what, unit in (("cpu", "cores"), ("memory", "MiB")):
-        scale = 1.0 if what == "cpu" else 1024.0**2
-        free = sum(quantity(text(one, "status", "allocatable", what) or "0") for one in nodes)
-        free -= sum(pod_asks(pod, what) for pod in pods if text(pod, "status", "phase") not in ("Succeeded", "Failed"))
-        more = sum(
-            wanted(one)[what] - (wanted(before.objects[name])[what] if name in before.objects else 0.0)
-            for name, one in after.objects.items()
-        )
-        surge = max(
-            (asks(one)[what] for name, one in after.objects.items() if before.objects.get(name) != one), default=0.0
-        )
-        if more + surge > free:
-            said.append(
-                f"{(more + surge) / scale:.2f} {unit} of {what} are needed during the rollout, {free / scale:.2f} are free"
-            )
-    note = f"not known, no requests are set: {', '.join(unset[:3])}" if unset else ""
-    return Verdict(not said if said or not unset else None, "; ".join(said) or note)
-
-
-def asks(workload: Object) -> dict[str, float]:
-    """Return what one pod of a workload asks for: cores and bytes."""
-    if workload.get("kind") not in policy.WORKLOADS:
-        return {"cpu": 0.0, "memory": 0.0}
-    pod = {"spec": policy.pod_spec(workload)}
-    return {what: pod_asks(pod, what) for what in ("cpu", "memory")}
-
-
-def pod_asks(pod: Object, what: str) -> float:
-    """Return what a pod asks for: its containers together, or its largest init container."""
-    containers = sum(
-        quantity(text(one, "resources", "requests", what) or "0") for one in listed(pod, "spec", "containers")
-    )
-    inits = [quantity(text(one, "resources", "requests", what) or "0") for one in listed(pod, "spec", "initContainers")]
-    return max([containers, *inits])
-
-
-def wanted(workload: Object) -> dict[str, float]:
-    """Return what all pods of a workload ask for."""
-    replicas = (
-        mapping(workload, "spec").get("replicas", 1) if workload.get("kind") in ("Deployment", "StatefulSet") else 1
-    )
-    count = replicas if isinstance(replicas, int) else 1
-    return {what: value * count for what, value in asks(workload).items()}
-
-
 def connectivity(
     cluster: live.Cluster, after: Rendered, options: Mapping[str, Any], *, carried_out: bool = False
 ) -> Verdict:
@@ -294,7 +269,7 @@ def connectivity(
         host for one in after.objects.values() for host in ingress_hosts(one) if "${" not in host and "*" not in host
     }
     hosts |= {str(host) for host in options.get("hosts") or ()}
-    registries = [_host_and_port(str(address)) for address in options.get("registries") or ()]
+    registries = [_host_and_port(str(address)) for address in _registries(after, options)]
     if options.get("image") and (hosts or registries):
         if not carried_out:
             return Verdict(not said, "; ".join([*said, "a pod of the target is asked when it is carried out"]))
@@ -312,6 +287,15 @@ def connectivity(
         except OSError as error:
             said.append(f"nothing answers at {host}:{port} ({error.strerror or error})")
     return Verdict(not said, "; ".join(said))
+
+
+def _registries(after: Rendered, options: Mapping[str, Any]) -> list[str]:
+    """Return the registries to ask: those that are named, else from inside the target those of the images."""
+    if "registries" in options or not options.get("image"):
+        return [str(one) for one in options.get("registries") or ()]
+    workloads = (one for one in after.objects.values() if one.get("kind") in policy.WORKLOADS)
+    hosts = {image.name.partition("/")[0] for one in workloads for image in placement.images(one)}
+    return sorted(_DOCKER_HUB if host == "docker.io" else host for host in hosts)
 
 
 def inside(options: Mapping[str, Any], hosts: Sequence[str], registries: Sequence[tuple[str, int]]) -> dict[str, Any]:
@@ -440,13 +424,17 @@ def signature(options: Mapping[str, Any], changes: Sequence[Change]) -> Verdict:
 
 
 def command(options: Mapping[str, Any], changes: Sequence[Change]) -> Verdict:
-    """Run a program of the admin's; it gets the plan as JSON on its standard input, and refuses by its status."""
+    """Run a program of the admin's, or several; each gets the plan as JSON on its standard input, and refuses by its status."""
     argv = options.get("argv")
-    if not isinstance(argv, list) or not argv:
-        raise ReleaseError("gate command: wanted argv, a list")
+    several: list[Any] = argv if isinstance(argv, list) and argv and isinstance(argv[0], list) else [argv]
+    if not all(isinstance(one, list) and one for one in several):
+        raise ReleaseError("gate command: wanted argv, a list, or a list of such lists")
     plan = json.dumps([{**change.as_dict(), "version": selectors.shown(change.after)} for change in changes])
-    done = _run([str(one) for one in argv], plan)
-    return Verdict(done.returncode == 0, _last(done) if done.returncode else "")
+    said = []
+    for one in several:
+        done = _run([str(part) for part in one], plan)
+        said += [_last(done)] if done.returncode else []
+    return Verdict(not said, "; ".join(said))
 
 
 def _run(argv: list[str], data: str = "") -> subprocess.CompletedProcess[str]:

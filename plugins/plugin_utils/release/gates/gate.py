@@ -24,7 +24,7 @@ DEFAULTS: Mapping[str, Mode] = {
     "no_downgrade": "enforce",
     "soak": "off",
     "source_healthy": "enforce",
-    "digest": "warn",
+    "digest": "enforce",
     "signature": "off",
     "render": "enforce",
     "policy": "warn",
@@ -51,10 +51,11 @@ class Setting:
 
 @dataclass(frozen=True)
 class Verdict:
-    """A gate's answer: `ok` is None where it cannot be known."""
+    """A gate's answer: `ok` is None where it cannot be known. One that is `mild` is told and keeps nobody back."""
 
     ok: bool | None
     detail: str = ""
+    mild: bool = False
 
 
 @dataclass(frozen=True)
@@ -133,6 +134,7 @@ def ask(
 
 def _gate(name: str, mode: Mode, verdict: Verdict, *, force: bool) -> Gate:
     status: Status = "pass"
+    mode = "warn" if verdict.mild else mode
     if verdict.ok is None:
         status = "unknown"
     elif not verdict.ok:

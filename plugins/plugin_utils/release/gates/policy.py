@@ -24,6 +24,14 @@ _BASELINE_CAPABILITIES = frozenset({
     "AUDIT_WRITE", "CHOWN", "DAC_OVERRIDE", "FOWNER", "FSETID", "KILL", "MKNOD", "NET_BIND_SERVICE", "SETFCAP", "SETGID",
     "SETPCAP", "SETUID", "SYS_CHROOT",
 })  # fmt: skip
+#: Sysctls and SELinux types that baseline lets a pod set (Pod Security Standards, v1.36).
+_BASELINE_SYSCTLS = frozenset({
+    "kernel.shm_rmid_forced", "net.ipv4.ip_local_port_range", "net.ipv4.ip_local_reserved_ports",
+    "net.ipv4.ip_unprivileged_port_start", "net.ipv4.ping_group_range", "net.ipv4.tcp_fin_timeout",
+    "net.ipv4.tcp_keepalive_intvl", "net.ipv4.tcp_keepalive_probes", "net.ipv4.tcp_keepalive_time", "net.ipv4.tcp_rmem",
+    "net.ipv4.tcp_syncookies", "net.ipv4.tcp_wmem",
+})  # fmt: skip
+_BASELINE_SELINUX = frozenset({"", "container_t", "container_init_t", "container_kvm_t", "container_engine_t"})
 _RESTRICTED_VOLUMES = frozenset({
     "configMap", "csi", "downwardAPI", "emptyDir", "ephemeral", "persistentVolumeClaim", "projected", "secret",
 })  # fmt: skip
@@ -120,14 +128,33 @@ def security(pod: Mapping[str, Any], level: str) -> list[str]:
         elif level == "restricted" and isinstance(volume, Mapping) and not (volume.keys() & _RESTRICTED_VOLUMES):
             said.append(f"volume {volume.get('name')} is of a kind that restricted does not allow")
     own = mapping(pod, "securityContext")
+    said += [f"it {reason}" for reason in _context(own)]
+    names = [text(one, "name") for one in listed(own, "sysctls")]
+    said += [f"it sets the sysctl {name}" for name in names if name not in _BASELINE_SYSCTLS]
+    if level == "restricted" and own.get("runAsUser") == 0:
+        said.append("it runs as user 0")
     for container in [*listed(pod, "initContainers"), *listed(pod, "containers")]:
         said += [f"container {text(container, 'name')} {reason}" for reason in _container(container, own, level)]
+    return said
+
+
+def _context(context: Mapping[str, Any]) -> list[str]:
+    """Return what neither a pod nor a container may say of its security at the level baseline."""
+    said = ["is a host process of Windows"] if mapping(context, "windowsOptions").get("hostProcess") is True else []
+    if text(context, "appArmorProfile", "type") == "Unconfined":
+        said.append("is unconfined by AppArmor")
+    options = mapping(context, "seLinuxOptions")
+    if text(options, "type") not in _BASELINE_SELINUX or text(options, "user") or text(options, "role"):
+        said.append("sets SELinux options of its own")
+    if text(context, "procMount") not in ("", "Default"):
+        said.append(f"mounts /proc {text(context, 'procMount')}")
     return said
 
 
 def _container(container: Mapping[str, Any], pod: Mapping[str, Any], level: str) -> list[str]:
     context = mapping(container, "securityContext")
     said = ["is privileged"] if context.get("privileged") is True else []
+    said += _context(context)
     added = {str(one) for one in listed(context, "capabilities", "add")}
     allowed = {"NET_BIND_SERVICE"} if level == "restricted" else _BASELINE_CAPABILITIES
     said += [f"adds {', '.join(sorted(added - allowed))}"] if added - allowed else []
@@ -139,6 +166,7 @@ def _container(container: Mapping[str, Any], pod: Mapping[str, Any], level: str)
         said.append("is unconfined by seccomp")
     if level == "restricted":
         said += ["may run as root"] if context.get("runAsNonRoot", pod.get("runAsNonRoot")) is not True else []
+        said += ["runs as user 0"] if context.get("runAsUser") == 0 else []
         said += ["may gain privileges"] if context.get("allowPrivilegeEscalation") is not False else []
         said += ["does not drop ALL"] if "ALL" not in listed(context, "capabilities", "drop") else []
         said += ["sets no seccompProfile"] if not profile else []
