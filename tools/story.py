@@ -125,6 +125,12 @@ class Cluster:
     ssh: tuple[str, ...]
     forge: str
     forge_directory: Path
+    inventory: Path
+
+    @property
+    def secrets(self) -> Path:
+        """What playbooks/sandbox-secrets.yml and the set-up have made for this environment."""
+        return self.forge_directory.parent / "secrets" / self.name
 
     @classmethod
     def of(cls, inventory: Path, kubeconfig: str) -> Cluster:
@@ -153,6 +159,7 @@ class Cluster:
             ssh,
             addresses[groups["git_hosts"][0]],
             key.parent / "forge",
+            inventory,
         )
 
 

@@ -8,10 +8,13 @@ from __future__ import annotations
 import getpass
 import json
 import os
+import re
 import shutil
 import subprocess
 import sys
+import tempfile
 import threading
+import weakref
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -33,6 +36,10 @@ class Play:
 
     def __init__(self, directory: Path) -> None:
         self.directory = directory
+        # Ansible puts a socket there, whose path must be short.
+        made = Path(tempfile.mkdtemp(prefix="play-"))
+        weakref.finalize(self, shutil.rmtree, made, ignore_errors=True)
+        self.temporary = [made, directory / "tmp"]
         self.output = ""
 
     def run(
@@ -62,6 +69,9 @@ class Play:
             "ANSIBLE_CALLBACK_RESULT_FORMAT": "json",
             "ANSIBLE_CONFIG": str(self.directory / "ansible.cfg"),
             "ANSIBLE_LOCAL_TEMP": str(self.directory / "tmp"),
+            "ANSIBLE_CACHE_PLUGIN": "ansible.builtin.jsonfile",
+            "ANSIBLE_CACHE_PLUGIN_CONNECTION": str(self.directory / "facts"),
+            "TMPDIR": str(self.temporary[0]),
             "ANSIBLE_NOCOLOR": "1",
             "HOME": str(self.directory),
         }
@@ -77,8 +87,8 @@ class Play:
         )
         self.output = done.stdout + done.stderr
         recap = done.stdout.rpartition("PLAY RECAP")[2]
-        numbers = dict(word.split("=") for word in recap.split() if "=" in word)
-        return {"code": done.returncode, **{name: int(number) for name, number in numbers.items()}}
+        numbers = re.findall(r"\b([a-z]+)=(\d+)\b", recap)
+        return {"code": done.returncode, **{name: int(number) for name, number in numbers}}
 
     def result(self) -> dict[str, Any]:
         """The result of the last task, from the output."""

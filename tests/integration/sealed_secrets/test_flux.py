@@ -24,7 +24,13 @@ from tests.integration.controlplane.git_server import GitServer
 from tests.integration.kube.test_actions import Play
 from tests.integration.sealed_secrets.conftest import SET
 from tests.integration.sealed_secrets.controller import Controller
-from tests.integration.sealed_secrets.test_plays import CANARY, Environment, settings  # noqa: F401 - a fixture
+from tests.integration.sealed_secrets.test_plays import (
+    CANARY,
+    Environment,
+    Watch,
+    settings,  # noqa: F401 - a fixture
+    shown_canary,
+)
 from tests.mirror.errors import RefusedError
 from tests.mirror.programs import find_program
 from tests.programs import lacking
@@ -133,22 +139,36 @@ def test_from_the_vault_to_the_cluster_and_through_a_rotation(
         value(controller, "db", "password", CANARY)
         value(controller, "mail", "token", f"{CANARY}-2")
 
-        environment.set_up(vaulted="another value 4712")
-        value(controller, "db", "password", "another value 4712")
+        changed = f"{CANARY}-3"
+        with Watch(play) as watch:
+            done = environment.run("change", arguments=("-vvvv",), vaulted=changed)
+            assert (done["code"], done["changed"]) == (0, 1), play.output
+            with cluster.session() as session:
+                found = session.get("/api/v1/namespaces/shop/secrets/db")["data"]["password"]
+            assert base64.b64decode(found).decode() == changed, "it ended before the cluster had the value"
+            assert shown_canary(play, environment.server) == []
+            done = environment.run("change", arguments=("-vvvv",), vaulted=changed)
+            assert (done["code"], done["changed"]) == (0, 0), play.output
 
-        old = keys.read_certificate(environment.file("sealed-secrets.crt"), "x").fingerprint
-        before = kubelet.starts
-        done = environment.run("rotate", sealed_secrets_replace_key=old, vaulted="another value 4712")
-        assert done["code"] == 0, play.output
+            old = keys.read_certificate(environment.file("sealed-secrets.crt"), "x").fingerprint
+            before = kubelet.starts
+            done = environment.run("rotate", arguments=("-vvvv",), sealed_secrets_replace_key=old, vaulted=changed)
+            assert done["code"] == 0, play.output
+            assert shown_canary(play, environment.server) == []
+            assert "PRIVATE KEY" not in play.output
         assert kubelet.starts >= before + 2, "it was started for the new key, and without the old one"
         assert environment.key_states() == ["active", "retired"]
-        value(controller, "db", "password", "another value 4712")
+        value(controller, "db", "password", changed)
         with cluster.session() as session:
             for name in ("db", "mail"):
                 session.call(lambda api, name=name: api.request("DELETE", f"/api/v1/namespaces/shop/secrets/{name}"))  # type: ignore[misc]
-        value(controller, "db", "password", "another value 4712")
-        value(controller, "mail", "token", "another value 4712-2")
-        assert environment.run("drill")["code"] == 0, play.output
+        value(controller, "db", "password", changed)
+        value(controller, "mail", "token", f"{changed}-2")
+        with Watch(play) as drilling:
+            assert environment.run("drill", arguments=("-vvvv",), vaulted=changed)["code"] == 0, play.output
+        assert shown_canary(play, environment.server) == []
+        assert "PRIVATE KEY" not in play.output
+        assert watch.found | drilling.found == set()
     finally:
         kubelet.stop()
         controller.stop()

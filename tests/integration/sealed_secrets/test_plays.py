@@ -79,7 +79,7 @@ def seal(directory: Path, certificate: str, **options: Any) -> list[dict[str, An
 def shown_canary(play: Play, *places: Path) -> list[str]:
     """Where the canary is: in what was printed, and in files but for the inventory and the play themselves."""
     found = [f"output: {form!r}" for form in FORMS if form in play.output.encode()]
-    for place in (play.directory, *places):
+    for place in (play.directory, *play.temporary, *places):
         for path in place.rglob("*"):
             if path.is_file() and path.name not in ("hosts.yml", "play.yml"):
                 found += [f"{path}: {form!r}" for form in FORMS if form in path.read_bytes()]
@@ -87,10 +87,11 @@ def shown_canary(play: Play, *places: Path) -> list[str]:
 
 
 class Watch:
-    """Reads the arguments of all processes, and what they leave in the temporary directory, as fast as it can."""
+    """Reads the arguments of all processes, and the temporary files of a play, as fast as it can."""
 
-    def __init__(self) -> None:
+    def __init__(self, play: Play | None = None) -> None:
         self.found: set[str] = set()
+        self._temporary = [] if play is None else play.temporary
         self._stop = threading.Event()
         self._thread = threading.Thread(target=self._run)
 
@@ -108,6 +109,12 @@ class Watch:
                 try:
                     if any(form in process.read_bytes() for form in FORMS):
                         self.found.add(str(process))
+                except OSError:
+                    continue
+            for path in (path for place in self._temporary for path in place.rglob("*")):
+                try:
+                    if path.is_file() and any(form in path.read_bytes() for form in FORMS):
+                        self.found.add(str(path))
                 except OSError:
                     continue
             time.sleep(0.02)
