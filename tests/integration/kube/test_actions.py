@@ -49,8 +49,9 @@ class Play:
         variables: dict[str, Any] | None = None,
         gate: dict[str, Any] | None = None,
         cp1: dict[str, Any] | None = None,
+        playbook: str = "",
     ) -> dict[str, Any]:
-        """Run `tasks` on the host cp1; `gate` are the variables of a second host. Returns exit code and recap."""
+        """Run `tasks` (or a playbook) on the host cp1; `gate` are the variables of a second host. Returns exit code and recap."""
         local = {"ansible_host": "127.0.0.1", "ansible_connection": "local"}
         inventory = {
             "all": {
@@ -62,6 +63,13 @@ class Play:
         (self.directory / "hosts.yml").write_text(yaml.safe_dump(inventory))
         play = {"name": "test", "hosts": "control_plane", "gather_facts": False, "tasks": tasks}
         (self.directory / "play.yml").write_text(yaml.safe_dump([play]))
+        return self._run(playbook or "play.yml", *arguments)
+
+    def playbook(self, name: str, *arguments: str, variables: dict[str, Any]) -> dict[str, Any]:
+        """Run a playbook of the collection, as `run` does tasks."""
+        return self.run([], *arguments, variables=variables, playbook=str(COLLECTION / "playbooks" / f"{name}.yml"))
+
+    def _run(self, playbook: str, *arguments: str) -> dict[str, Any]:
         environment = {
             **os.environ,
             "ANSIBLE_COLLECTIONS_PATH": str(COLLECTION / ".dev" / "collections"),
@@ -77,7 +85,7 @@ class Play:
         }
         program = shutil.which("ansible-playbook") or str(Path(sys.executable).with_name("ansible-playbook"))
         done = subprocess.run(
-            [program, "-i", "hosts.yml", "play.yml", "-vvv", *arguments],
+            [program, "-i", "hosts.yml", playbook, "-vvv", *arguments],
             cwd=self.directory,
             env=environment,
             capture_output=True,
