@@ -67,7 +67,10 @@ class Play:
 
     def playbook(self, name: str, *arguments: str, variables: dict[str, Any]) -> dict[str, Any]:
         """Run a playbook of the collection, as `run` does tasks."""
-        return self.run([], *arguments, variables=variables, playbook=str(COLLECTION / "playbooks" / f"{name}.yml"))
+        # Playbooks have variables of their own, which go before an inventory's.
+        (self.directory / "variables.json").write_text(json.dumps(variables))
+        playbook = str(COLLECTION / "playbooks" / f"{name}.yml")
+        return self.run([], "-e", "@variables.json", *arguments, playbook=playbook)
 
     def _run(self, playbook: str, *arguments: str) -> dict[str, Any]:
         environment = {

@@ -77,11 +77,11 @@ def seal(directory: Path, certificate: str, **options: Any) -> list[dict[str, An
 
 
 def shown_canary(play: Play, *places: Path) -> list[str]:
-    """Where the canary is: in what was printed, and in files but for the inventory and the play themselves."""
+    """Where the canary is: in what was printed, and in files but for the inventory, the variables and the play themselves."""
     found = [f"output: {form!r}" for form in FORMS if form in play.output.encode()]
     for place in (play.directory, *play.temporary, *places):
         for path in place.rglob("*"):
-            if path.is_file() and path.name not in ("hosts.yml", "play.yml"):
+            if path.is_file() and path.name not in ("hosts.yml", "play.yml", "variables.json"):
                 found += [f"{path}: {form!r}" for form in FORMS if form in path.read_bytes()]
     return found
 
