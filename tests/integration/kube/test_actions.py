@@ -302,3 +302,18 @@ def test_kubectl_understands_the_file_and_we_understand_kubectls(api: ApiServer,
         "path": str(config), "name": "testing", "state": "absent"}}])["changed"] == 1  # fmt: skip
     assert run("config", "get-contexts", "-o", "name").split() == ["work"]
     assert run("config", "current-context").strip() == "work"
+
+
+def test_what_is_applied_to_a_cluster_to_come_counts_as_new(play: Play) -> None:
+    manifests = [
+        {"apiVersion": "v1", "kind": "ConfigMap", "metadata": {"name": name, "namespace": "a"}} for name in "xy"
+    ]
+    tasks = [
+        {"stagecraft.gitops.kube_apply": {"kubeconfig": str(play.directory / "none"), "manifests": manifests}},
+    ]
+    checked = play.run(tasks, "--check")
+    assert (checked["code"], checked["changed"]) == (0, 1), play.output
+    assert [one["action"] for one in play.result()["objects"]] == ["create", "create"]
+    assert play.run(tasks)["code"] != 0
+    assert "there is no kubeconfig" in play.output
+    assert "ConfigMap a/x" not in play.output, "it is told once, not for each"

@@ -20,6 +20,7 @@ import yaml
 from ansible_collections.stagecraft.gitops.plugins.plugin_utils.kube.errors import ApiError
 from ansible_collections.stagecraft.gitops.plugins.plugin_utils.sealed_secrets import keys
 
+from tests.integration.canary import Watch
 from tests.integration.controlplane import control_plane
 from tests.integration.controlplane.control_plane import ControlPlane, Missing, send
 from tests.integration.controlplane.git_server import GitServer
@@ -29,8 +30,8 @@ from tests.integration.sealed_secrets.conftest import SET
 from tests.integration.sealed_secrets.controller import Controller
 from tests.integration.sealed_secrets.test_plays import (
     CANARY,
+    FORMS,
     Environment,
-    Watch,
     git,
     settings,  # noqa: F401 - a fixture
     shown_canary,
@@ -165,7 +166,7 @@ def test_from_the_vault_to_the_cluster_and_through_a_rotation(world: World, clus
     environment, controller, kubelet = world.environment, world.controller, world.kubelet
     play = environment.play
     changed = f"{CANARY}-3"
-    with Watch(play) as watch:
+    with Watch(FORMS, play.temporary) as watch:
         done = environment.run("change", arguments=("-vvvv",), vaulted=changed)
         assert (done["code"], done["changed"]) == (0, 1), play.output
         with cluster.session() as session:
@@ -189,7 +190,7 @@ def test_from_the_vault_to_the_cluster_and_through_a_rotation(world: World, clus
             session.call(lambda api, name=name: api.request("DELETE", f"/api/v1/namespaces/shop/secrets/{name}"))  # type: ignore[misc]
     value(controller, "db", "password", changed)
     value(controller, "mail", "token", f"{changed}-2")
-    with Watch(play) as drilling:
+    with Watch(FORMS, play.temporary) as drilling:
         assert environment.run("drill", arguments=("-vvvv",), vaulted=changed)["code"] == 0, play.output
     assert shown_canary(play, environment.server) == []
     assert "PRIVATE KEY" not in play.output
@@ -254,7 +255,7 @@ def test_no_verb_of_an_admin_shows_a_value(world: World, cluster: ControlPlane, 
         ("seal-secrets", [], True, ["unsealed"]),
         ("drill-sealed-secrets", [], True, ["2 items of 2 sealed secrets were opened"]),
     ]
-    with Watch(play) as watch:
+    with Watch(FORMS, play.temporary) as watch:
         for name, arguments, works, words in runs:
             done = play.playbook(name, "-vvvv", *arguments, variables=variables)
             assert (done["code"] == 0) is works, f"{name}: {play.output[-6000:]}"
