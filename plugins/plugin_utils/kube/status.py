@@ -243,7 +243,9 @@ def _sealed_secret(item: Object, _age: float | None) -> Status:
     synced = condition(item, "Synced")
     if is_true(synced):
         return CURRENT
-    return _from("InProgress", synced) if synced else Status("InProgress", "NotUnsealed", "its controller has not seen it")
+    return (
+        _from("InProgress", synced) if synced else Status("InProgress", "NotUnsealed", "its controller has not seen it")
+    )
 
 
 def container_problem(pod: Object) -> str:
