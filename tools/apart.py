@@ -4,8 +4,9 @@
 """Try with everything that opens one environment of a sandbox whether it opens another one; nothing may.
 
 For each ordered pair: the admin's credentials and a service account's token of the one at the API server of the other,
-the other's server certificate against the one's CA, and both deploy keys. Each thing is tried at home first, where it
-has to work, so that a refusal says something.
+the other's server certificate against the one's CA, both deploy keys, and the one's age identities, vault password and
+sealing keys on the other's backup, vault and sealed secrets. Each thing is tried at home first, where it has to work, so
+that a refusal says something.
 """
 
 from __future__ import annotations
@@ -15,15 +16,25 @@ import os
 import sys
 import tempfile
 from collections.abc import Callable, Mapping, Sequence
+from contextlib import suppress
 from dataclasses import dataclass
 from itertools import product
 from pathlib import Path
 from typing import Any
 
 import yaml
+from ansible.errors import AnsibleError
+from ansible.parsing.vault import VaultLib, VaultSecret
+from ansible_collections.stagecraft.gitops.plugins.plugin_utils.age import file
+from ansible_collections.stagecraft.gitops.plugins.plugin_utils.age.errors import AgeError
 from ansible_collections.stagecraft.gitops.plugins.plugin_utils.kube.client import ApiAccess
 from ansible_collections.stagecraft.gitops.plugins.plugin_utils.kube.errors import ApiError, KubeError
 from ansible_collections.stagecraft.gitops.plugins.plugin_utils.kube.session import Session
+from ansible_collections.stagecraft.gitops.plugins.plugin_utils.sealed_secrets import backup as backups
+from ansible_collections.stagecraft.gitops.plugins.plugin_utils.sealed_secrets import custody, manifest, verify
+from ansible_collections.stagecraft.gitops.plugins.plugin_utils.sealed_secrets.errors import SealError
+from ansible_collections.stagecraft.gitops.plugins.plugin_utils.sealed_secrets.keys import SealingKey
+from ansible_collections.stagecraft.gitops.plugins.plugin_utils.sealed_secrets.manifest import SealedSecret
 
 from tools.stages import ROOT
 from tools.story import Cluster
@@ -44,6 +55,19 @@ class Keys:
     user: Mapping[str, Any]
     token: str
     deploy_key: str
+
+
+@dataclass(frozen=True)
+class Sealing:
+    """What seals the secrets of an environment, and what is sealed."""
+
+    identities: tuple[str, ...]
+    """Identity files' text."""
+    backup: bytes
+    in_cluster: tuple[SealingKey, ...]
+    sealed: tuple[SealedSecret, ...]
+    password: bytes
+    vault: bytes
 
 
 Try = Callable[[Mapping[str, Any], Mapping[str, Any], str], str]
@@ -81,6 +105,72 @@ def problems(environments: Mapping[str, Keys], attempt: Try) -> list[str]:
         if mine < name and own.deploy_key == other.deploy_key:
             found.append(f"{mine} and {name} have one deploy key")
     return found
+
+
+def sealing_problems(environments: Mapping[str, Sealing]) -> list[str]:
+    """Return what unseals more than its own environment, or not even that."""
+    found = []
+    for (mine, own), (name, other) in product(environments.items(), repeat=2):
+        tried: dict[tuple[str, str], bool] = {
+            (f"age identity {number}", "the backup"): bool(keys_of(other.backup, identity))
+            for number, identity in enumerate(own.identities, 1)
+        }
+        saved = next(filter(None, (keys_of(own.backup, identity) for identity in own.identities)), ())
+        for what, keys in (("a key of the backup", saved), ("a key of the controller", own.in_cluster)):
+            tried |= {(what, f"{one.namespace}/{one.name}"): opens(one, keys) for one in other.sealed}
+        tried["the password", "the vault"] = decrypts(other.vault, own.password)
+        if mine == name and not own.sealed:
+            found.append(f"{mine} has no sealed secret that could be tried")
+        for (what, target), opened in tried.items():
+            if mine == name and not opened:
+                found.append(f"{what} of {mine} does not open {target} there")
+            elif mine != name and opened:
+                found.append(f"{what} of {mine} opens {target} of {name}")
+    return found
+
+
+def keys_of(backup: bytes, identity: str) -> tuple[SealingKey, ...]:
+    """Return the keys in a backup, none where the identity does not open it."""
+    try:
+        return backups.decode(file.decrypt(backup, file.read_identities(identity, "identity"), "backup"), "backup").keys
+    except AgeError:
+        return ()
+
+
+def opens(sealed: SealedSecret, keys: Sequence[SealingKey]) -> bool:
+    """Return whether any item of a sealed secret opens with any of the keys."""
+    for item in sealed.items:
+        with suppress(SealError):
+            verify.unsealed(sealed, item, keys)
+            return True
+    return False
+
+
+def decrypts(vault: bytes, password: bytes) -> bool:
+    """Return whether a password opens a file of ansible-vault."""
+    try:
+        VaultLib([("default", VaultSecret(password))]).decrypt(vault)
+    except AnsibleError:
+        return False
+    return True
+
+
+def collect_sealing(cluster: Cluster) -> Sealing:
+    """Read what seals the secrets of a cluster. Raises KubeError, OSError."""
+    with Session(ApiAccess(Path(cluster.kubeconfig).expanduser(), context=cluster.context)) as session:
+        objects = session.items("/apis/bitnami.com/v1alpha1/sealedsecrets")
+        secrets = custody.key_secrets(session, "kube-system")
+    head = {"apiVersion": "bitnami.com/v1alpha1", "kind": "SealedSecret"}
+    text = yaml.safe_dump_all([{**head, **one} for one in objects])
+    place = cluster.secrets
+    return Sealing(
+        tuple((place / name).read_text(encoding="utf-8") for name in ("admin.txt", "safe.txt")),
+        (place / "sealing-keys.age").read_bytes(),
+        tuple(backups.read_secret(one, cluster.name).key for one in secrets),
+        tuple(manifest.find(text, cluster.name)),
+        (place / "vault-password").read_bytes().strip(),
+        (place / "vault.yml").read_bytes(),
+    )
 
 
 def collect(cluster: Cluster, kubeconfig: Mapping[str, Any]) -> Keys:
@@ -123,13 +213,15 @@ def main(arguments: Sequence[str] | None = None) -> int:
     kubeconfig = yaml.safe_load(Path(options.kubeconfig).expanduser().read_text(encoding="utf-8"))
     try:
         found = problems({one.name: collect(one, kubeconfig) for one in clusters}, ask)
-    except KubeError as error:
+        found += sealing_problems({one.name: collect_sealing(one) for one in clusters})
+    except (KubeError, OSError) as error:
         found = [str(error)]
     for problem in found:
         print(problem, file=sys.stderr)
     if not found:
         names = ", ".join(one.name for one in clusters)
-        print(f"no credentials, token, CA or deploy key of {names} opens another one: {len(clusters) ** 2} pairs tried")
+        what = "credentials, token, CA, deploy key, age identity, vault password or sealing key"
+        print(f"no {what} of {names} opens another one: {len(clusters) ** 2} pairs tried")
     return 1 if found else 0
 
 

@@ -24,6 +24,7 @@ INVENTORY = "inventories/sandbox"
 ORDER = ("local", "staging", "production")
 SET_UPS = {"local": "setup-local.yml", "staging": "setup-staging.yml"}
 FORGE = ["ansible-playbook", "-i", f"{INVENTORY}/hosts.yml", "playbooks/sandbox-forge.yml"]
+SECRETS = "playbooks/sandbox-secrets.yml"
 HOSTS = ["ansible-playbook", "playbooks/sandbox.yml"]
 AGAIN = "again"
 
@@ -73,11 +74,12 @@ def cluster_stages(clusters: Mapping[str, str]) -> list[Stage]:
     """Return the stages that make clusters of the hosts, by inventory (see `inventories`), and use them."""
     stages = []
     for name, inventory in clusters.items():
-        command = ["ansible-playbook", "-i", inventory, f"playbooks/{SET_UPS.get(name, 'setup-production.yml')}"]
+        run = ["ansible-playbook", "-i", inventory]
+        command = [*run, f"playbooks/{SET_UPS.get(name, 'setup-production.yml')}"]
         called = f" {name}" if name else ""
         purpose = "from bare hosts to a cluster that follows its repository"
         stages += [
-            Stage(f"set-up{called}", purpose, [command], required=True),
+            Stage(f"set-up{called}", purpose, [[*run, SECRETS], command], required=True),
             Stage(f"{AGAIN}{called}", "the same command once more, nothing to do", [command]),
         ]
     if len(clusters) > 1:

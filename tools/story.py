@@ -4,6 +4,7 @@
 """The life of a release on the sandbox, by the commands that an admin types; a line for each step, with its time.
 
 A change in local goes to staging and to production, a bad one is rolled back there by itself and held, and released.
+A secret is changed at its source and comes into the cluster.
 Each step is looked at in Git and in the clusters before the next one begins. Environments are data: each names the
 inventory of the cluster that runs it, so three of one cluster (in three namespaces) and three clusters are told alike.
 It can be told again: it begins by bringing all environments to a version that none has had.
@@ -12,9 +13,11 @@ It can be told again: it begins by bringing all environments to a version that n
 from __future__ import annotations
 
 import argparse
+import base64
 import json
 import os
 import platform
+import secrets
 import shlex
 import subprocess
 import sys
@@ -27,6 +30,7 @@ from datetime import UTC, datetime
 from pathlib import Path
 
 import yaml
+from ansible.parsing.vault import VaultLib, VaultSecret
 from ansible_collections.stagecraft.gitops.plugins.plugin_utils.artifacts.catalogue import load_catalogue
 from ansible_collections.stagecraft.gitops.plugins.plugin_utils.artifacts.oci_archive import (
     Blob,
@@ -34,6 +38,8 @@ from ansible_collections.stagecraft.gitops.plugins.plugin_utils.artifacts.oci_ar
     write_archive,
 )
 from ansible_collections.stagecraft.gitops.plugins.plugin_utils.git.remote import Author, Remote
+from ansible_collections.stagecraft.gitops.plugins.plugin_utils.kube.client import ApiAccess
+from ansible_collections.stagecraft.gitops.plugins.plugin_utils.kube.session import Session
 from ansible_collections.stagecraft.gitops.plugins.plugin_utils.release import live, model, page, status, verify
 from ansible_collections.stagecraft.gitops.plugins.plugin_utils.release.operation import Place
 from ansible_collections.stagecraft.gitops.plugins.plugin_utils.release.run import Clusters
@@ -125,6 +131,12 @@ class Cluster:
     ssh: tuple[str, ...]
     forge: str
     forge_directory: Path
+    inventory: Path
+
+    @property
+    def secrets(self) -> Path:
+        """What playbooks/sandbox-secrets.yml and the set-up have made for this environment."""
+        return self.forge_directory.parent / "secrets" / self.name
 
     @classmethod
     def of(cls, inventory: Path, kubeconfig: str) -> Cluster:
@@ -153,6 +165,7 @@ class Cluster:
             ssh,
             addresses[groups["git_hosts"][0]],
             key.parent / "forge",
+            inventory,
         )
 
 
@@ -318,6 +331,10 @@ class Story:
             ),
             (f"promoted to {production} again: refused, because it is held", self.refuse),
             ("hold released", lambda: self.release(now.good)),
+            (
+                f"a secret of {production} changed in its vault, sealed, committed, unsealed in the cluster",
+                self.change_secret,
+            ),
         ]
         started = time.monotonic()
         for number, (words, step) in enumerate(steps, 1):
@@ -385,6 +402,24 @@ class Story:
         self.playbook("hold.yml", f"environment={ORDER[2]}", f"component={COMPONENT}", "state=absent", fails="")
         self.expect(ORDER[2], version, held=False)
 
+    def change_secret(self) -> None:
+        """Change a secret at its one source; the cluster gets it, and nothing else shows it."""
+        cluster = self.environments[ORDER[2]].cluster
+        value, vault = secrets.token_hex(16), cluster.secrets / "vault.yml"
+        try:
+            password = (cluster.secrets / "vault-password").read_bytes().strip()
+            put_into_vault(vault, password, "hello_token", value)
+        except OSError as error:
+            raise StoryError(f"wanted the vault of {cluster.name}, found none: {error}. Run `make sandbox`") from error
+        seal = ["-i", str(cluster.inventory), "-e", f"kubeconfig_path={cluster.kubeconfig}", "-vvvv"]
+        said = self.run(["ansible-playbook", "playbooks/seal-secrets.yml", *seal], fails="")
+        with Session(ApiAccess(Path(cluster.kubeconfig).expanduser(), context=cluster.context)) as session:
+            found = session.call(lambda api: api.get("/api/v1/namespaces/applications/secrets/hello"))
+        if base64.b64decode(found["data"]["token"]).decode() != value:
+            raise StoryError(f"{cluster.name}: Secret applications/hello has not the value that was sealed for it")
+        self.git("fetch", "--quiet", "origin", "main")
+        keep_secret(value, {"the output of seal-secrets.yml": said, "Git": self.git("log", "-p", "-1", "origin/main")})
+
     # -- means
 
     def playbook(self, name: str, *variables: str, fails: str) -> None:
@@ -392,6 +427,10 @@ class Story:
         command = ["ansible-playbook", f"playbooks/{name}", "-e", f"@{self.given}"]
         for one in variables:
             command += ["-e", one]
+        self.run(command, fails=fails)
+
+    def run(self, command: Sequence[str], *, fails: str) -> str:
+        """Run a command of an admin, see `playbook`; return what it said."""
         done = subprocess.run(
             command,
             cwd=ROOT,
@@ -404,6 +443,7 @@ class Story:
         if bool(done.returncode) != bool(fails) or fails not in " ".join(said.split()):
             wanted = f"wanted it to fail with {fails!r}" if fails else "wanted it to work"
             raise StoryError(f"{shlex.join(command)}: {wanted}, it ended with {done.returncode}:\n{said[-6000:]}")
+        return said
 
     def expect(self, name: str, version: str, *, held: bool) -> None:
         """Look whether an environment has and runs a version."""
@@ -465,6 +505,22 @@ class Story:
         if done.returncode:
             raise StoryError(f"git {shlex.join(words)}: {done.stderr.strip()}")
         return done.stdout.strip()
+
+
+def put_into_vault(vault: Path, password: bytes, name: str, value: str) -> None:
+    """Change one value in a file of ansible-vault, as `ansible-vault edit` does. Raises OSError."""
+    secret = VaultSecret(password)
+    library = VaultLib([("default", secret)])
+    content = {**yaml.safe_load(library.decrypt(vault.read_bytes())), name: value}
+    vault.write_bytes(library.encrypt(yaml.safe_dump(content), secret))
+
+
+def keep_secret(value: str, places: Mapping[str, str]) -> None:
+    """Be sure that none of the texts, by what they are, shows a value. Raises StoryError, without the value."""
+    forms = (value, base64.b64encode(value.encode()).decode())
+    for place, text in places.items():
+        if any(form in text for form in forms):
+            raise StoryError(f"{place} shows the secret that was changed")
 
 
 def put(cluster: Cluster, address: str, archive: Path, version: str, digest: str) -> None:

@@ -13,8 +13,8 @@ version_added: 0.1.0
 description:
   - Judges objects by the rules of kstatus, as Flux and other tools do, and says for each what it lacks, with the reason and the message of its controller and
     what its pods wait for.
-  - Two rules are stricter than those of kstatus, because who waits for these waits for their end. A Job is current when it is complete, and a pod that
-    ended with an error has failed.
+  - Three rules are stricter than those of kstatus, because who waits for these waits for their end. A Job is current when it is complete, a pod that
+    ended with an error has failed, and a SealedSecret is current when its controller has unsealed it.
   - Watches instead of asking again and again, and goes on through restarts of the API server. Returns when all objects hold, and fails as soon as one has
     failed for good (a Deployment over its deadline, a failed Job, a crashing pod, a CustomResourceDefinition whose names are taken, C(Stalled)).
 author:

@@ -6,9 +6,15 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from dataclasses import replace
+from datetime import UTC, datetime
 from typing import Any
 
+import pyrage
 import pytest
+from ansible.parsing.vault import VaultLib, VaultSecret
+from ansible_collections.stagecraft.gitops.plugins.plugin_utils.age import file
+from ansible_collections.stagecraft.gitops.plugins.plugin_utils.sealed_secrets import backup, crypto, keys, manifest
 
 from tools import apart
 
@@ -78,3 +84,62 @@ def test_entries_of_a_context_are_found() -> None:
         "contexts": [{"name": "x", "context": {"cluster": "c", "user": "u"}}],
     }
     assert apart.entries(kubeconfig, "x") == ({"server": "s"}, {"token": "t"})
+
+
+def sealing(name: str) -> apart.Sealing:
+    """Return an environment with all that belongs to it alone."""
+    identities = [pyrage.x25519.Identity.generate() for _ in range(2)]
+    key = keys.generate(name, datetime.now(tz=UTC), size=2048)
+    record = backup.KeyRecord(key, "active", "k", "kube-system")
+    recipients = [str(identity.to_public()) for identity in identities]
+    declared = manifest.Declared("x", "db", "shop", {"password": b"x"})
+    blob = crypto.encode(crypto.seal(key.key.public_key(), b"x", crypto.label("strict", "shop", "db")))
+    password = f"password of {name}".encode()
+    return apart.Sealing(
+        tuple(str(identity) for identity in identities),
+        file.encrypt(backup.encode(backup.Backup(name, (record,))), recipients),
+        (key,),
+        tuple(manifest.find(manifest.render(manifest.build(declared, {"password": blob}, {})), "x")),
+        password,
+        VaultLib().encrypt(b"a: b", VaultSecret(password)),
+    )
+
+
+SEALING = {name: sealing(name) for name in NAMES}
+
+
+def test_secrets_that_are_apart() -> None:
+    assert apart.sealing_problems(SEALING) == []
+
+
+@pytest.mark.parametrize(
+    ("part", "wanted"),
+    [
+        ("identities", ["age identity 1 of staging opens the backup of production"]),
+        ("in_cluster", ["a key of the controller of staging opens shop/db of production"]),
+        ("backup", ["a key of the backup of staging opens shop/db of production"]),
+        ("password", ["the password of staging opens the vault of production"]),
+    ],
+)
+def test_what_unseals_another_environment_is_named(part: str, wanted: list[str]) -> None:
+    """Staging has what belongs to production beside what is its own; a backup is opened by production's identity."""
+    production, staging = (SEALING[name] for name in NAMES)
+    both: dict[str, Any] = {
+        "identities": {"identities": (production.identities[0], staging.identities[1])},
+        "in_cluster": {"in_cluster": (*staging.in_cluster, *production.in_cluster)},
+        "backup": {"backup": production.backup, "identities": production.identities},
+        "password": {"password": production.password, "vault": production.vault},
+    }
+    found = apart.sealing_problems({"production": production, "staging": replace(staging, **both[part])})
+    assert set(wanted) <= set(found)
+
+
+def test_secrets_that_do_not_open_at_home_prove_nothing() -> None:
+    production, staging = (SEALING[name] for name in NAMES)
+    found = apart.sealing_problems({"staging": replace(staging, in_cluster=(), password=b"x")})
+    assert found == [
+        "a key of the controller of staging does not open shop/db there",
+        "the password of staging does not open the vault there",
+    ]
+    found = apart.sealing_problems({"production": replace(production, sealed=())})
+    assert found == ["production has no sealed secret that could be tried"]

@@ -9,6 +9,7 @@ from pathlib import Path
 
 import pytest
 import yaml
+from ansible.parsing.vault import VaultLib, VaultSecret
 from ansible_collections.stagecraft.gitops.plugins.plugin_utils.artifacts.oci_archive import check_archive
 from ansible_collections.stagecraft.gitops.plugins.plugin_utils.release import model
 
@@ -94,7 +95,9 @@ def test_the_sandbox_ends_with_it() -> None:
         "apart",
         "story",
     ]
-    assert stages[2].commands == [["ansible-playbook", "-i", "p.yml", "playbooks/setup-production.yml"]]
+    run = ["ansible-playbook", "-i", "p.yml"]
+    assert stages[2].commands == [[*run, "playbooks/sandbox-secrets.yml"], [*run, "playbooks/setup-production.yml"]]
+    assert stages[3].commands == [[*run, "playbooks/setup-production.yml"]]
     assert stages[-1].commands[0][-3:] == ["s.yml", "s.yml", "p.yml"]
     assert sandbox.cluster_stages({"": "hosts.yml"})[-1].commands[0][-3:] == ["hosts.yml"] * 3
 
@@ -105,3 +108,23 @@ def test_the_inventories_of_a_sandbox_are_found(tmp_path: Path) -> None:
         (tmp_path / "inventories/sandbox" / name).mkdir(parents=True)
         (tmp_path / "inventories/sandbox" / name / "hosts.yml").touch()
     assert [*sandbox.inventories(tmp_path)] == ["local", "production", "qa"]
+
+
+def test_a_value_is_changed_at_its_source_alone(tmp_path: Path) -> None:
+    vault, password = tmp_path / "vault.yml", VaultSecret(b"p")
+    vault.write_bytes(VaultLib().encrypt(yaml.safe_dump({"hello_token": "old", "seal_mac_key": "k"}), password))
+    vault.chmod(0o600)
+    story.put_into_vault(vault, b"p", "hello_token", "canary")
+    assert b"canary" not in vault.read_bytes()
+    opened = VaultLib([("default", password)]).decrypt(vault.read_bytes())
+    assert yaml.safe_load(opened) == {"hello_token": "canary", "seal_mac_key": "k"}
+    assert vault.stat().st_mode & 0o777 == 0o600
+    assert list(tmp_path.iterdir()) == [vault]
+
+
+@pytest.mark.parametrize("form", ["canary-0815", "Y2FuYXJ5LTA4MTU="])
+def test_a_value_is_seen_in_what_was_said(form: str) -> None:
+    with pytest.raises(story.StoryError, match="the output of x shows the secret") as raised:
+        story.keep_secret("canary-0815", {"the output of x": f"a\n{form}\n", "Git": "b"})
+    assert "canary-0815" not in str(raised.value)
+    story.keep_secret("canary-0815", {"the output of x": "a"})

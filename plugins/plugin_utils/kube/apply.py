@@ -24,7 +24,11 @@ from ansible_collections.stagecraft.gitops.plugins.plugin_utils.kube import (
     three_way,
     wait,
 )
-from ansible_collections.stagecraft.gitops.plugins.plugin_utils.kube.errors import ApiError, KubeError
+from ansible_collections.stagecraft.gitops.plugins.plugin_utils.kube.errors import (
+    ApiError,
+    KubeconfigError,
+    KubeError,
+)
 from ansible_collections.stagecraft.gitops.plugins.plugin_utils.kube.objects import Object, Ref, mapping, ref
 
 if TYPE_CHECKING:
@@ -135,6 +139,8 @@ class Applier:
         for item in objects:
             try:
                 found = self._served(item, made)
+            except KubeconfigError:
+                raise  # it is none of this object's
             except KubeError as error:
                 problems.append(f"{ref(item)}: {error}")
             else:

@@ -6,8 +6,8 @@
 Pure. The rules are those that Flux and kubectl-based tools use, so that all of them agree: an object whose controller
 has not seen its newest generation is in progress; one whose conditions say Stalled or, for the built-in kinds, that
 something went wrong for good is failed; one that is being deleted is terminating; and one without any sign is current.
-Two rules are stricter, because who waits for these waits for their end: a Job is current when it is complete, not when
-it runs, and a pod that ended with an error is failed.
+Three rules are stricter, because who waits for these waits for their end: a Job is current when it is complete, not when
+it runs, a pod that ended with an error is failed, and a SealedSecret is current when its controller has made the Secret.
 """
 
 from __future__ import annotations
@@ -238,6 +238,16 @@ def _definition(item: Object, _age: float | None) -> Status:
     return Status("InProgress", "Installing", text(established, "message") or "it is not established yet")
 
 
+def _sealed_secret(item: Object, _age: float | None) -> Status:
+    # Its controller sets none of the usual conditions, so for kstatus one that cannot be opened is done. It tries again.
+    synced = condition(item, "Synced")
+    if is_true(synced):
+        return CURRENT
+    return (
+        _from("InProgress", synced) if synced else Status("InProgress", "NotUnsealed", "its controller has not seen it")
+    )
+
+
 def container_problem(pod: Object) -> str:
     """Return what the containers of a pod wait for or died of, or ""."""
     found = []
@@ -290,4 +300,5 @@ _RULES: dict[tuple[str, str], Callable[[Object, float | None], Status]] = {
     ("apps", "StatefulSet"): _stateful_set,
     ("apiextensions.k8s.io", "CustomResourceDefinition"): _definition,
     ("batch", "Job"): _job,
+    ("bitnami.com", "SealedSecret"): _sealed_secret,
 }

@@ -8,10 +8,13 @@ from __future__ import annotations
 import getpass
 import json
 import os
+import re
 import shutil
 import subprocess
 import sys
+import tempfile
 import threading
+import weakref
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -33,6 +36,10 @@ class Play:
 
     def __init__(self, directory: Path) -> None:
         self.directory = directory
+        # Ansible puts a socket there, whose path must be short.
+        made = Path(tempfile.mkdtemp(prefix="play-"))
+        weakref.finalize(self, shutil.rmtree, made, ignore_errors=True)
+        self.temporary = [made, directory / "tmp"]
         self.output = ""
 
     def run(
@@ -42,8 +49,9 @@ class Play:
         variables: dict[str, Any] | None = None,
         gate: dict[str, Any] | None = None,
         cp1: dict[str, Any] | None = None,
+        playbook: str = "",
     ) -> dict[str, Any]:
-        """Run `tasks` on the host cp1; `gate` are the variables of a second host. Returns exit code and recap."""
+        """Run `tasks` (or a playbook) on the host cp1; `gate` are the variables of a second host. Returns exit code and recap."""
         local = {"ansible_host": "127.0.0.1", "ansible_connection": "local"}
         inventory = {
             "all": {
@@ -55,6 +63,16 @@ class Play:
         (self.directory / "hosts.yml").write_text(yaml.safe_dump(inventory))
         play = {"name": "test", "hosts": "control_plane", "gather_facts": False, "tasks": tasks}
         (self.directory / "play.yml").write_text(yaml.safe_dump([play]))
+        return self._run(playbook or "play.yml", *arguments)
+
+    def playbook(self, name: str, *arguments: str, variables: dict[str, Any]) -> dict[str, Any]:
+        """Run a playbook of the collection, as `run` does tasks."""
+        # Playbooks have variables of their own, which go before an inventory's.
+        (self.directory / "variables.json").write_text(json.dumps(variables))
+        playbook = str(COLLECTION / "playbooks" / f"{name}.yml")
+        return self.run([], "-e", "@variables.json", *arguments, playbook=playbook)
+
+    def _run(self, playbook: str, *arguments: str) -> dict[str, Any]:
         environment = {
             **os.environ,
             "ANSIBLE_COLLECTIONS_PATH": str(COLLECTION / ".dev" / "collections"),
@@ -62,12 +80,15 @@ class Play:
             "ANSIBLE_CALLBACK_RESULT_FORMAT": "json",
             "ANSIBLE_CONFIG": str(self.directory / "ansible.cfg"),
             "ANSIBLE_LOCAL_TEMP": str(self.directory / "tmp"),
+            "ANSIBLE_CACHE_PLUGIN": "ansible.builtin.jsonfile",
+            "ANSIBLE_CACHE_PLUGIN_CONNECTION": str(self.directory / "facts"),
+            "TMPDIR": str(self.temporary[0]),
             "ANSIBLE_NOCOLOR": "1",
             "HOME": str(self.directory),
         }
         program = shutil.which("ansible-playbook") or str(Path(sys.executable).with_name("ansible-playbook"))
         done = subprocess.run(
-            [program, "-i", "hosts.yml", "play.yml", "-vvv", *arguments],
+            [program, "-i", "hosts.yml", playbook, "-vvv", *arguments],
             cwd=self.directory,
             env=environment,
             capture_output=True,
@@ -77,8 +98,8 @@ class Play:
         )
         self.output = done.stdout + done.stderr
         recap = done.stdout.rpartition("PLAY RECAP")[2]
-        numbers = dict(word.split("=") for word in recap.split() if "=" in word)
-        return {"code": done.returncode, **{name: int(number) for name, number in numbers.items()}}
+        numbers = re.findall(r"\b([a-z]+)=(\d+)\b", recap)
+        return {"code": done.returncode, **{name: int(number) for name, number in numbers}}
 
     def result(self) -> dict[str, Any]:
         """The result of the last task, from the output."""
@@ -281,3 +302,18 @@ def test_kubectl_understands_the_file_and_we_understand_kubectls(api: ApiServer,
         "path": str(config), "name": "testing", "state": "absent"}}])["changed"] == 1  # fmt: skip
     assert run("config", "get-contexts", "-o", "name").split() == ["work"]
     assert run("config", "current-context").strip() == "work"
+
+
+def test_what_is_applied_to_a_cluster_to_come_counts_as_new(play: Play) -> None:
+    manifests = [
+        {"apiVersion": "v1", "kind": "ConfigMap", "metadata": {"name": name, "namespace": "a"}} for name in "xy"
+    ]
+    tasks = [
+        {"stagecraft.gitops.kube_apply": {"kubeconfig": str(play.directory / "none"), "manifests": manifests}},
+    ]
+    checked = play.run(tasks, "--check")
+    assert (checked["code"], checked["changed"]) == (0, 1), play.output
+    assert [one["action"] for one in play.result()["objects"]] == ["create", "create"]
+    assert play.run(tasks)["code"] != 0
+    assert "there is no kubeconfig" in play.output
+    assert "ConfigMap a/x" not in play.output, "it is told once, not for each"

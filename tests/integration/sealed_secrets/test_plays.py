@@ -7,7 +7,6 @@ from __future__ import annotations
 
 import base64
 import subprocess
-import threading
 import time
 from collections.abc import Iterator, Sequence
 from datetime import UTC, datetime, timedelta
@@ -20,13 +19,14 @@ import yaml
 from ansible_collections.stagecraft.gitops.plugins.plugin_utils.kube.objects import mapping
 from ansible_collections.stagecraft.gitops.plugins.plugin_utils.sealed_secrets import keys, manifest, verify
 
+from tests.integration.canary import Watch, forms_of, in_files
 from tests.integration.controlplane import control_plane
 from tests.integration.controlplane.control_plane import ControlPlane, Missing
 from tests.integration.kube.test_actions import COLLECTION, Play
 from tests.programs import lacking
 
 CANARY = "kanarienvogel-4711-ß"
-FORMS = [form for text in (CANARY, CANARY[:16]) for form in (text.encode(), base64.b64encode(text.encode())[:20])]
+FORMS = forms_of(CANARY)
 MAC_KEY = base64.b64encode(b"k" * 32).decode()
 ADMIN, SAFE = pyrage.x25519.Identity.generate(), pyrage.x25519.Identity.generate()
 
@@ -77,40 +77,10 @@ def seal(directory: Path, certificate: str, **options: Any) -> list[dict[str, An
 
 
 def shown_canary(play: Play, *places: Path) -> list[str]:
-    """Where the canary is: in what was printed, and in files but for the inventory and the play themselves."""
+    """Where the canary is: in what was printed, and in files but for the inventory, the variables and the play themselves."""
     found = [f"output: {form!r}" for form in FORMS if form in play.output.encode()]
-    for place in (play.directory, *places):
-        for path in place.rglob("*"):
-            if path.is_file() and path.name not in ("hosts.yml", "play.yml"):
-                found += [f"{path}: {form!r}" for form in FORMS if form in path.read_bytes()]
-    return found
-
-
-class Watch:
-    """Reads the arguments of all processes, and what they leave in the temporary directory, as fast as it can."""
-
-    def __init__(self) -> None:
-        self.found: set[str] = set()
-        self._stop = threading.Event()
-        self._thread = threading.Thread(target=self._run)
-
-    def __enter__(self) -> Watch:
-        self._thread.start()
-        return self
-
-    def __exit__(self, *_: object) -> None:
-        self._stop.set()
-        self._thread.join()
-
-    def _run(self) -> None:
-        while not self._stop.is_set():
-            for process in Path("/proc").glob("[0-9]*/cmdline"):
-                try:
-                    if any(form in process.read_bytes() for form in FORMS):
-                        self.found.add(str(process))
-                except OSError:
-                    continue
-            time.sleep(0.02)
+    given = ("hosts.yml", "play.yml", "variables.json")
+    return found + in_files(FORMS, (play.directory, *play.temporary, *places), given)
 
 
 @pytest.fixture
@@ -123,7 +93,7 @@ def test_a_second_run_changes_nothing_and_nothing_shows_a_value(play: Play, tmp_
     clone.mkdir()
     tasks = seal(clone, certificate, certificate_path="sealed-secrets.crt")
     variables = {"vaulted": CANARY}
-    with Watch() as watch:
+    with Watch(FORMS) as watch:
         checked = play.run(tasks, "--check", "--diff", "-vvvv", variables=variables)
         assert (checked["code"], checked["changed"]) == (0, 1), play.output
         assert list(clone.iterdir()) == []
@@ -263,7 +233,7 @@ def test_the_role_from_nothing_to_the_drill(environment: Environment, tmp_path: 
     assert checked["changed"] > 0
     assert not (tmp_path / "staging.age").exists()
     assert environment.key_states() == []
-    with Watch() as watch:
+    with Watch(FORMS) as watch:
         first = environment.set_up("-vvvv")
     assert first["changed"] == 3
     assert watch.found == set()
@@ -418,7 +388,7 @@ def test_the_leak_scan_as_a_task(play: Play, tmp_path: Path) -> None:
             },
         }
     ]
-    with Watch() as watch:
+    with Watch(FORMS) as watch:
         done = play.run(tasks, "-vvvv", variables={"vaulted": CANARY})
     assert done["code"] != 0
     assert "values.yaml:2: error: the secret staging: shop.db stands here (base64)" in play.output

@@ -146,6 +146,27 @@ def waits(reason: str) -> dict[str, Any]:
             "Failed: C: m",
         ),
         (made("CustomResourceDefinition", "apiextensions.k8s.io/v1"), "InProgress: Installing"),
+        (
+            made("SealedSecret", "bitnami.com/v1alpha1", state={"observedGeneration": None}),
+            "InProgress: NotUnsealed: its controller has not seen it",
+        ),
+        (
+            made(
+                "SealedSecret",
+                "bitnami.com/v1alpha1",
+                state={"conditions": [said("Synced", "False", "", "no key could decrypt secret (token)")]},
+            ),
+            "InProgress: no key could decrypt secret (token)",
+        ),
+        (made("SealedSecret", "bitnami.com/v1alpha1", state={"conditions": [said("Synced", "True")]}), "Current"),
+        (
+            made(
+                "SealedSecret",
+                "bitnami.com/v1alpha1",
+                state={"observedGeneration": 1, "conditions": [said("Synced", "True")]},
+            ),
+            "InProgress: LatestGenerationNotObserved: its controller has seen generation 1, the newest is 2",
+        ),
     ],
 )
 def test_rules(item: dict[str, Any] | None, wanted: str) -> None:
