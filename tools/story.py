@@ -512,7 +512,11 @@ def put_into_vault(vault: Path, password: bytes, name: str, value: str) -> None:
     secret = VaultSecret(password)
     library = VaultLib([("default", secret)])
     content = {**yaml.safe_load(library.decrypt(vault.read_bytes())), name: value}
-    vault.write_bytes(library.encrypt(yaml.safe_dump(content), secret))
+    # Ciphertext alone is written, and never half of it.
+    beside = vault.with_name(f"{vault.name}.new")
+    beside.write_bytes(library.encrypt(yaml.safe_dump(content), secret))
+    beside.chmod(0o600)
+    beside.replace(vault)
 
 
 def keep_secret(value: str, places: Mapping[str, str]) -> None:
