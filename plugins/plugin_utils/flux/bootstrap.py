@@ -19,6 +19,7 @@ from ansible_collections.stagecraft.gitops.plugins.plugin_utils.flux import depl
 from ansible_collections.stagecraft.gitops.plugins.plugin_utils.flux.cluster import Cluster, migrate
 from ansible_collections.stagecraft.gitops.plugins.plugin_utils.flux.errors import FluxError
 from ansible_collections.stagecraft.gitops.plugins.plugin_utils.kube.errors import ApiError
+from ansible_collections.stagecraft.gitops.plugins.plugin_utils.kube.status import status
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
@@ -160,9 +161,16 @@ def judge(seen: state.Observed, wanted: Wanted, commit: str, asked: str) -> Verd
             name = item["metadata"]["name"]
             problems += _deployment_problem(name, seen.deployments)
     source, root = seen.source or {}, seen.sync or {}
+    name = f"{wanted.namespace}/{wanted.namespace}"
+    if suspended := [
+        f"{kind} {name} is suspended: nothing new of the repository reaches the cluster. Let it go on by resume.yml "
+        f"(resume_objects: [{kind}/{wanted.namespace}]), then run this again"
+        for kind, item in (("GitRepository", source), ("Kustomization", root))
+        if (item.get("spec") or {}).get("suspend")
+    ]:
+        return Verdict((*problems, *suspended), terminal=True)
     ready = _condition(source, "Ready")
     revision = _fetched(source)
-    name = f"{wanted.namespace}/{wanted.namespace}"
     if ready.get("status") == "False" and _current(source, ready):
         said = f"GitRepository {name}: {ready.get('reason')}: {_line(ready.get('message'))}"
         if any(sign in said.lower() for sign in _KEY_REFUSED):
@@ -204,12 +212,11 @@ def _deployment_problem(name: str, deployments: tuple[Object, ...]) -> list[str]
     found = next((item for item in deployments if item["metadata"]["name"] == name), None)
     if found is None:
         return [f"Deployment {name} is not there"]
-    available: Mapping[str, Any] = next(
-        (c for c in (found.get("status") or {}).get("conditions") or [] if c.get("type") == "Available"), {}
-    )
-    if available.get("status") == "True":
+    # Available alone is true of the old pod, too, while a new version's does not start.
+    judged = status({"apiVersion": "apps/v1", "kind": "Deployment", **found})
+    if judged.state == "Current":
         return []
-    return [f"Deployment {name} is not available: {_line(available.get('message')) or 'no word of it yet'}"]
+    return [f"Deployment {name} is not available: {_line(judged.message) or 'no word of it yet'}"]
 
 
 def _condition(item: Mapping[str, Any], kind: str) -> Mapping[str, Any]:

@@ -33,6 +33,8 @@ _SCHEMA = 1
 _ENVIRONMENT_NAME = re.compile(r"[a-z]([-a-z0-9]{0,30}[a-z0-9])?")
 _RESERVED = ("base",)
 _VARIABLE = re.compile(r"[_A-Za-z][_A-Za-z0-9]*")
+#: What JSON may hold as it is, and YAML only as an escape (YAML 1.2.2, 5.1 and 5.4; YAML 1.1's line breaks as well).
+_NOT_PLAIN = re.compile("[\\x7f-\\x9f\\u2028\\u2029\\ud800-\\udfff\\ufeff\\ufffe\\uffff]")
 
 Action = Literal["create", "update", "keep"]
 
@@ -160,7 +162,7 @@ def render(
         autoescape=False,
         loader=jinja2.DictLoader(dict(templates)),
     )
-    engine.filters["yaml_string"] = json.dumps
+    engine.filters["yaml_string"] = yaml_string
     about, with_secrets = set(following), set(sealing)
     shared = {**variables, "environments": environments}
     files: dict[str, bytes] = {}
@@ -198,6 +200,11 @@ def render(
     if problems:
         raise FluxError("the repository was left as it is:\n" + "\n".join(problems))
     return files
+
+
+def yaml_string(text: str) -> str:
+    """Write a text as a double-quoted YAML scalar. JSON's own escapes are YAML's, but for its pairs of surrogates."""
+    return _NOT_PLAIN.sub(lambda found: f"\\u{ord(found[0]):04x}", json.dumps(text, ensure_ascii=False))
 
 
 def files_to_read(templates: Iterable[str], environments: Iterable[Environment]) -> list[str]:

@@ -47,9 +47,15 @@ def crd(version: str = "v2.9.4", manager: str = "kustomize-controller", **labels
     }
 
 
-def deployment(name: str, available: str = "True", message: str = "") -> dict[str, Any]:
-    condition = {"type": "Available", "status": available, "message": message}
-    return {"metadata": {"name": name}, "status": {"conditions": [condition]}}
+def deployment(name: str, available: int = 1, old: int = 0) -> dict[str, Any]:
+    """A Deployment of one pod, as the API server lists it: `available` of the new version's, and `old` ones."""
+    conditions = [
+        {"type": "Available", "status": "True" if available + old else "False"},
+        {"type": "Progressing", "status": "True", "reason": "NewReplicaSetAvailable"},
+    ]
+    counts = {"replicas": 1 + old, "updatedReplicas": 1, "availableReplicas": available + old}
+    status = {"observedGeneration": 1, **counts, "readyReplicas": available + old, "conditions": conditions}
+    return {"metadata": {"name": name, "generation": 1}, "spec": {"replicas": 1}, "status": status}
 
 
 def ready(status: str = "True", reason: str = "Succeeded", message: str = "", generation: int = 1) -> dict[str, Any]:
@@ -226,9 +232,21 @@ def test_the_key_is_made_once_and_its_hosts_are_pinned(key: deploy_key.KeySecret
     [
         ({"deployments": HOLDS.deployments[1:]}, "Deployment source-controller is not there", False),
         (
-            {"deployments": (deployment("source-controller", "False", "no  pods"), *HOLDS.deployments[1:])},
-            "Deployment source-controller is not available: no pods",
+            {"deployments": (deployment("source-controller", 0), *HOLDS.deployments[1:])},
+            "Deployment source-controller is not available: 0 of 1 available",
             False,
+        ),
+        (
+            # the old pod still answers, and the new version's does not start
+            {"deployments": (deployment("source-controller", 0, 1), *HOLDS.deployments[1:])},
+            "Deployment source-controller is not available: 1 pods of the previous version are still there",
+            False,
+        ),
+        (
+            {"sync": {**root(), "spec": {"suspend": True}}},
+            "Kustomization flux-system/flux-system is suspended: nothing new of the repository reaches the cluster. "
+            "Let it go on by resume.yml (resume_objects: [Kustomization/flux-system])",
+            True,
         ),
         ({"source": source("main@sha1:0")}, f"has main@sha1:0, wanted commit {COMMIT}", False),
         ({"sync": root(applied="main@sha1:0")}, "has applied main@sha1:0, wanted commit", False),

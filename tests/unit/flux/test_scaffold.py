@@ -208,3 +208,11 @@ def test_a_second_run_changes_nothing_and_nobodys_work_is_lost(
     assert scaffold.plan(second, repository).changes == {}
     if scaffold.RECORD in repository:
         json.loads(repository[scaffold.RECORD])
+
+
+@given(st.text(st.characters(exclude_categories=["Cs"])))
+def test_any_text_is_the_same_yaml_string_again(text: str) -> None:
+    written = scaffold.yaml_string(text)
+    assert yaml.safe_load(written) == text
+    # go-yaml, which kustomize reads with, refuses escapes of surrogates
+    assert not any(f"\\ud{digit}" in written.replace("\\\\", "") for digit in "89abcdef")
