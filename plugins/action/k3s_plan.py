@@ -65,10 +65,11 @@ class ActionModule(ControllerAction):
             if "membership" in hostvars[host].get(options["observed_in"], {})
         }
         second = bool(options["predicted_in"])
-        predicted = {
-            host: bool(plain(hostvars[host].get(options["predicted_in"], {}).get("plan", []))) if second else True
-            for host in hosts
-        }
+        predicted = (
+            {host: bool(plain(hostvars[host].get(options["predicted_in"], {}).get("plan", []))) for host in hosts}
+            if second
+            else None
+        )
         plan = make_plan(desired, observed, predicted, time.time())
         refuse(plan.problems)
         for warning in plan.warnings if second else ():

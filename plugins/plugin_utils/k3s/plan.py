@@ -121,17 +121,21 @@ class _Cluster:
         return bool(self.members)
 
 
-def make_plan(desired: Desired, observed: Mapping[str, Seen], predicted: Mapping[str, bool], now: float = 0.0) -> Plan:
+def make_plan(
+    desired: Desired, observed: Mapping[str, Seen], predicted: Mapping[str, bool] | None, now: float = 0.0
+) -> Plan:
     """The plan for the hosts in ``observed`` (inventory name → what ``k3s_info`` returned there).
 
-    ``predicted`` says for each host whether its files, links or units are to change; ``now`` (seconds since 1970)
+    ``predicted`` says for each host whether its files, links or units are to change. None is for the first look, before
+    that is known: then every host may change, and etcd's majority is not held against it. ``now`` (seconds since 1970)
     decides whose certificate ends soon. Hosts that were not reached in this run are missing from ``observed``: nothing
     is planned for them, and nothing is assumed of them.
     """
     cluster = _cluster(desired, observed)
+    changing = dict.fromkeys(desired.hosts, True) if predicted is None else predicted
     problems = [text for host in desired.hosts if host in observed for text in _problems(desired, host, observed[host])]
     if not problems:
-        problems += _cluster_problems(desired, observed, cluster, predicted)
+        problems += _cluster_problems(desired, observed, cluster, changing)
     if not problems:
         problems += _version_problems(desired, observed, cluster)
         problems += _snapshot_problems(desired, observed, cluster)
@@ -144,10 +148,10 @@ def make_plan(desired: Desired, observed: Mapping[str, Seen], predicted: Mapping
         host: todo
         for host in desired.hosts
         if host in observed
-        for todo in [_steps(desired, host, observed[host], cluster, primary, predicted.get(host, False))]
+        for todo in [_steps(desired, host, observed[host], cluster, primary, changing.get(host, False))]
         if todo
     }
-    thin = _thin(desired, cluster, steps)
+    thin = _thin(desired, cluster, steps) if predicted is not None else ""
     if thin and not any(JOIN in steps.get(host, ()) for host in desired.control_planes):
         return Plan(problems=(thin,))
     known = {desired.node_names[host] for host in desired.hosts}
@@ -203,6 +207,9 @@ def _datastore_problems(desired: Desired, observed: Mapping[str, Seen], datastor
         )
     for host in desired.control_planes:
         used = observed.get(host, {}).get("datastore", "")
+        if used == EXTERNAL and observed[host]["membership"] == "interrupted":
+            # Told by elimination: a start that was cut short has its certificates before it has its database.
+            continue
         if used and used != datastore and not (used == SQLITE and datastore == ETCD):
             found.append(
                 f"{host}: keeps the cluster in {used}, and k3s_datastore asks for {datastore}. K3s moves from sqlite to etcd only. "

@@ -294,6 +294,29 @@ def test_sqlite_grows_into_etcd_and_nothing_else_changes_its_kind() -> None:
         assert f"keeps the cluster in {kept}" in problem
 
 
+def test_a_server_that_is_down_is_brought_back_though_etcd_can_lose_no_other() -> None:
+    known = (node("a", voter=True), node("b", voter=True), node("c", voter=True, ready=False))
+    up = server(known=known)
+    seen = {"a": up, "b": server(known=known), "c": server(ready=False, active="failed", pid=0, running="")}
+    wanted = desired(("a", "b", "c"))
+    # nothing is known of the files yet: this look decides nothing, and must not refuse either
+    assert make_plan(wanted, seen, None).problems == ()
+    assert plan(wanted, seen).steps == {"c": ("restart",)}
+    (problem,) = plan(wanted, seen, "a").problems
+    assert "etcd would stop: 2 of its 3 members are healthy" in problem
+
+
+@pytest.mark.parametrize(("servers", "step"), [(("a",), "initialize"), (("a", "b", "c"), "join")])
+def test_a_start_that_was_cut_short_before_its_database_goes_on(servers: tuple[str, ...], step: str) -> None:
+    last = servers[-1]
+    journal = {"environment": "staging", "role": "server", "server": "", "version": NEW}
+    cut = bare(membership="interrupted", begun=journal, traces=["tls"], datastore="external")
+    seen = {**{host: server(servers[:-1]) for host in servers[:-1]}, last: cut}
+    made = plan(desired(servers), seen, last)
+    assert made.problems == ()
+    assert made.steps == {last: (step,)}
+
+
 def test_servers_of_a_shared_datastore_have_no_server_to_join_by() -> None:
     made = plan(desired(("a", "b"), ("w",), datastore="external"), {h: bare() for h in "abw"})
     assert made.servers == {"a": "", "b": "", "w": "https://192.0.2.1:6443"}
