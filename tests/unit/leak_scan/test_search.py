@@ -223,12 +223,21 @@ def test_a_whole_vault_is_read() -> None:
 
 
 KEY = "-----BEGIN RSA " + "PRIVATE KEY-----\nMIIEowIBAAKCAQEAy\n"
+PGP = "-----BEGIN PGP " + "PRIVATE KEY BLOCK-----\n\nlQOYBGQyZxYBCADEXAMPLE\n"
 
 
 @pytest.mark.parametrize(
     ("text", "lines"),
     [
         (f"a\n{KEY}", [2]),
+        (json.dumps({"type": "service_account", "private_key": KEY}, indent=1), [3]),
+        (json.dumps({"a": json.dumps({"private_key": KEY})}), [1]),
+        (f"a: 1\nkey: {yaml.safe_dump(KEY.replace(chr(10), chr(13) + chr(10)), default_style=chr(34))}", [2]),
+        (PGP, [1]),
+        (PGP.replace("\n\n", "\nVersion: GnuPG v2\nComment: of two words\n\n"), [1]),
+        (f"\n{json.dumps(PGP)}", [2]),
+        (PGP.replace("PRIVATE", "PUBLIC"), []),
+        (json.dumps("-----BEGIN " + "PRIVATE KEY-----\n...\n"), []),
         ("x: " + "AGE-SECRET-" + "KEY-1" + "Q" * 58, [1]),
         ("x: ghp_" + "a" * 36 + "\ny: gho_" + "b" * 36, [1, 2]),
         ("x: AKIA" + "Q" * 16, [1]),
