@@ -122,6 +122,33 @@ def test_rules_can_be_left_out_for_files(repository: Repository) -> None:
     assert repository.scan(ignore=["private-key"]).findings == ()
 
 
+@pytest.mark.parametrize("later", [False, True])
+def test_a_file_at_two_paths_is_left_out_only_where_both_may_be(repository: Repository, later: bool) -> None:
+    """Git has one object for both, and tells the first path alone."""
+    key = "-----BEGIN RSA " + "PRIVATE KEY-----\nMIIEowIBAAKCAQEAy\n"
+    repository.commit({"a tests/key.pem": key} | ({} if later else {"prod/new\nline.pem": key}))
+    if later:
+        repository.git("checkout", "--quiet", "-b", "side", "HEAD~1")
+        repository.commit({"side": "1"})
+        repository.git("merge", "--quiet", "--no-commit", "--no-ff", "main")
+        repository.commit({"prod/new\nline.pem": key}, "only the merge has it")
+    repository.git("config", "log.showRoot", "false")
+    for _ in range(2):
+        left = repository.scan(ignore=["private-key:a tests/*"])
+        assert [found.file for found in left.findings] == ["prod/new\nline.pem"]
+        assert repository.scan(ignore=["private-key:a tests/*", "private-key:prod/*"]).findings == ()
+        # as a repository without a remote: its first commit is new, too
+        repository.git("remote", "remove", "origin")
+        repository.git("remote", "add", "origin", str(repository.remote))
+
+
+def test_a_folder_at_two_paths_is_left_out_only_where_both_may_be(repository: Repository) -> None:
+    repository.commit({f"a/{TOKEN}.yaml": "1", f"b/c/{TOKEN}.yaml": "1"})
+    left = repository.scan(ignore=["known-secret:a"])
+    assert [found.file for found in left.findings] == ["b/c"]
+    assert repository.scan(ignore=["known-secret:a", "known-secret:b/c"]).findings == ()
+
+
 def test_secrets_in_clear_of_a_commit_are_found(repository: Repository) -> None:
     repository.commit({"s.yaml": "apiVersion: v1\nkind: Secret\nmetadata: {name: db}\nstringData: {a: b}\n"})
     (found,) = repository.scan(secrets=[]).findings
