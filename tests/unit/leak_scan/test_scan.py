@@ -126,7 +126,7 @@ def test_rules_can_be_left_out_for_files(repository: Repository) -> None:
 def test_a_file_at_two_paths_is_left_out_only_where_both_may_be(repository: Repository, later: bool) -> None:
     """Git has one object for both, and tells the first path alone."""
     key = "-----BEGIN RSA " + "PRIVATE KEY-----\nMIIEowIBAAKCAQEAy\n"
-    repository.commit({"a tests/key.pem": key} | ({} if later else {"prod/new\nline.pem": key}))
+    repository.commit({"a tests/key.pem": key, **({} if later else {"prod/new\nline.pem": key})})
     if later:
         repository.git("checkout", "--quiet", "-b", "side", "HEAD~1")
         repository.commit({"side": "1"})
