@@ -68,7 +68,7 @@ def scan(
     for hit in hits:
         one = by[hit.where]
         paths = [one.path, *sorted(also.get(one.identity, set()) - {one.path})]
-        told = next((path for path in paths if not _ignored(hit.rule, path, ignore)), None)
+        told = next((path for path in paths if not is_ignored(hit.rule, path, ignore)), None)
         if told is None:
             continue
         # a commit or tag is found by its message, of which the first lines are Git's own
@@ -120,6 +120,7 @@ def environments(values: Mapping[str, Any]) -> list[Secret]:
     return needles.read(values)
 
 
-def _ignored(rule: str, path: str, ignore: Sequence[str]) -> bool:
+def is_ignored(rule: str, path: str, ignore: Sequence[str]) -> bool:
+    """Say whether a rule is left out for a file, by ``RULE`` or ``RULE:GLOB``."""
     pairs = ((one, glob or "*") for one, _colon, glob in (word.partition(":") for word in ignore))
     return any(rule == one and fnmatch.fnmatchcase(path, glob) for one, glob in pairs)
