@@ -20,7 +20,8 @@ description:
   - Values of fewer than 8 bytes are not looked for, since they are everywhere by chance; RV(weak) names them. What is encrypted or hashed cannot be
     found.
   - A secret that two environments have in common is a finding, too, unless O(shared) names it.
-  - The same scan runs from a shell, in CI, and in the pre-push hook of M(stagecraft.gitops.gitops_check). See the guide.
+  - The same scan is a command for a shell and for your CI, and a part of the pre-push hook of M(stagecraft.gitops.gitops_check). M(stagecraft.gitops.promote)
+    searches the files that its commit changes (gate C(leak)). See the guide.
 author:
   - The stagecraft.gitops contributors (@stagecraft)
 requirements:

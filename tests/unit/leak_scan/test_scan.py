@@ -237,6 +237,9 @@ class TestCommand:
                 "what echo prints: wanted YAML or JSON with secrets, found something that cannot be read",
             ),
             ("echo hunter22", "what echo prints: secrets: wanted a mapping of environments"),
+            ("staging=echo hunter22", "what echo prints: secrets: wanted a mapping of environments"),
+            ("staging=", "wanted a command behind staging=, found none"),
+            ("staging=false", "git config stagecraft.secretsCommand: false failed with status 1"),
         ],
     )
     def test_a_command_that_fails_stops_the_scan(
@@ -247,6 +250,41 @@ class TestCommand:
         said = capsys.readouterr().err
         assert words in said
         assert "hunter22" not in said
+
+    def test_each_environment_may_have_a_vault_of_its_own(
+        self, repository: Repository, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+    ) -> None:
+        """As the operator guide has them: flat, and encrypted by ansible-vault."""
+        program = Path(sys.executable).with_name("ansible-vault")
+        (tmp_path / "password").write_text("of the vault\n")
+        own = {"staging": TOKEN, "production": "Tq4xLw8bRn2ZkM6v"}
+        for name, value in own.items():
+            vault = tmp_path / f"{name}.yml"
+            vault.write_text(f"vault_{name}_db_password: |\n  {value}\n")
+            options = f"--vault-password-file {tmp_path / 'password'} {vault}"
+            subprocess.run([program, "encrypt", *options.split()], check=True, capture_output=True)
+            assert value not in vault.read_text()
+            view = f"{name}={program} view {options}"
+            repository.git("config", "--add", "stagecraft.secretsCommand", view)
+        repository.commit({**own})
+        assert self.run(repository) == command.FOUND
+        out = capsys.readouterr().out
+        for name, value in own.items():
+            assert f"{name}:1: error: the secret {name}: vault_{name}_db_password stands here (as it is)" in out
+            assert value not in out
+        assert "2 secrets: 2 errors" in out
+
+    def test_files_may_be_of_one_environment(
+        self, repository: Repository, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+    ) -> None:
+        repository.commit({"b": TOKEN})
+        for name, content in (("one", f"token: {TOKEN}"), ("all", "production: {token: another-one-4711}")):
+            (tmp_path / name).write_text(content)
+        found = self.run(repository, "--secrets", f"staging={tmp_path / 'one'}", "--secrets", str(tmp_path / "all"))
+        assert found == command.FOUND
+        out = capsys.readouterr().out
+        assert "the secret staging: token stands here" in out
+        assert "2 secrets: 1 errors" in out
 
     def test_the_pre_push_hook_refuses_a_leak(self, repository: Repository) -> None:
         """The hook of gitops_check, run by git itself."""
