@@ -12,6 +12,8 @@ from ansible_collections.stagecraft.gitops.plugins.plugin_utils._action import A
 from ansible_collections.stagecraft.gitops.plugins.plugin_utils.flux.check.errors import CheckError
 from ansible_collections.stagecraft.gitops.plugins.plugin_utils.git.errors import GitError
 from ansible_collections.stagecraft.gitops.plugins.plugin_utils.kube.errors import KubeError
+from ansible_collections.stagecraft.gitops.plugins.plugin_utils.leak_scan.errors import LeakScanError
+from ansible_collections.stagecraft.gitops.plugins.plugin_utils.leak_scan.needles import read
 from ansible_collections.stagecraft.gitops.plugins.plugin_utils.release import _action as shared
 from ansible_collections.stagecraft.gitops.plugins.plugin_utils.release.errors import ReleaseError
 from ansible_collections.stagecraft.gitops.plugins.plugin_utils.release.retag import Options as RetagOptions
@@ -25,7 +27,7 @@ if TYPE_CHECKING:
 class ActionModule(ControllerAction):
     """Bring a release from one environment to the next, by one commit."""
 
-    errors = (ReleaseError, GitError, KubeError, CheckError, YamlEditError)
+    errors = (ReleaseError, GitError, KubeError, CheckError, YamlEditError, LeakScanError)
     argument_spec = ArgumentSpec(
         options={
             "from": {"type": "str", "required": True},
@@ -36,6 +38,7 @@ class ActionModule(ControllerAction):
             "pin_digest": {"type": "bool", "default": True},
             "ask_registry": {"type": "bool", "default": True},
             "gates": {"type": "dict", "default": {}},
+            "secrets": {"type": "dict", "default": {}, "no_log": True},
             "retag": {
                 "type": "dict",
                 "options": {
@@ -54,6 +57,7 @@ class ActionModule(ControllerAction):
         options = {**options, "verify": given(options["verify"])}
         where = shared.place(options)
         how = shared.carry_out(options, options["gates"], where, check_mode=self.check_mode)
+        how = replace(how, secrets=tuple(read(options["secrets"])))
         if options["retag"]:
             own = options["retag"]
             how = replace(how, retag=RetagOptions(tuple(own["tags"]), own["user"], own["password_file"]))

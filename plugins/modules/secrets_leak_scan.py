@@ -14,12 +14,14 @@ description:
   - Looks into every file that the commits of a range bring (also into files that a later one removes again), into their messages, tags and the names of
     files.
   - Finds every known secret of O(secrets) as it is, escaped for URLs, JSON and YAML, as hex, as base64 at each alignment, wrapped or not, and in base64
-    within base64; each line of a value with several lines counts. Besides, it finds Secrets whose values can be read, private keys and access tokens.
+    within base64. White space around a value does not count. Of a value with several lines each line of 16 characters or more counts, but for those of
+    certificates and public keys. Besides, it finds Secrets whose values can be read, private keys (also in JSON) and access tokens.
   - What is found is told by file, line, commit, and by the name of the secret. The value is never told.
   - Values of fewer than 8 bytes are not looked for, since they are everywhere by chance; RV(weak) names them. What is encrypted or hashed cannot be
     found.
   - A secret that two environments have in common is a finding, too, unless O(shared) names it.
-  - The same scan runs from a shell, in CI, and in the pre-push hook of M(stagecraft.gitops.gitops_check). See the guide.
+  - The same scan is a command for a shell and for your CI, and a part of the pre-push hook of M(stagecraft.gitops.gitops_check). M(stagecraft.gitops.promote)
+    searches the files that its commit changes (gate C(leak)). See the guide.
 author:
   - The stagecraft.gitops contributors (@stagecraft)
 requirements:

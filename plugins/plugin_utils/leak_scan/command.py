@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import argparse
 import json
+import re
 import shlex
 import subprocess
 import sys
@@ -23,6 +24,8 @@ from ansible_collections.stagecraft.gitops.plugins.plugin_utils.leak_scan.scan i
 OK, FOUND, FAILED = 0, 1, 2
 #: Git's configuration of one clone, which no commit can change: a command that prints the secrets must not come from one.
 COMMAND = "stagecraft.secretsCommand"
+#: A source of one environment's secrets: ``staging=ansible-vault view staging.yml``, ``staging=FILE``.
+_OF_ONE = re.compile(r"([A-Za-z0-9_.-]+)=(.*)", re.DOTALL)
 SHARED = "stagecraft.sharedSecret"
 IGNORE = "stagecraft.leakIgnore"
 
@@ -38,7 +41,13 @@ def parser() -> argparse.ArgumentParser:
         "revision", nargs="?", default="HEAD", help="a range, or a revision without what remotes have (HEAD)"
     )
     found.add_argument("--repository", type=Path, default=Path(), metavar="DIR", help="the repository (the directory)")
-    found.add_argument("--secrets", metavar="FILE", help="YAML or JSON: environment, name, value; - is standard input")
+    found.add_argument(
+        "--secrets",
+        action="append",
+        default=[],
+        metavar="[ENVIRONMENT=]FILE",
+        help="YAML or JSON: environment, name, value (or of ENVIRONMENT: name, value); - is standard input; repeatable",
+    )
     found.add_argument("--shared", action="append", default=[], metavar="NAME", help="may be the same in environments")
     found.add_argument(
         "--ignore", action="append", default=[], metavar="RULE[:GLOB]", help="leave a rule out; repeatable"
@@ -51,7 +60,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
     """Run the program and return its exit status."""
     given = parser().parse_args(arguments)
     try:
-        secrets = _read(given.secrets) if given.secrets else configured_secrets(given.repository)
+        secrets = [one for name in given.secrets for one in _read(name)]
+        secrets = secrets if given.secrets else configured_secrets(given.repository)
         shared, ignore = _settings(given.repository)
         selection = commits.unpushed(given.repository, given.revision)
         report = scan(given.repository, selection, secrets, (*given.shared, *shared), (*given.ignore, *ignore))
@@ -89,18 +99,32 @@ def show(report: Report, count: int, stream: Any = None) -> None:
 
 
 def configured_secrets(root: Path) -> list[Secret]:
-    """Return what the configured command prints, such as ``sops decrypt``; none without a command. Raises LeakScanError."""
-    command = commits.git(root, "config", "--get", COMMAND, check=False).decode().strip()
-    if not command:
-        return []
+    """Return what the configured commands print; none without a command. Raises LeakScanError.
+
+    A command prints all environments (``sops decrypt FILE``), or those of one (``staging=ansible-vault view FILE``).
+    """
+    said = commits.git(root, "config", "--get-all", COMMAND, check=False).decode()
+    return [one for line in said.split("\n") if line.strip() for one in _printed(root, line.strip())]
+
+
+def _printed(root: Path, command: str) -> list[Secret]:
+    environment, command = _source(command)
     try:
         argv = shlex.split(command)
+        if not argv:
+            raise LeakScanError(f"git config {COMMAND}: wanted a command behind {environment}=, found none")
         answer = subprocess.run(argv, cwd=root, stdout=subprocess.PIPE, check=False)
     except (OSError, ValueError) as error:
         raise LeakScanError(f"git config {COMMAND}: the command cannot be run: {error}") from None
     if answer.returncode:
         raise LeakScanError(f"git config {COMMAND}: {argv[0]} failed with status {answer.returncode}")
-    return _parse(answer.stdout, f"what {argv[0]} prints")
+    return _parse(answer.stdout, f"what {argv[0]} prints", environment)
+
+
+def _source(text: str) -> tuple[str, str]:
+    """Return the environment that a source of secrets is of ("" for one that names them itself), and the source."""
+    one = _OF_ONE.fullmatch(text)
+    return (one[1], one[2]) if one else ("", text)
 
 
 def _settings(root: Path) -> tuple[list[str], list[str]]:
@@ -112,21 +136,22 @@ def _settings(root: Path) -> tuple[list[str], list[str]]:
 
 
 def _read(name: str) -> list[Secret]:
+    environment, name = _source(name)
     if name == "-":
-        return _parse(sys.stdin.buffer.read(), "standard input")
+        return _parse(sys.stdin.buffer.read(), "standard input", environment)
     try:
-        return _parse(Path(name).read_bytes(), name)
+        return _parse(Path(name).read_bytes(), name, environment)
     except OSError as error:
         raise LeakScanError(f"{name}: {error.strerror}") from None
 
 
-def _parse(data: bytes, where: str) -> list[Secret]:
+def _parse(data: bytes, where: str, environment: str) -> list[Secret]:
     try:
         content = yaml.load(data, Loader=getattr(yaml, "CSafeLoader", yaml.SafeLoader))  # noqa: S506 - a safe loader
     except (yaml.YAMLError, ValueError):
         # what the parser says of it may quote a secret
         raise LeakScanError(f"{where}: wanted YAML or JSON with secrets, found something that cannot be read") from None
     try:
-        return read(content)
+        return read({environment: content} if environment else content)
     except LeakScanError as error:
         raise LeakScanError(f"{where}: {error}") from None

@@ -115,3 +115,17 @@ def commit_of(root: Path, selection: Sequence[str], identity: str) -> str:
     """Return the short name of the first commit that brings an object, "" where none is found."""
     said = git(root, "log", "--reverse", "--format=%h", f"--find-object={identity}", *selection, check=False)
     return said.decode().split("\n", 1)[0].strip()
+
+
+def paths_of(root: Path, selection: Sequence[str]) -> dict[str, set[str]]:
+    """Return all paths at which commits have the files and folders that they bring, by identity."""
+    # -m: what only a merge has; showRoot: what the first commit has, also where the user's own settings hide it
+    command = ("-c", "log.showRoot=true", "log", "--format=", "--raw", "-r", "-t", "-m", "-z")
+    said = git(root, *command, "--no-abbrev", "--no-renames", *selection).decode("utf-8", "replace")
+    entries = iter(said.split("\0"))
+    found: dict[str, set[str]] = {}
+    for entry in entries:
+        # :mode mode identity identity status, then the path; between commits there may be nothing
+        if entry.startswith(":"):
+            found.setdefault(entry.split(" ")[3], set()).add(next(entries))
+    return found

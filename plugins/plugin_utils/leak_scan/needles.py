@@ -8,6 +8,7 @@ from __future__ import annotations
 import base64
 import hashlib
 import json
+import re
 from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
@@ -17,7 +18,13 @@ from ansible_collections.stagecraft.gitops.plugins.plugin_utils.leak_scan.errors
 
 #: Shorter values are everywhere by chance; they are named as weak instead.
 SHORTEST = 8
+#: Shorter lines of a longer value say little by themselves (``kind: Config``).
 _LONG_LINE = 16
+#: Lines that many keys have in common: headings of PEM, and what an OpenSSH key begins with (its name and "none").
+_HEADINGS = ("-----", "Proc-Type:", "b3BlbnNzaC1rZXktdjEA")
+#: What stands beside a key in one value, and is for everybody.
+_PUBLIC = re.compile(r"-----BEGIN ((?:[A-Z]+ )*(?:CERTIFICATE|PUBLIC KEY))-----.*?-----END \1-----", re.DOTALL)
+_DEEPEST_INDENT = 16
 AS_IT_IS = "as it is"
 
 
@@ -66,16 +73,17 @@ def read(environments: Mapping[str, Any]) -> list[Secret]:
 
 
 def weak(secrets: Iterable[Secret]) -> list[Secret]:
-    """Return those that are too short to be looked for."""
-    return [secret for secret in secrets if 0 < len(secret.value) < SHORTEST]
+    """Return those that are too short to be looked for; white space around a value does not count."""
+    return [secret for secret in secrets if secret.value and len(secret.value.strip()) < SHORTEST]
 
 
 def shared(secrets: Iterable[Secret], allowed: Collection[str]) -> list[list[Secret]]:
     """Return secrets of several environments with the same value, but for those whose names are all among `allowed`."""
     groups: dict[bytes, list[Secret]] = {}
     for secret in secrets:
-        if len(secret.value) >= SHORTEST:
-            groups.setdefault(hashlib.sha256(secret.value).digest(), []).append(secret)
+        value = _core(secret.value)
+        if len(value) >= SHORTEST:
+            groups.setdefault(hashlib.sha256(value).digest(), []).append(secret)
     return [
         group
         for group in groups.values()
@@ -89,14 +97,18 @@ def needles(secrets: Iterable[Secret]) -> Needles:
     encoded: dict[bytes, Needle] = {}
     hexadecimal: dict[bytes, Needle] = {}
     for secret in secrets:
-        if len(secret.value) < SHORTEST:
+        value = _core(secret.value)
+        if len(value) < SHORTEST:
             continue
-        for form, text in _plain_forms(secret.value):
-            plain.setdefault(text, Needle(secret, form, text))
-        for text in base64_forms(secret.value):
-            encoded.setdefault(text, Needle(secret, "base64", text))
-        text = secret.value.hex().encode()
-        hexadecimal.setdefault(text, Needle(secret, "hex", text))
+        for part, of in ((value, ""), *((line, "one of its lines") for line in _lines(value))):
+            for form, text in _plain_forms(part):
+                plain.setdefault(text, Needle(secret, _of(form, of), text))
+            for text in base64_forms(part):
+                encoded.setdefault(text, Needle(secret, _of("base64", of), text))
+            text = part.hex().encode()
+            hexadecimal.setdefault(text, Needle(secret, _of("hex", of), text))
+        for text in _indented(value):
+            plain.setdefault(text, Needle(secret, "indented", text))
     return Needles(tuple(plain.values()), tuple(encoded.values()), tuple(hexadecimal.values()))
 
 
@@ -120,12 +132,45 @@ def _plain_forms(value: bytes) -> Iterator[tuple[str, bytes]]:
     for form, changed in _escaped(text):
         if changed.encode() != value:
             yield form, changed.encode()
-    # in a block of YAML each line is indented, so a value of several lines is nowhere as a whole
-    lines = [line.strip() for line in text.splitlines()]
-    if len(lines) > 1:
-        telling = [line for line in lines if len(line) >= _LONG_LINE and not line.startswith("-----")]
-        if telling:
-            yield "one of its lines", max(telling, key=len).encode()
+
+
+def _core(value: bytes) -> bytes:
+    """Return a value without the white space around it: what holds the one holds the other, in every form."""
+    core = value.strip()
+    return core if len(core) >= SHORTEST else value
+
+
+def _lines(value: bytes) -> list[bytes]:
+    """Return the lines of a value that tell it by themselves; none of a value of one line.
+
+    Whoever copies a part of a key copies some of its lines, and in a block of YAML each line is indented, so that the value
+    is nowhere as a whole.
+    """
+    if b"\n" not in value and b"\r" not in value:
+        return []
+    try:
+        text = value.decode()
+    except UnicodeDecodeError:
+        return []
+    lines = (line.strip() for line in _PUBLIC.sub("", text).splitlines())
+    return [
+        line.encode() for line in dict.fromkeys(lines) if len(line) >= _LONG_LINE and not line.startswith(_HEADINGS)
+    ]
+
+
+def _indented(value: bytes) -> Iterator[bytes]:
+    """Return what a value of short lines is in a block of YAML; no line of it could be looked for by itself."""
+    lines = value.splitlines()
+    if len(lines) > 1 and all(len(line.strip()) < _LONG_LINE for line in lines):
+        for depth in range(1, _DEEPEST_INDENT + 1):
+            # an empty line is not indented
+            yield lines[0] + b"".join(b"\n" + (b" " * depth + line if line else b"") for line in lines[1:])
+
+
+def _of(form: str, part: str) -> str:
+    if not part:
+        return form
+    return part if form == AS_IT_IS else f"{form} of {part}"
 
 
 def _escaped(text: str) -> Iterator[tuple[str, str]]:

@@ -57,21 +57,25 @@ def scan(
 ) -> Report:
     """Search everything that the commits of a selection (arguments of rev-list) bring. Raises LeakScanError.
 
-    `shared` names secrets that environments may have in common; `ignore` are ``RULE:GLOB`` for files.
+    `shared` names secrets that environments may have in common; `ignore` are ``RULE:GLOB`` for files. A file that stands at
+    several paths is left out where all of them may be.
     """
     found = list(commits.objects(root, selection)) if selection else []
     hits = search_all(commits.texts(found), secrets)
     by = {one.identity: one for one in found}
+    also = commits.paths_of(root, selection) if hits and ignore else {}
     findings = []
     for hit in hits:
         one = by[hit.where]
-        if _ignored(hit.rule, one.path, ignore):
+        paths = [one.path, *sorted(also.get(one.identity, set()) - {one.path})]
+        told = next((path for path in paths if not is_ignored(hit.rule, path, ignore)), None)
+        if told is None:
             continue
         # a commit or tag is found by its message, of which the first lines are Git's own
         is_file = one.kind in ("blob", "tree")
         commit = commits.commit_of(root, selection, one.identity) if is_file else one.identity[:8]
         what = f"{hit.what}, in the name of a file" if one.kind == "tree" else hit.what
-        file = one.path or (one.kind if not is_file else ".")
+        file = told or (one.kind if not is_file else ".")
         findings.append(Finding(file, hit.line, commit, hit.rule, f"{what}. {_FIX[hit.rule]}"))
     problems, warnings = judge(secrets, shared)
     findings.sort(key=lambda one: (one.file, one.line, one.rule, one.message))
@@ -116,6 +120,7 @@ def environments(values: Mapping[str, Any]) -> list[Secret]:
     return needles.read(values)
 
 
-def _ignored(rule: str, path: str, ignore: Sequence[str]) -> bool:
+def is_ignored(rule: str, path: str, ignore: Sequence[str]) -> bool:
+    """Say whether a rule is left out for a file, by ``RULE`` or ``RULE:GLOB``."""
     pairs = ((one, glob or "*") for one, _colon, glob in (word.partition(":") for word in ignore))
     return any(rule == one and fnmatch.fnmatchcase(path, glob) for one, glob in pairs)

@@ -41,9 +41,24 @@ _WRAPPED = re.compile(rb"(?:^[ \t]*[A-Za-z0-9+/]{40,}\r?\n)+[ \t]*[A-Za-z0-9+/]+
 _INNER_RUN = re.compile(rb"[A-Za-z0-9+/_-]{11,}")
 _HEX_RUN = re.compile(rb"[0-9A-Fa-f]{16,}")
 _TO_STANDARD = bytes.maketrans(b"-_", b"+/")
+#: The end of a line, as it is or escaped: in JSON, in a quoted string, in JSON within JSON.
+_LINE_END = rb"(?:\s|\\+[nrt])+"
 #: A literal that must be there for the costly expression to be tried.
 PRIVATE_KEYS: tuple[tuple[bytes, re.Pattern[bytes]], ...] = (
-    (b"PRIVATE KEY-----", re.compile(rb"-----BEGIN (?:[A-Z]+ )*PRIVATE KEY-----\s+[A-Za-z0-9+/=]{16}")),
+    (
+        b"PRIVATE KEY-----",
+        re.compile(rb"-----BEGIN (?:[A-Z0-9]+ )*PRIVATE KEY-----" + _LINE_END + rb"[A-Za-z0-9+/=]{16}"),
+    ),
+    (
+        b"PGP PRIVATE KEY BLOCK-----",
+        re.compile(
+            rb"-----BEGIN PGP PRIVATE KEY BLOCK-----"
+            + _LINE_END
+            + rb"(?:[A-Za-z]{1,20}: [^\n\\]{0,200}"
+            + _LINE_END
+            + rb"){0,9}[A-Za-z0-9+/=]{16}"
+        ),
+    ),
     (b"AGE-SECRET-KEY-", re.compile(rb"AGE-SECRET-KEY-(?:PQ-)?1[0-9A-Z]{50}")),
     *(
         (prefix, re.compile(rb"\b" + prefix + rb"[A-Za-z0-9]{36}"))

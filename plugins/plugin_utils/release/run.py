@@ -16,6 +16,7 @@ import yaml
 from ansible_collections.stagecraft.gitops.plugins.plugin_utils.git.errors import GitError
 from ansible_collections.stagecraft.gitops.plugins.plugin_utils.git.pull_requests import Forge
 from ansible_collections.stagecraft.gitops.plugins.plugin_utils.kube.errors import KubeError
+from ansible_collections.stagecraft.gitops.plugins.plugin_utils.leak_scan.needles import Secret
 from ansible_collections.stagecraft.gitops.plugins.plugin_utils.release import (
     charts,
     history,
@@ -38,6 +39,7 @@ from ansible_collections.stagecraft.gitops.plugins.plugin_utils.release.errors i
 from ansible_collections.stagecraft.gitops.plugins.plugin_utils.release.gates import (
     capacity,
     gate,
+    leak,
     policy,
     rules,
     sealed,
@@ -67,6 +69,7 @@ class Options:
     """How a job is carried out; what each means is told by the modules' documentation. Times are in seconds.
 
     `verify_given` are the options of `verify` that the run has set itself, which an environment's own do not replace.
+    `secrets` are values that must not get into Git.
     """
 
     check_mode: bool = False
@@ -84,6 +87,7 @@ class Options:
     auto_merge: bool = False
     clusters: Mapping[str, Mapping[str, str]] = field(default_factory=dict)
     retag: retag.Options = field(default_factory=retag.Options)
+    secrets: tuple[Secret, ...] = ()
 
 
 class Clusters:
@@ -185,6 +189,9 @@ class Run:
         answers = gate.ask(settings, questions, _ERRORS, absent, force=self.options.force)
         self.clock.lap("gates")
         result["gates"] = [one.as_dict() for one in answers]
+        if any(one.name == "leak" and one.status not in ("pass", "off") for one in answers):
+            # what must not be seen may stand in the lines around the edits
+            result |= {"diff": [], "rendered_diff": ""}
         refused = gate.refusal(answers) or self._not_approved(result["plan_id"], seen)
         if refused:
             return {**result, "failed": True, "msg": refused}
@@ -473,6 +480,7 @@ class Run:
             name = wish.target.component.name
             if name in after:
                 after[name] = {**wish.target.vector, **after[name]}
+        words = f"{self.options.reason}\n{self.options.message}"
         windows = self.clusters.environment(seen.environment).freeze
         stopped = _stopped(seen)
         return {
@@ -480,6 +488,7 @@ class Run:
             "freeze": lambda _: rules.freeze(windows, stopped, self.now),
             "versions": lambda options: rules.versions(made.changes, options),
             "no_downgrade": lambda _: rules.no_downgrade(made.changes),
+            "leak": lambda options: leak.nothing_secret(made.files, words, self.options.secrets, options),
         }
 
     def _questions(

@@ -122,6 +122,33 @@ def test_rules_can_be_left_out_for_files(repository: Repository) -> None:
     assert repository.scan(ignore=["private-key"]).findings == ()
 
 
+@pytest.mark.parametrize("later", [False, True])
+def test_a_file_at_two_paths_is_left_out_only_where_both_may_be(repository: Repository, later: bool) -> None:
+    """Git has one object for both, and tells the first path alone."""
+    key = "-----BEGIN RSA " + "PRIVATE KEY-----\nMIIEowIBAAKCAQEAy\n"
+    repository.commit({"a tests/key.pem": key, **({} if later else {"prod/new\nline.pem": key})})
+    if later:
+        repository.git("checkout", "--quiet", "-b", "side", "HEAD~1")
+        repository.commit({"side": "1"})
+        repository.git("merge", "--quiet", "--no-commit", "--no-ff", "main")
+        repository.commit({"prod/new\nline.pem": key}, "only the merge has it")
+    repository.git("config", "log.showRoot", "false")
+    for _ in range(2):
+        left = repository.scan(ignore=["private-key:a tests/*"])
+        assert [found.file for found in left.findings] == ["prod/new\nline.pem"]
+        assert repository.scan(ignore=["private-key:a tests/*", "private-key:prod/*"]).findings == ()
+        # as a repository without a remote: its first commit is new, too
+        repository.git("remote", "remove", "origin")
+        repository.git("remote", "add", "origin", str(repository.remote))
+
+
+def test_a_folder_at_two_paths_is_left_out_only_where_both_may_be(repository: Repository) -> None:
+    repository.commit({f"a/{TOKEN}.yaml": "1", f"b/c/{TOKEN}.yaml": "1"})
+    left = repository.scan(ignore=["known-secret:a"])
+    assert [found.file for found in left.findings] == ["b/c"]
+    assert repository.scan(ignore=["known-secret:a", "known-secret:b/c"]).findings == ()
+
+
 def test_secrets_in_clear_of_a_commit_are_found(repository: Repository) -> None:
     repository.commit({"s.yaml": "apiVersion: v1\nkind: Secret\nmetadata: {name: db}\nstringData: {a: b}\n"})
     (found,) = repository.scan(secrets=[]).findings
@@ -210,6 +237,9 @@ class TestCommand:
                 "what echo prints: wanted YAML or JSON with secrets, found something that cannot be read",
             ),
             ("echo hunter22", "what echo prints: secrets: wanted a mapping of environments"),
+            ("staging=echo hunter22", "what echo prints: secrets: wanted a mapping of environments"),
+            ("staging=", "wanted a command behind staging=, found none"),
+            ("staging=false", "git config stagecraft.secretsCommand: false failed with status 1"),
         ],
     )
     def test_a_command_that_fails_stops_the_scan(
@@ -220,6 +250,41 @@ class TestCommand:
         said = capsys.readouterr().err
         assert words in said
         assert "hunter22" not in said
+
+    def test_each_environment_may_have_a_vault_of_its_own(
+        self, repository: Repository, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+    ) -> None:
+        """As the operator guide has them: flat, and encrypted by ansible-vault."""
+        program = Path(sys.executable).with_name("ansible-vault")
+        (tmp_path / "password").write_text("of the vault\n")
+        own = {"staging": TOKEN, "production": "Tq4xLw8bRn2ZkM6v"}
+        for name, value in own.items():
+            vault = tmp_path / f"{name}.yml"
+            vault.write_text(f"vault_{name}_db_password: |\n  {value}\n")
+            options = f"--vault-password-file {tmp_path / 'password'} {vault}"
+            subprocess.run([program, "encrypt", *options.split()], check=True, capture_output=True)
+            assert value not in vault.read_text()
+            view = f"{name}={program} view {options}"
+            repository.git("config", "--add", "stagecraft.secretsCommand", view)
+        repository.commit({**own})
+        assert self.run(repository) == command.FOUND
+        out = capsys.readouterr().out
+        for name, value in own.items():
+            assert f"{name}:1: error: the secret {name}: vault_{name}_db_password stands here (as it is)" in out
+            assert value not in out
+        assert "2 secrets: 2 errors" in out
+
+    def test_files_may_be_of_one_environment(
+        self, repository: Repository, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+    ) -> None:
+        repository.commit({"b": TOKEN})
+        for name, content in (("one", f"token: {TOKEN}"), ("all", "production: {token: another-one-4711}")):
+            (tmp_path / name).write_text(content)
+        found = self.run(repository, "--secrets", f"staging={tmp_path / 'one'}", "--secrets", str(tmp_path / "all"))
+        assert found == command.FOUND
+        out = capsys.readouterr().out
+        assert "the secret staging: token stands here" in out
+        assert "2 secrets: 1 errors" in out
 
     def test_the_pre_push_hook_refuses_a_leak(self, repository: Repository) -> None:
         """The hook of gitops_check, run by git itself."""

@@ -129,14 +129,53 @@ def test_the_value_of_another_environment_is_told_apart_and_each_place_once() ->
     ]
 
 
+@pytest.mark.parametrize("form", FORMS.values(), ids=FORMS)
+@pytest.mark.parametrize(("before", "after"), [("", "\n"), ("", "\r\n"), (" ", " \n\n"), ("\n", "")])
+def test_white_space_around_a_value_hides_it_in_no_form(form: Callable[[str], bytes], before: str, after: str) -> None:
+    """A block of a vault ends in a newline, and what is written into a file by hand does not."""
+    secret = Secret("staging", "n", f"{before}{VALUE}{after}".encode())
+    assert len(find(b"a: 1\nb: " + form(VALUE) + b"\n", secret)) == 1
+    assert len(find(b"a: 1\nb: " + form(secret.value.decode()) + b"\n", secret)) == 1
+
+
+LINES = [f"{letter}AAAAB3NzaC1yc2EAAAADAQABAAABgQ" + letter * (number == 1) for number, letter in enumerate("qrs")]
+PRIVATE = "-----{} OPENSSH PRIVATE " + "KEY-----"
+LONG = "\n".join([PRIVATE.format("BEGIN"), *LINES, PRIVATE.format("END"), ""])
+
+
 def test_a_value_of_several_lines_is_found_by_one_of_them_and_not_by_its_heading() -> None:
-    lines = "\n".join(f"{letter}AAAAB3NzaC1yc2EAAAADAQABAAABgQ" for letter in "qrs")
-    key = f"-----BEGIN OPENSSH PRIVATE KEY-----\n{lines}\n-----END OPENSSH PRIVATE KEY-----\n"
-    secret = Secret("staging", "key", key.encode())
-    (hit,) = find(b"data:\n" + textwrap.indent(key, "    ").encode(), secret)
+    secret = Secret("staging", "key", LONG.encode())
+    (hit,) = find(b"data:\n" + textwrap.indent(LONG, "    ").encode(), secret)
     assert hit.line == 3
+    assert "(one of its lines)" in hit.what
+    opening = "b3BlbnNzaC1rZXktdjEAAAAABG5vbmUAAAAEbm9uZQAAAAAAAAABAAAAMwAAAAtzc2gtZW"
+    other = Secret("staging", "key", LONG.replace(LINES[0], opening).encode())
+    text = "\n".join([PRIVATE.format("BEGIN"), opening, "another", PRIVATE.format("END"), ""]).encode()
+    assert find(text, secret, other) == []
+
+
+@pytest.mark.parametrize("line", LINES)
+@pytest.mark.parametrize("form", FORMS.values(), ids=FORMS)
+def test_each_line_is_enough_in_every_form(form: Callable[[str], bytes], line: str) -> None:
+    (hit,) = find(b"a: 1\nb: " + form(line) + b"\n", Secret("staging", "key", LONG.encode()))
     assert "one of its lines" in hit.what
-    assert find(b"-----BEGIN OPENSSH PRIVATE KEY-----\nanother\n-----END OPENSSH PRIVATE KEY-----\n", secret) == []
+
+
+def test_the_certificate_beside_a_key_may_be_shown_line_by_line() -> None:
+    own = [f"{letter}IIDazCCAlOgAwIBAgIUF" for letter in "mn"]
+    certificate = "\n".join(["-----BEGIN CERTIFICATE-----", *own, "-----END CERTIFICATE-----", ""])
+    secret = Secret("staging", "tls", (certificate + LONG).encode())
+    assert find(textwrap.indent(certificate, "  ").encode(), secret) == []
+    assert len(find(textwrap.indent(LONG, "  ").encode(), secret)) == 1
+
+
+@pytest.mark.parametrize("indent", [0, 2, 4, 10])
+def test_a_value_of_short_lines_is_found_in_a_block(indent: int) -> None:
+    value = "user: admin\n\npass: 4711xyz\n"
+    secret = Secret("staging", "login", value.encode())
+    block = "data:\n  login: |\n" + textwrap.indent(value, " " * indent)
+    assert [hit.line for hit in find(block.encode(), secret)] == [3]
+    assert find(b"user: admin\n---\npass: 4711xyz\n", secret) == []
 
 
 def test_texts_do_not_run_into_each_other() -> None:
@@ -151,9 +190,10 @@ def test_texts_do_not_run_into_each_other() -> None:
 def test_short_values_are_named_as_weak_and_not_looked_for() -> None:
     short = Secret("staging", "pin", b"1234567")
     assert find(b"1234567", short) == []
-    assert scan.judge([short, SECRET, Secret("e", "empty", b"")], ()) == (
+    line = Secret("staging", "line", b"1234567\n")
+    assert scan.judge([short, line, SECRET, Secret("e", "empty", b"")], ()) == (
         [],
-        ["too short to be looked for (fewer than 8 bytes): staging: pin"],
+        ["too short to be looked for (fewer than 8 bytes): staging: pin, staging: line"],
     )
 
 
@@ -164,6 +204,7 @@ def test_the_same_secret_in_two_environments_is_told_unless_it_is_shared() -> No
     assert VALUE not in problem
     assert scan.judge(both, ["shop/db.password"])[0] == []
     assert scan.judge([SECRET, Secret("staging", "again", SECRET.value)], ())[0] == []
+    assert len(scan.judge([SECRET, Secret("production", "line", SECRET.value + b"\n")], ())[0]) == 1
 
 
 def test_a_whole_vault_is_read() -> None:
@@ -182,12 +223,21 @@ def test_a_whole_vault_is_read() -> None:
 
 
 KEY = "-----BEGIN RSA " + "PRIVATE KEY-----\nMIIEowIBAAKCAQEAy\n"
+PGP = "-----BEGIN PGP " + "PRIVATE KEY BLOCK-----\n\nlQOYBGQyZxYBCADEXAMPLE\n"
 
 
 @pytest.mark.parametrize(
     ("text", "lines"),
     [
         (f"a\n{KEY}", [2]),
+        (json.dumps({"type": "service_account", "private_key": KEY}, indent=1), [3]),
+        (json.dumps({"a": json.dumps({"private_key": KEY})}), [1]),
+        (f"a: 1\nkey: {yaml.safe_dump(KEY.replace(chr(10), chr(13) + chr(10)), default_style=chr(34))}", [2]),
+        (PGP, [1]),
+        (PGP.replace("\n\n", "\nVersion: GnuPG v2\nComment: of two words\n\n"), [1]),
+        (f"\n{json.dumps(PGP)}", [2]),
+        (PGP.replace("PRIVATE", "PUBLIC"), []),
+        (json.dumps("-----BEGIN " + "PRIVATE KEY-----\n...\n"), []),
         ("x: " + "AGE-SECRET-" + "KEY-1" + "Q" * 58, [1]),
         ("x: ghp_" + "a" * 36 + "\ny: gho_" + "b" * 36, [1, 2]),
         ("x: AKIA" + "Q" * 16, [1]),

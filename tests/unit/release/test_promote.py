@@ -50,7 +50,8 @@ def test_the_commit_says_what_and_why(lab: Lab) -> None:
     ):
         assert line in message.splitlines()
     assert (
-        "Gitops-Gates: hold=pass freeze=pass versions=pass no_downgrade=pass digest=pass render=pass policy=" in message
+        "Gitops-Gates: hold=pass freeze=pass versions=pass no_downgrade=pass digest=pass leak=pass render=pass policy="
+        in message
     )
 
 

@@ -26,6 +26,7 @@ DEFAULTS: Mapping[str, Mode] = {
     "source_healthy": "enforce",
     "digest": "enforce",
     "signature": "off",
+    "leak": "enforce",
     "render": "enforce",
     "policy": "warn",
     "server_dry_run": "enforce",
