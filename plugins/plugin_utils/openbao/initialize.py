@@ -58,8 +58,9 @@ def plan_initialize(status: Status, escrow: Escrow | None, wanted: Wanted) -> li
         )
     if not answered:
         raise OpenBaoError(
-            f"{wanted.path}: a run was killed between the question and its answer, and the keys of {escrow.url} with it. The"
-            " server holds nothing yet: stop it, remove its data directory, remove this file, and run this again"
+            f"{wanted.path}: a run was killed between the question and its answer, or none came, and the keys of"
+            f" {escrow.url} are lost. The server holds nothing yet: stop it, remove its data directory, remove this file, and"
+            " run this again"
         )
     return []
 
@@ -99,12 +100,8 @@ def initialize(server: Server, status: Status, wanted: Wanted, identities: Seque
     escrows.write(wanted.path, asked, wanted.recipients, identities)
     try:
         answer = server.initialize(wanted.shares, wanted.threshold, recovery=status.unseals_itself)
-    except OpenBaoError:
-        # refused: nothing was answered that could be lost
-        if not server.status().initialized:
-            with suppress(OSError):
-                wanted.path.unlink()
-        raise
+    except OpenBaoError as error:
+        raise OpenBaoError(_unanswered(server, error, wanted.path)) from None
     answered = replace(asked, state="answered", keys=answer.keys, root_token=answer.root_token)
     try:
         escrows.write(wanted.path, answered, wanted.recipients, identities)
@@ -131,6 +128,27 @@ def unseal(server: Server, status: Status, escrow: Escrow, steps: Sequence[Step]
             f"{server.url}: it took {threshold} keys and is still sealed. Does somebody else unseal it, too?"
         )
     server.wait_until_active(seconds)
+
+
+def _unanswered(server: Server, error: OpenBaoError, path: Path) -> str:
+    """Say what became of a question without an answer. The escrow stays: who gave up waiting may still be answered."""
+    told = str(error) if str(error).endswith(("?", ".")) else f"{error}."
+    try:
+        initialized = server.status().initialized
+    except OpenBaoError as second:
+        return (
+            f"{told} Then it did not say either whether it is initialised ({second}). {path} stays, and says that it"
+            " was asked: run this again when it answers"
+        )
+    if initialized:
+        return (
+            f"{told} It is initialised now, and its keys did not arrive: they are lost. It holds nothing yet: stop it, remove"
+            f" its data directory, remove {path}, and run this again"
+        )
+    return (
+        f"{told} It says that it is not initialised, unless it is still at it. {path} stays, and says that it was asked:"
+        " run this again"
+    )
 
 
 def _rescued(answered: Escrow, wanted: Wanted, why: str) -> str:

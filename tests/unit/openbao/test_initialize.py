@@ -182,3 +182,52 @@ class TestAnAnswerThatCannotBeWritten:
         kept = escrows.read(wanted.path, [SAFE], "staging")
         assert kept is not None
         assert (kept.state, kept.keys) == ("answered", ("key-a", "key-b", "key-c"))
+
+
+class Silent:
+    """A server that gives no answer to the question; `then` is what it says of itself afterwards."""
+
+    url = "https://bao"
+
+    def __init__(self, then: Status | OpenBaoError) -> None:
+        self.then = then
+
+    def initialize(self, *_: object, **__: object) -> Answer:
+        raise OpenBaoError("wanted to initialise it, and no answer came: timed out. Does it run?")
+
+    def status(self) -> Status:
+        if isinstance(self.then, OpenBaoError):
+            raise self.then
+        return self.then
+
+
+@pytest.mark.parametrize(
+    ("then", "words", "again"),
+    [
+        (
+            NEW,
+            r"It says that it is not initialised, unless it is still at it\. .*it\.age stays",
+            ["initialize", "unseal"],
+        ),
+        (SEALED, r"It is initialised now, and its keys did not arrive: .*remove its data directory", None),
+        (
+            OpenBaoError("wanted to read its status, and no answer came: refused"),
+            r"whether it is initialised \(wanted to read its status, and no answer came: refused\)\. .*it\.age stays",
+            ["initialize", "unseal"],
+        ),
+    ],
+)
+def test_where_no_answer_came_both_errors_are_told_and_the_escrow_stays(
+    tmp_path: Path, then: Status | OpenBaoError, words: str, again: list[str] | None
+) -> None:
+    wanted = Wanted("staging", tmp_path / "it.age", [str(one.to_public()) for one in (ADMIN, SAFE)])
+    with pytest.raises(OpenBaoError, match=rf"no answer came: timed out\. Does it run\? .*{words}"):
+        initialize.initialize(Silent(then), NEW, wanted, [ADMIN])  # type: ignore[arg-type]
+    kept = escrows.read(wanted.path, [SAFE], "staging")
+    assert kept is not None
+    assert kept.state == "asked"
+    # only the client gave up: the server finished in the meantime
+    with pytest.raises(OpenBaoError, match="killed between the question and its answer, or none came, and the keys of"):
+        initialize.plan_initialize(SEALED, kept, wanted)
+    if again:
+        assert initialize.plan_initialize(NEW, kept, wanted) == again
