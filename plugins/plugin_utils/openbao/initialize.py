@@ -142,8 +142,8 @@ def _unanswered(server: Server, error: OpenBaoError, path: Path) -> str:
         )
     if initialized:
         return (
-            f"{told} It is initialised now, and its keys did not arrive: they are lost. It holds nothing yet: stop it, remove"
-            f" its data directory, remove {path}, and run this again"
+            f"{told} It is initialised now, and unless somebody else has its keys they are lost. It holds nothing yet then: stop it,"
+            f" remove its data directory, remove {path}, and run this again"
         )
     return (
         f"{told} It says that it is not initialised, unless it is still at it. {path} stays, and says that it was asked:"

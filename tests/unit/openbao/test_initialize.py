@@ -209,7 +209,11 @@ class Silent:
             r"It says that it is not initialised, unless it is still at it\. .*it\.age stays",
             ["initialize", "unseal"],
         ),
-        (SEALED, r"It is initialised now, and its keys did not arrive: .*remove its data directory", None),
+        (
+            SEALED,
+            r"It is initialised now, and unless somebody else has its keys they are lost\. .*remove its data directory",
+            None,
+        ),
         (
             OpenBaoError("wanted to read its status, and no answer came: refused"),
             r"whether it is initialised \(wanted to read its status, and no answer came: refused\)\. .*it\.age stays",
