@@ -40,7 +40,10 @@ options:
     type: path
     required: true
   recipients:
-    description: Who can open the escrow, as age recipients (C(age1...)) or SSH public keys. Two at least; keep the identity of one off this machine.
+    description:
+      - Who can open the escrow, as age recipients (C(age1...)) or SSH public keys. Two at least; keep the identity of one off this machine.
+      - They are noted inside the escrow, which is encrypted anew when others are wanted or none are noted. Who was removed can still open older copies
+        and may have kept the keys.
     type: list
     elements: str
     required: true

@@ -23,7 +23,7 @@ from ansible_collections.stagecraft.gitops.plugins.plugin_utils.openbao.client i
 from ansible_collections.stagecraft.gitops.plugins.plugin_utils.openbao.errors import OpenBaoError
 from ansible_collections.stagecraft.gitops.plugins.plugin_utils.openbao.escrow import Escrow
 
-Step = Literal["initialize", "reset", "unseal"]
+Step = Literal["initialize", "encrypt_escrow_anew", "reset", "unseal"]
 
 
 @dataclass(frozen=True)
@@ -62,7 +62,7 @@ def plan_initialize(status: Status, escrow: Escrow | None, wanted: Wanted) -> li
             f" {escrow.url} are lost. The server holds nothing yet: stop it, remove its data directory, remove this file, and"
             " run this again"
         )
-    return []
+    return [] if escrow.recipients == file.comparable(wanted.recipients) else ["encrypt_escrow_anew"]
 
 
 def settled(server: Server, status: Status, seconds: float) -> Status:
@@ -153,7 +153,7 @@ def _unanswered(server: Server, error: OpenBaoError, path: Path) -> str:
 
 def _rescued(answered: Escrow, wanted: Wanted, why: str) -> str:
     """Put the answer, encrypted, where anything can be written, else into the text; return what to tell the admin."""
-    data = file.encrypt(escrows.encode(answered), wanted.recipients)
+    data = file.encrypt(escrows.encode(answered, wanted.recipients), wanted.recipients)
     told = f"{wanted.path}: THE SERVER IS INITIALISED and its keys could not be written there ({why})."
     tried = []
     for folder in _places(wanted.path):

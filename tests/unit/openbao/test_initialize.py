@@ -4,6 +4,7 @@
 from __future__ import annotations
 
 import errno
+import json
 import os
 import tempfile
 from dataclasses import replace
@@ -12,6 +13,7 @@ from typing import Any
 
 import pyrage
 import pytest
+from ansible_collections.stagecraft.gitops.plugins.action import openbao_init as action
 from ansible_collections.stagecraft.gitops.plugins.plugin_utils.age import file
 from ansible_collections.stagecraft.gitops.plugins.plugin_utils.age.errors import AgeError
 from ansible_collections.stagecraft.gitops.plugins.plugin_utils.openbao import escrow as escrows
@@ -24,7 +26,9 @@ from ansible_collections.stagecraft.gitops.plugins.plugin_utils.openbao.initiali
 NEW = Status(False, True, "shamir", 0, 0, 0, "2.7.2", "")
 SEALED = Status(True, True, "shamir", 3, 2, 0, "2.7.2", "")
 OPEN = replace(SEALED, sealed=False, cluster="c")
-ANSWERED = Escrow("staging", "https://bao", "answered", "shamir", 2, ("a", "b", "c"), "t")
+ANSWERED = Escrow(
+    "staging", "https://bao", "answered", "shamir", 2, ("a", "b", "c"), "t", recipients=("age1a", "age1b")
+)
 ASKED = Escrow("staging", "https://bao", "asked")
 ADMIN, SAFE = pyrage.x25519.Identity.generate(), pyrage.x25519.Identity.generate()
 WANTED = Wanted("staging", Path("keys.age"), ("age1a", "age1b"))
@@ -38,6 +42,8 @@ WANTED = Wanted("staging", Path("keys.age"), ("age1a", "age1b"))
         (replace(NEW, seal="static"), None, ["initialize"]),
         (SEALED, ANSWERED, []),
         (OPEN, ANSWERED, []),
+        (OPEN, replace(ANSWERED, recipients=("age1a", "age1c")), ["encrypt_escrow_anew"]),
+        (SEALED, replace(ANSWERED, recipients=()), ["encrypt_escrow_anew"]),
     ],
 )
 def test_what_is_done(status: Status, escrow: Escrow | None, steps: list[str]) -> None:
@@ -235,3 +241,51 @@ def test_where_no_answer_came_both_errors_are_told_and_the_escrow_stays(
         initialize.plan_initialize(SEALED, kept, wanted)
     if again:
         assert initialize.plan_initialize(NEW, kept, wanted) == again
+
+
+class _Task:
+    check_mode = False
+    diff = False
+    async_val = 0
+    action = "stagecraft.gitops.openbao_init"
+    args: dict[str, Any]
+
+
+def test_who_is_added_can_open_the_escrow_and_who_is_removed_cannot(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    new = pyrage.x25519.Identity.generate()
+    path, identity = tmp_path / "it.age", tmp_path / "admin.txt"
+    identity.write_text(f"{ADMIN}\n")
+    monkeypatch.setattr(action, "Server", lambda *_: Silent(OPEN))
+
+    def run(*identities: Any, check: bool = False) -> list[str]:
+        plugin = action.ActionModule.__new__(action.ActionModule)
+        plugin._task = _Task()
+        plugin._task.check_mode = check
+        plugin._task.args = {
+            "url": "https://bao",
+            "environment": "staging",
+            "escrow": str(path),
+            "identity_files": [str(identity)],
+            "recipients": [str(one.to_public()) for one in identities],
+        }
+        result = plugin.act(plugin._options(), {})
+        assert result["changed"] == bool(result["steps"])
+        return list(result["steps"])
+
+    older = json.loads(escrows.encode(ANSWERED, ()))
+    del older["recipients"]
+    path.write_bytes(file.encrypt(json.dumps(older).encode(), [str(one.to_public()) for one in (ADMIN, SAFE)]))
+    assert run(ADMIN, SAFE) == ["encrypt_escrow_anew"], "that of an older version notes none"
+    assert run(SAFE, ADMIN) == []
+    before = path.read_bytes()
+    assert run(ADMIN, new, check=True) == ["encrypt_escrow_anew"]
+    assert path.read_bytes() == before
+    assert run(ADMIN, new) == ["encrypt_escrow_anew"]
+    assert run(ADMIN, new) == []
+    kept = escrows.read(path, [new], "staging")
+    assert kept is not None
+    assert (kept.state, kept.keys, kept.root_token) == ("answered", ANSWERED.keys, "t")
+    with pytest.raises(AgeError, match="not encrypted to the identities at hand"):
+        escrows.read(path, [SAFE], "staging")
