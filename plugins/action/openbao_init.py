@@ -44,8 +44,11 @@ class ActionModule(ControllerAction):
         wanted = initialize.Wanted(name, path, options["recipients"], options["shares"], options["threshold"])
         server = Server(options["url"], options["ca_file"], options["timeout"])
         status = server.status()
-        steps = initialize.plan_initialize(status, escrow.read(path, identities, name), wanted)
-        if steps and not self.check_mode:
+        found = escrow.read(path, identities, name)
+        steps = initialize.plan_initialize(status, found, wanted)
+        if found is not None and "encrypt_escrow_anew" in steps and not self.check_mode:
+            escrow.write(path, found, options["recipients"], identities)
+        if "initialize" in steps and not self.check_mode:
             answered = initialize.initialize(server, status, wanted, identities)
             if "unseal" in steps:
                 # what is sent is read from the escrow: the keys that were written are the keys that unseal

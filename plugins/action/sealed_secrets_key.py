@@ -30,7 +30,7 @@ from ansible_collections.stagecraft.gitops.plugins.plugin_utils.ssh.errors impor
 if TYPE_CHECKING:
     from ansible_collections.stagecraft.gitops.plugins.plugin_utils.sealed_secrets.backup import KeyRecord
     from ansible_collections.stagecraft.gitops.plugins.plugin_utils.sealed_secrets.keys import SealingKey
-    from ansible_collections.stagecraft.gitops.plugins.plugin_utils.sealed_secrets.lifecycle import Plan
+    from ansible_collections.stagecraft.gitops.plugins.plugin_utils.sealed_secrets.lifecycle import Change, Plan
 
 
 class ActionModule(ControllerAction):
@@ -76,6 +76,7 @@ class ActionModule(ControllerAction):
             tuple(options["fingerprints"]),
             options["replace"],
             max_age,
+            file.comparable(options["recipients"]),
         )
         access = api_access(
             options, self.variables(API_ACCESS_VARIABLES, task_vars), task_vars, partial(defaults_of, self, task_vars)
@@ -134,12 +135,13 @@ def _result(plan: Plan, cluster: tuple[KeyRecord, ...]) -> dict[str, Any]:
 
 
 def _diff(plan: Plan) -> list[dict[str, str]]:
-    return [
-        {
-            "before_header": f"sealing key {change.fingerprint}",
-            "after_header": f"sealing key {change.fingerprint}",
-            "before": "",
-            "after": f"{change.action}{f' ({change.detail})' if change.detail else ''}\n",
-        }
-        for change in plan.changes
-    ]
+    return [_shown(change) for change in plan.changes]
+
+
+def _shown(change: Change) -> dict[str, str]:
+    if change.action == "encrypt backup anew":
+        named, before, after = "recipients of the backup", f"{change.before}\n", f"{change.detail}\n"
+    else:
+        named, before = f"sealing key {change.fingerprint}", ""
+        after = f"{change.action}{f' ({change.detail})' if change.detail else ''}\n"
+    return {"before_header": named, "after_header": named, "before": before, "after": after}

@@ -18,7 +18,8 @@ description:
   - What is not declared stays. A setting of a role that is declared no more is reset. An engine or a method of another type is an error, never replaced.
   - A secret is written only if its value differs, and only if nobody else wrote it in between (check-and-set).
   - Settings that a server never answers, such as C(token_reviewer_jwt), are told to have changed by a slow digest in the method's description, and are
-    always sent together with the others, which would clear them.
+    always sent together with the others, which would clear them. Who may list the auth methods can try guesses against that digest, so a C(bindpass)
+    should be random.
   - With O(escrow) it logs in by the root token the first time, makes a login of its own (AppRole C(auth/stagecraft), policy C(stagecraft)), puts that
     credential into the escrow, tries it, revokes the root token, and takes it out of the escrow. Interrupted anywhere, the next run goes on.
     Its tokens are revoked at the end of each run.

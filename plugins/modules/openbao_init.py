@@ -15,7 +15,8 @@ description:
     answer; then it is asked; then the answer is written, read back, opened and compared; and only then the server is unsealed, with the keys as they
     stand in the escrow.
   - The escrow is encrypted by age to two recipients at least. Keys and token are in no result, message, log or other file.
-  - Where the answer cannot be written after all, it is put, encrypted, into another file, and the message says where.
+  - Where the answer cannot be written after all, it is put, encrypted, into another file (beside the escrow, in the home directory, or where temporary
+    files are), and the message says where. Where none of these can be written either, the encrypted text stands in the message, with what to do with it.
   - A server that is initialised while the escrow does not hold its keys is an error that says what happened and what to do.
   - A server that unseals itself (by a static key, or another server) gets recovery keys, which stand in the escrow in the same way.
 author:
@@ -39,7 +40,10 @@ options:
     type: path
     required: true
   recipients:
-    description: Who can open the escrow, as age recipients (C(age1...)) or SSH public keys. Two at least; keep the identity of one off this machine.
+    description:
+      - Who can open the escrow, as age recipients (C(age1...)) or SSH public keys. Two at least; keep the identity of one off this machine.
+      - They are noted inside the escrow, which is encrypted anew when others are wanted or none are noted. Who was removed can still open older copies
+        and may have kept the keys.
     type: list
     elements: str
     required: true

@@ -34,7 +34,7 @@ attributes:
     details: No key is made, so a key that would be has no fingerprint yet. A cluster that does not answer has no keys.
   diff_mode:
     support: full
-    details: The steps with fingerprints.
+    details: The steps with fingerprints, and the recipients where they change.
   idempotent:
     support: full
 options:
@@ -43,7 +43,7 @@ options:
       - V(present) sees to it that there is a key to seal with, that every key of the cluster is in the backup, and every active key of the backup in
         the cluster.
       - V(retired) and V(compromised) mark O(fingerprints); the controller does not load such keys any more. They stay in the backup.
-      - V(verified) changes nothing and fails unless the backup has every key of the cluster.
+      - V(verified) changes nothing and fails unless the backup has every key of the cluster, and is encrypted to O(recipients) where they are given.
     type: str
     choices: [present, retired, compromised, verified]
     default: present
@@ -55,11 +55,14 @@ options:
     type: str
     default: kube-system
   backup:
-    description: The backup, a file on the controller. It is written anew when a key is added or marked.
+    description: The backup, a file on the controller. It is written anew when a key is added or marked, and when O(recipients) change.
     type: path
     required: true
   recipients:
-    description: Who can open the backup, as age recipients (C(age1...)) or SSH public keys. Two at least; keep the identity of one off this machine.
+    description:
+      - Who can open the backup, as age recipients (C(age1...)) or SSH public keys. Two at least; keep the identity of one off this machine.
+      - They are noted inside the backup, since age does not tell them. Where others are wanted, or none are noted, the backup is encrypted anew. Who was
+        removed can still open older copies and may have kept the keys; O(replace) the key then.
     type: list
     elements: str
     default: []

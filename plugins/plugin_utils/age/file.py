@@ -27,7 +27,7 @@ _BEGIN, _END = b"-----BEGIN AGE ENCRYPTED FILE-----", b"-----END AGE ENCRYPTED F
 def check_recipients(recipients: Sequence[str]) -> list[Any]:
     """Return the recipients as the library wants them. Raises AgeError with all that are none, or are too few."""
     problems, read = [], []
-    wanted = list(dict.fromkeys(recipient.strip() for recipient in recipients))
+    wanted = comparable(recipients)
     for text in wanted:
         try:
             read.append(_recipient(text))
@@ -41,6 +41,15 @@ def check_recipients(recipients: Sequence[str]) -> list[Any]:
     if problems:
         raise AgeError("recipients of the backup: " + "; ".join(problems))
     return read
+
+
+def comparable(recipients: Sequence[str]) -> tuple[str, ...]:
+    """Return recipients each once, in a fixed order and without the comments of SSH keys: those of two lists can be compared.
+
+    A file of age does not tell to whom it is encrypted, so whoever has to know keeps this inside it.
+    """
+    fields = [recipient.split() for recipient in recipients]
+    return tuple(sorted({" ".join(one[:2] if one[:1] and one[0].startswith("ssh-") else one) for one in fields}))
 
 
 def read_identities(text: str, where: str) -> list[Any]:

@@ -26,7 +26,8 @@ _SCHEMA = "stagecraft.gitops/openbao-escrow/1"
 class Escrow:
     """What is known of one server. `keys` unseal it, or where it unseals itself are its recovery keys.
 
-    `root_token` is "" once it was revoked; `role_id` and `secret_id` then log the configuration in.
+    `root_token` is "" once it was revoked; `role_id` and `secret_id` then log the configuration in. `recipients` are those
+    that it is encrypted to, as `file.comparable` writes them; empty where that was not noted.
     """
 
     environment: str
@@ -38,6 +39,7 @@ class Escrow:
     root_token: str = field(default="", repr=False)
     role_id: str = field(default="", repr=False)
     secret_id: str = field(default="", repr=False)
+    recipients: tuple[str, ...] = ()
 
 
 def read(path: Path, identities: Sequence[Any], environment: str) -> Escrow | None:
@@ -50,7 +52,7 @@ def read(path: Path, identities: Sequence[Any], environment: str) -> Escrow | No
         found = json.loads(text)
         if found.pop("schema") != _SCHEMA:
             raise ValueError
-        escrow = Escrow(**{**found, "keys": tuple(found["keys"])})
+        escrow = Escrow(**{**found, "keys": tuple(found["keys"]), "recipients": tuple(found.get("recipients", ()))})
     except (ValueError, KeyError, TypeError, AttributeError):
         raise OpenBaoError(f"{path}: it opens, but holds no keys of OpenBao in the form of this collection") from None
     if escrow.environment != environment:
@@ -62,9 +64,10 @@ def read(path: Path, identities: Sequence[Any], environment: str) -> Escrow | No
 
 def write(path: Path, escrow: Escrow, recipients: Sequence[str], identities: Sequence[Any]) -> None:
     """Write the escrow, read it back and open it. Raises AgeError."""
-    file.write(path, encode(escrow), recipients, identities)
+    file.write(path, encode(escrow, recipients), recipients, identities)
 
 
-def encode(escrow: Escrow) -> bytes:
-    """Return what is encrypted."""
-    return json.dumps({"schema": _SCHEMA, **vars(escrow), "keys": list(escrow.keys)}, indent=1).encode()
+def encode(escrow: Escrow, recipients: Sequence[str]) -> bytes:
+    """Return what is encrypted, with a note of whom it is encrypted to: age does not tell."""
+    noted = {**vars(escrow), "keys": list(escrow.keys), "recipients": list(file.comparable(recipients))}
+    return json.dumps({"schema": _SCHEMA, **noted}, indent=1).encode()

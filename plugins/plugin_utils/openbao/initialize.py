@@ -18,13 +18,12 @@ from pathlib import Path
 from typing import Any, Literal
 
 from ansible_collections.stagecraft.gitops.plugins.plugin_utils.age import file
-from ansible_collections.stagecraft.gitops.plugins.plugin_utils.age.errors import AgeError
 from ansible_collections.stagecraft.gitops.plugins.plugin_utils.openbao import escrow as escrows
 from ansible_collections.stagecraft.gitops.plugins.plugin_utils.openbao.client import Server, Status
 from ansible_collections.stagecraft.gitops.plugins.plugin_utils.openbao.errors import OpenBaoError
 from ansible_collections.stagecraft.gitops.plugins.plugin_utils.openbao.escrow import Escrow
 
-Step = Literal["initialize", "reset", "unseal"]
+Step = Literal["initialize", "encrypt_escrow_anew", "reset", "unseal"]
 
 
 @dataclass(frozen=True)
@@ -59,10 +58,11 @@ def plan_initialize(status: Status, escrow: Escrow | None, wanted: Wanted) -> li
         )
     if not answered:
         raise OpenBaoError(
-            f"{wanted.path}: a run was killed between the question and its answer, and the keys of {escrow.url} with it. The"
-            " server holds nothing yet: stop it, remove its data directory, remove this file, and run this again"
+            f"{wanted.path}: a run was killed between the question and its answer, or none came, and the keys of"
+            f" {escrow.url} are lost. The server holds nothing yet: stop it, remove its data directory, remove this file, and"
+            " run this again"
         )
-    return []
+    return [] if escrow.recipients == file.comparable(wanted.recipients) else ["encrypt_escrow_anew"]
 
 
 def settled(server: Server, status: Status, seconds: float) -> Status:
@@ -100,21 +100,13 @@ def initialize(server: Server, status: Status, wanted: Wanted, identities: Seque
     escrows.write(wanted.path, asked, wanted.recipients, identities)
     try:
         answer = server.initialize(wanted.shares, wanted.threshold, recovery=status.unseals_itself)
-    except OpenBaoError:
-        # refused: nothing was answered that could be lost
-        if not server.status().initialized:
-            with suppress(OSError):
-                wanted.path.unlink()
-        raise
+    except OpenBaoError as error:
+        raise OpenBaoError(_unanswered(server, error, wanted.path)) from None
     answered = replace(asked, state="answered", keys=answer.keys, root_token=answer.root_token)
     try:
         escrows.write(wanted.path, answered, wanted.recipients, identities)
-    except (AgeError, OSError) as error:
-        saved = _save_elsewhere(answered, wanted.recipients)
-        raise OpenBaoError(
-            f"{wanted.path}: THE SERVER IS INITIALISED and its keys could not be written there ({error}). They are, encrypted"
-            f" to the same recipients, in {saved}: move that file to {wanted.path} now"
-        ) from None
+    except BaseException as error:  # noqa: BLE001 - also an interrupt: this is the only copy of the answer
+        raise OpenBaoError(_rescued(answered, wanted, str(error) or type(error).__name__)) from None
     return answered
 
 
@@ -138,12 +130,67 @@ def unseal(server: Server, status: Status, escrow: Escrow, steps: Sequence[Step]
     server.wait_until_active(seconds)
 
 
-def _save_elsewhere(escrow: Escrow, recipients: Sequence[str]) -> str:
-    """Put the answer, encrypted, where anything can be written. Only its owner can read the file."""
-    data = file.encrypt(escrows.encode(escrow), recipients)
-    descriptor, name = tempfile.mkstemp(prefix="openbao-keys-", suffix=".age")
-    with os.fdopen(descriptor, "wb") as stream:
-        stream.write(data)
-        stream.flush()
-        os.fsync(stream.fileno())
+def _unanswered(server: Server, error: OpenBaoError, path: Path) -> str:
+    """Say what became of a question without an answer. The escrow stays: who gave up waiting may still be answered."""
+    told = str(error) if str(error).endswith(("?", ".")) else f"{error}."
+    try:
+        initialized = server.status().initialized
+    except OpenBaoError as second:
+        return (
+            f"{told} Then it did not say either whether it is initialised ({second}). {path} stays, and says that it"
+            " was asked: run this again when it answers"
+        )
+    if initialized:
+        return (
+            f"{told} It is initialised now, and unless somebody else has its keys they are lost. It holds nothing yet then: stop it,"
+            f" remove its data directory, remove {path}, and run this again"
+        )
+    return (
+        f"{told} It says that it is not initialised, unless it is still at it. {path} stays, and says that it was asked:"
+        " run this again"
+    )
+
+
+def _rescued(answered: Escrow, wanted: Wanted, why: str) -> str:
+    """Put the answer, encrypted, where anything can be written, else into the text; return what to tell the admin."""
+    data = file.encrypt(escrows.encode(answered, wanted.recipients), wanted.recipients)
+    told = f"{wanted.path}: THE SERVER IS INITIALISED and its keys could not be written there ({why})."
+    tried = []
+    for folder in _places(wanted.path):
+        try:
+            saved = _save(data, folder)
+        except OSError as error:
+            tried.append(f"{folder} ({error.strerror or error})")
+        else:
+            return f"{told} They are, encrypted to the same recipients, in {saved}: move that file to {wanted.path} now"
+    return (
+        f"{told} Nor could they in {', '.join(tried)}. THIS IS THE ONLY COPY, encrypted to the same recipients. Make room, and"
+        f" write it there now, by umask 077; printf '%b' 'TEXT' > {wanted.path}, where TEXT is everything from the first to"
+        f" the last dash:\n{data.decode()}"
+    )
+
+
+def _places(path: Path) -> list[Path]:
+    """Return folders that might be written, first those whose files outlive a restart."""
+    places = [path.parent, Path(os.path.expanduser("~"))]
+    # on a full disk it finds none
+    with suppress(OSError):
+        places.append(Path(tempfile.gettempdir()))
+    return list(dict.fromkeys(places))
+
+
+def _save(data: bytes, folder: Path) -> str:
+    """Write a file that only its owner can read, and return its name. Raises OSError, and leaves no part of it then."""
+    descriptor, name = tempfile.mkstemp(prefix="openbao-keys-", suffix=".age", dir=folder)
+    try:
+        with os.fdopen(descriptor, "wb") as stream:
+            stream.write(data)
+            stream.flush()
+            os.fsync(stream.fileno())
+        if Path(name).read_bytes() != data:
+            raise OSError("what was written is not what is read back")
+    except OSError:
+        with suppress(OSError):
+            Path(name).unlink()
+        raise
     return name

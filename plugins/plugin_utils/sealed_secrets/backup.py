@@ -23,6 +23,7 @@ STATES: tuple[State, ...] = get_args(State)
 #: The controller loads the keys whose label says "active" when it starts, and no others.
 LABEL = "sealedsecrets.bitnami.com/sealed-secrets-key"
 ENVIRONMENT = "stagecraft.gitops/environment"
+RECIPIENTS = "stagecraft.gitops/recipients"
 
 
 @dataclass(frozen=True)
@@ -42,10 +43,14 @@ class KeyRecord:
 
 @dataclass(frozen=True)
 class Backup:
-    """All sealing keys of one environment."""
+    """All sealing keys of one environment.
+
+    `recipients` are those that it is encrypted to, as `file.comparable` writes them; empty where that was not noted.
+    """
 
     environment: str
     records: tuple[KeyRecord, ...]
+    recipients: tuple[str, ...] = ()
 
     @property
     def keys(self) -> tuple[SealingKey, ...]:
@@ -102,20 +107,24 @@ def encode(backup: Backup) -> bytes:
             " controller's namespace that was looked at?"
         )
     items = [secret(record, backup.environment) for record in _ordered(backup.records)]
-    return json.dumps({"apiVersion": "v1", "kind": "List", "metadata": {}, "items": items}, indent=1).encode()
+    metadata = {"annotations": {RECIPIENTS: "\n".join(backup.recipients)}} if backup.recipients else {}
+    return json.dumps({"apiVersion": "v1", "kind": "List", "metadata": metadata, "items": items}, indent=1).encode()
 
 
 def decode(text: bytes, where: str) -> Backup:
     """Read what was decrypted. Raises BackupError."""
     try:
-        items = json.loads(text)["items"]
+        whole = json.loads(text)
+        items = whole["items"]
         records = tuple(read_secret(item, where) for item in items)
         environments = {str(item["metadata"]["annotations"][ENVIRONMENT]) for item in items}
+        noted = ((whole.get("metadata") or {}).get("annotations") or {}).get(RECIPIENTS, "")
+        recipients = tuple(noted.splitlines())
     except (ValueError, KeyError, TypeError, AttributeError):
         raise BackupError(f"{where}: it opens, but holds no sealing keys in the form of this collection") from None
     if len(environments) != 1:
         raise BackupError(f"{where}: wanted the keys of one environment, found {len(environments)}")
-    return Backup(environments.pop(), records)
+    return Backup(environments.pop(), records, recipients)
 
 
 def merge(*sets: Iterable[KeyRecord]) -> tuple[KeyRecord, ...]:

@@ -6,6 +6,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -25,8 +26,12 @@ def read_backup(path: Path, identities: Sequence[Any]) -> Backup | None:
 
 
 def write_backup(path: Path, backup: Backup, recipients: Sequence[str], identities: Sequence[Any]) -> None:
-    """Put a backup in the place of the old one after it has been read back and opened. Raises AgeError, BackupError."""
-    file.write(path, backups.encode(backup), recipients, identities)
+    """Put a backup in the place of the old one after it has been read back and opened. Raises AgeError, BackupError.
+
+    Whatever it says of its recipients, those that it is encrypted to are noted in it.
+    """
+    noted = replace(backup, recipients=file.comparable(recipients))
+    file.write(path, backups.encode(noted), recipients, identities)
 
 
 def key_secrets(session: Session, namespace: str) -> list[dict[str, Any]]:

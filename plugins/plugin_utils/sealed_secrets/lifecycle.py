@@ -28,7 +28,7 @@ from ansible_collections.stagecraft.gitops.plugins.plugin_utils.sealed_secrets.e
 from ansible_collections.stagecraft.gitops.plugins.plugin_utils.sealed_secrets.keys import SealingKey
 
 Goal = Literal["present", "retired", "compromised", "verified"]
-Action = Literal["generate", "back up", "apply", "retire", "mark compromised"]
+Action = Literal["generate", "back up", "encrypt backup anew", "apply", "retire", "mark compromised"]
 
 
 @dataclass(frozen=True)
@@ -36,7 +36,8 @@ class Wanted:
     """What an environment's keys are to be.
 
     `fingerprints` are those to retire or to mark. `replace` names the key that is to be the current one no longer;
-    `max_age` does so for one of that age. `namespace` is the controller's.
+    `max_age` does so for one of that age. `namespace` is the controller's. `recipients` are those of the backup, as
+    `file.comparable` writes them.
     """
 
     environment: str
@@ -45,15 +46,17 @@ class Wanted:
     fingerprints: tuple[str, ...] = ()
     replace: str = ""
     max_age: timedelta | None = None
+    recipients: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True)
 class Change:
-    """A step, and the key that it is about ("" for one that is not made yet)."""
+    """A step, and the key that it is about ("" for one that is not made yet, and for the backup as a whole)."""
 
     action: Action
     fingerprint: str
     detail: str = ""
+    before: str = ""
 
 
 @dataclass(frozen=True)
@@ -105,15 +108,18 @@ def plan(
     known = _with_strictest_state(cluster, before, wanted.namespace)
     if wanted.goal == "verified":
         _verify(wanted, cluster, saved)
-        return Plan((), Backup(wanted.environment, before), False, ())
+        return Plan((), Backup(wanted.environment, before, saved.recipients if saved is not None else ()), False, ())
     changes: list[Change] = []
     if wanted.goal in ("retired", "compromised"):
         known = _in_state(known, wanted, wanted.goal, changes)
     elif _needs_new(Backup(wanted.environment, known), wanted, now):
         known = _with_new(known, wanted, now, generate, changes)
-    backup = Backup(wanted.environment, known)
+    backup = Backup(wanted.environment, known, wanted.recipients)
     missing = [record for record in known if _entry(record) not in map(_entry, before)]
     changes += [Change("back up", record.fingerprint, record.state) for record in missing]
+    others_read_it = saved is not None and saved.recipients != wanted.recipients
+    if saved is not None and others_read_it:
+        changes.append(Change("encrypt backup anew", "", "\n".join(wanted.recipients), _recipients(saved)))
     there = {record.fingerprint: record for record in cluster}
     # a key that is not to be loaded need not come back into a cluster that was made anew
     lacking = tuple(
@@ -123,7 +129,7 @@ def plan(
         and (record.fingerprint in there or record.state == "active")
     )
     changes += [Change("apply", record.fingerprint, record.state) for record in lacking]
-    return Plan(tuple(changes), backup, bool(missing), lacking)
+    return Plan(tuple(changes), backup, bool(missing) or others_read_it, lacking)
 
 
 def digest(records: Iterable[KeyRecord]) -> str:
@@ -222,8 +228,17 @@ def _verify(wanted: Wanted, cluster: Sequence[KeyRecord], saved: Backup | None) 
         for fingerprint, record in before.items()
         if record.state == "active" and fingerprint not in here
     ]
+    if saved is not None and wanted.recipients and saved.recipients != wanted.recipients:
+        problems.append(
+            f"wanted it encrypted to {', '.join(wanted.recipients)}, found {', '.join(_recipients(saved).splitlines())}: run"
+            " this with state present"
+        )
     if problems:
         raise SealError(f"the backup of {wanted.environment} is out of date: " + "; ".join(problems))
+
+
+def _recipients(saved: Backup) -> str:
+    return "\n".join(saved.recipients) or "not noted in it"
 
 
 def _entry(record: KeyRecord) -> tuple[str, State, str, str]:

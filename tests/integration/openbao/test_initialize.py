@@ -5,7 +5,6 @@
 
 from __future__ import annotations
 
-import tempfile
 from pathlib import Path
 from typing import Any
 
@@ -148,7 +147,7 @@ def test_an_escrow_that_cannot_be_written_asks_nothing(bao: Bao, wanted: Wanted,
 
 
 def test_an_answer_that_cannot_be_written_is_saved_elsewhere_and_said_loudly(
-    bao: Bao, wanted: Wanted, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+    bao: Bao, wanted: Wanted, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     real, calls = file.write, []
 
@@ -158,12 +157,11 @@ def test_an_answer_that_cannot_be_written_is_saved_elsewhere_and_said_loudly(
             raise AgeError("no space left on device")
         real(*arguments)
 
-    monkeypatch.setattr(tempfile, "tempdir", str(tmp_path))
     with monkeypatch.context() as patch:
         patch.setattr(file, "write", full)
         with pytest.raises(OpenBaoError, match="THE SERVER IS INITIALISED and its keys could not be written") as caught:
             run(bao, wanted)
-    (saved,) = tmp_path.glob("openbao-keys-*.age")
+    (saved,) = wanted.path.parent.glob("openbao-keys-*.age")
     assert str(saved) in str(caught.value)
     assert saved.stat().st_mode & 0o777 == 0o600
     saved.replace(wanted.path)

@@ -13,6 +13,7 @@ from typing import Any
 import pyrage
 import pytest
 import yaml
+from ansible_collections.stagecraft.gitops.plugins.plugin_utils.age import file
 from ansible_collections.stagecraft.gitops.plugins.plugin_utils.kube.session import Session
 from ansible_collections.stagecraft.gitops.plugins.plugin_utils.sealed_secrets import (
     custody,
@@ -43,6 +44,7 @@ class Environment:
 
     def bring(self, goal: lifecycle.Goal = "present", **wanted: Any) -> Plan:
         with self.controller.plane.session() as session:
+            wanted = {"recipients": file.comparable(RECIPIENTS), **wanted}
             return self._bring(session, Wanted("staging", goal, self.controller.namespace, **wanted))
 
     def _bring(self, session: Session, wanted: Wanted) -> Plan:

@@ -163,6 +163,34 @@ def test_another_environments_cluster_is_refused() -> None:
     assert lifecycle.observed([theirs], "staging", "x") == (record(0),)
 
 
+BOTH, OTHERS = ("age1admin", "age1safe"), ("age1admin", "age1new")
+
+
+@pytest.mark.parametrize(("noted", "shown"), [(BOTH, "age1admin\nage1safe"), ((), "not noted in it")])
+def test_other_recipients_have_the_backup_written_once(noted: tuple[str, ...], shown: str) -> None:
+    world = World((record(0),), Backup("staging", (record(0),), noted))
+    wanted = replace(PRESENT, recipients=OTHERS)
+    plan = world.run(wanted)
+    (change,) = plan.changes
+    assert (change.action, change.before, change.detail) == ("encrypt backup anew", shown, "age1admin\nage1new")
+    assert plan.write_backup
+    assert plan.apply == ()
+    again = world.run(wanted)
+    assert (again.changes, again.write_backup) == ((), False)
+
+
+def test_a_verified_backup_is_encrypted_to_those_that_are_named() -> None:
+    world = World((record(0),), Backup("staging", (record(0),), BOTH))
+    verified = replace(PRESENT, goal="verified")
+    assert world.run(verified).changes == ()
+    assert world.run(replace(verified, recipients=BOTH)).changes == ()
+    with pytest.raises(
+        SealError,
+        match="out of date: wanted it encrypted to age1admin, age1new, found age1admin, age1safe: run this with",
+    ):
+        world.run(replace(verified, recipients=OTHERS))
+
+
 def test_check_mode_makes_no_key() -> None:
     plan = lifecycle.plan(PRESENT, [], None, NOW, None)
     assert actions(plan) == ["generate"]
@@ -203,26 +231,34 @@ STATES = st.dictionaries(st.integers(0, 3), st.sampled_from(backups.STATES), max
 
 
 @settings(max_examples=200, deadline=None)
-@given(cluster=STATES, saved=STATES, steps=st.integers(0, 5), again=st.booleans())
+@given(
+    cluster=STATES,
+    saved=STATES,
+    noted=st.sampled_from([(), BOTH, OTHERS]),
+    steps=st.integers(0, 5),
+    again=st.booleans(),
+)
 def test_killed_after_any_step_the_next_run_finishes(
-    cluster: dict[int, State], saved: dict[int, State], steps: int, *, again: bool
+    cluster: dict[int, State], saved: dict[int, State], noted: tuple[str, ...], steps: int, *, again: bool
 ) -> None:
     """Whatever both places held: afterwards each active key is in both, and no key is more trusted than before."""
     world = World(
         tuple(record(number, state) for number, state in cluster.items()),
-        Backup("staging", tuple(record(number, state) for number, state in saved.items())) if saved else None,
+        Backup("staging", tuple(record(number, state) for number, state in saved.items()), noted) if saved else None,
     )
     before = {**{record(n).fingerprint: s for n, s in saved.items()}}
     for number, state in cluster.items():
         name = record(number).fingerprint
         before[name] = max(state, before.get(name, state), key=backups.STATES.index)
     later = NOW + timedelta(days=4)
-    world.run(PRESENT, later, steps=steps)
+    wanted = replace(PRESENT, recipients=BOTH)
+    world.run(wanted, later, steps=steps)
     if again:
-        world.run(PRESENT, later, steps=steps)
-    world.run(PRESENT, later)
-    assert actions(world.plan(PRESENT, later)) == []
+        world.run(wanted, later, steps=steps)
+    world.run(wanted, later)
+    assert actions(world.plan(wanted, later)) == []
     assert world.saved is not None
+    assert world.saved.recipients == BOTH
     in_backup = {one.fingerprint: one.state for one in world.saved.records}
     assert {name: state for name, state in in_backup.items() if name in before} == before
     active = {name for name, state in in_backup.items() if state == "active"}
