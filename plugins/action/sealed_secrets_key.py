@@ -28,7 +28,7 @@ from ansible_collections.stagecraft.gitops.plugins.plugin_utils.ssh._action impo
 from ansible_collections.stagecraft.gitops.plugins.plugin_utils.ssh.errors import SshError
 
 if TYPE_CHECKING:
-    from ansible_collections.stagecraft.gitops.plugins.plugin_utils.sealed_secrets.backup import KeyRecord
+    from ansible_collections.stagecraft.gitops.plugins.plugin_utils.sealed_secrets.backup import Backup, KeyRecord
     from ansible_collections.stagecraft.gitops.plugins.plugin_utils.sealed_secrets.keys import SealingKey
     from ansible_collections.stagecraft.gitops.plugins.plugin_utils.sealed_secrets.lifecycle import Change, Plan
 
@@ -52,6 +52,7 @@ class ActionModule(ControllerAction):
             "fingerprints": {"type": "list", "elements": "str", "default": []},
             "replace": {"type": "str", "default": ""},
             "max_age": {"type": "float"},
+            "adopt": {"type": "bool", "default": False},
             "size": {"type": "int", "choices": [2048, 3072, 4096], "default": keys.SIZE},
             "lifetime": {"type": "int", "default": keys.LIFETIME.days},
             **API_ACCESS_OPTIONS,
@@ -86,7 +87,7 @@ class ActionModule(ControllerAction):
             return keys.generate(name, start, options["size"], timedelta(days=options["lifetime"]))
 
         with Session(access) as session:
-            cluster = self._observe(session, wanted)
+            cluster = self._observe(session, wanted, saved, adopt=options["adopt"])
             plan = lifecycle.plan(wanted, cluster, saved, datetime.now(tz=UTC), None if self.check_mode else generate)
             if not self.check_mode:
                 if plan.write_backup:
@@ -99,7 +100,9 @@ class ActionModule(ControllerAction):
             result["diff"] = _diff(plan)
         return result
 
-    def _observe(self, session: Session, wanted: lifecycle.Wanted) -> tuple[KeyRecord, ...]:
+    def _observe(
+        self, session: Session, wanted: lifecycle.Wanted, saved: Backup | None, *, adopt: bool
+    ) -> tuple[KeyRecord, ...]:
         """Return the cluster's keys; in check mode a cluster that is not there yet has none."""
         try:
             found = custody.key_secrets(session, wanted.namespace)
@@ -107,7 +110,8 @@ class ActionModule(ControllerAction):
             if not self.check_mode or getattr(error, "status", None) is not None:
                 raise
             return ()
-        return lifecycle.observed(found, wanted.environment, f"namespace {wanted.namespace} of the cluster")
+        where = f"namespace {wanted.namespace} of the cluster"
+        return lifecycle.observed(found, wanted.environment, where, saved, adopt=adopt)
 
 
 def _result(plan: Plan, cluster: tuple[KeyRecord, ...]) -> dict[str, Any]:

@@ -73,8 +73,9 @@ options:
         the source has had it (C(hours)); C(source_healthy) and running what Git says; C(digest) undisputed, and with C(required) known; C(signature) by cosign
         (C(key), or C(identity) and C(issuer)); C(leak) of something secret by the commit (C(ignore), C(shared), as M(stagecraft.gitops.secrets_leak_scan)
         has them); C(render) builds and fits the schemas; C(policy) of workloads (C(pod_security), C(requests), C(network_policy)); C(server_dry_run) on the
-        target; C(secrets) that are referenced exist (and SOPS has encrypted them for C(recipients)); C(sealed) ones open with the target's key; C(capacity)
-        of the target, its nodes, disks and volumes; C(connectivity) of the target (C(hosts), C(registries), C(image)); C(command) (C(argv)).
+        target; C(secrets) that are referenced exist (and SOPS has encrypted them for C(recipients)); C(sealed) ones of the whole target open with its keys
+        (C(backup), C(identity_files)), and something makes what is needed (C(elsewhere)); C(capacity) of the target, its nodes, disks and volumes;
+        C(connectivity) of the target (C(hosts), C(registries), C(image)); C(command) (C(argv)).
     type: dict
     default: {}
   secrets:

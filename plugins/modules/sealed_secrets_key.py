@@ -12,7 +12,7 @@ short_description: Own the sealing keys of an environment
 version_added: 0.1.0
 description:
   - Makes the key that an environment's secrets are sealed for, backs it up, and brings it into the cluster, before the controller starts or to one that
-    runs. A cluster that was made anew gets its keys back from the backup. Keys that a controller made itself are backed up.
+    runs. A cluster that was made anew gets its keys back from the backup. Keys that a controller made itself are backed up, with O(adopt).
   - A key is used only after the backup with it has been written, read back, decrypted and compared. The backup is encrypted by age to two recipients at
     least.
   - Where backup and cluster disagree about a key, it is as little trusted as either says. A key that was marked as compromised is never loaded again.
@@ -83,6 +83,12 @@ options:
   max_age:
     description: The age of the current key, in days, from which on a new one is made.
     type: float
+  adopt:
+    description:
+      - Whether keys that a controller made by itself are taken for this environment's. Nothing in them tells whose they are.
+      - It is not needed where the cluster also has a key of this environment, or the backup has one of the cluster's.
+    type: bool
+    default: false
   size:
     description: Bits of a new key.
     type: int

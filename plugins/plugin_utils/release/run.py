@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import json
 import time
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime
 from typing import Any, Literal
@@ -15,9 +15,12 @@ from typing import Any, Literal
 import yaml
 from ansible_collections.stagecraft.gitops.plugins.plugin_utils.git.errors import GitError
 from ansible_collections.stagecraft.gitops.plugins.plugin_utils.git.pull_requests import Forge
+from ansible_collections.stagecraft.gitops.plugins.plugin_utils.git.repository import Repository
 from ansible_collections.stagecraft.gitops.plugins.plugin_utils.kube.errors import KubeError
+from ansible_collections.stagecraft.gitops.plugins.plugin_utils.kube.objects import Ref
 from ansible_collections.stagecraft.gitops.plugins.plugin_utils.leak_scan.needles import Secret
 from ansible_collections.stagecraft.gitops.plugins.plugin_utils.release import (
+    applied,
     charts,
     history,
     holds,
@@ -453,17 +456,7 @@ class Run:
     def _render(self, job: Job, seen: Observation, made: Plan) -> tuple[render.Rendered, render.Rendered, str]:
         """Build what the plan touches, before and after it."""
         with job.place.open() as repository:
-            if repository.commit_of(seen.base) is None:
-                repository.fetch([seen.branch])
-            reader = seen.reader.on(repository)
-            files = reader.files(seen.base)
-
-            def read(paths: Iterable[str]) -> dict[str, bytes]:
-                wanted = {path: files[path].blob for path in paths}
-                contents = reader.contents(wanted.values())
-                return {path: contents[blob] for path, blob in wanted.items()}
-
-            trees = [render.CommitTree(files, read, changed) for changed in ({}, made.files)]
+            trees = [_tree(repository, seen, changed)[0] for changed in ({}, made.files)]
             touched = [path for path in made.files if path != seen.holds_path]
             built = []
             for tree in trees:
@@ -545,28 +538,21 @@ class Run:
     def _sealed(
         self, seen: Observation, made: Plan, after: render.Rendered, options: Mapping[str, Any]
     ) -> gate.Verdict:
-        """Open the target's sealed secrets that the workloads need, as Git has them with the plan's files."""
-        keys = sealed.keys_of(options, seen.environment.name)
-        needed = {
-            (namespace, name): items
-            for (kind, namespace, name), items in cluster_gates.references(after).items()
-            if kind == "Secret"
-        }
-        below = f"{seen.environment.path}/"
+        """Open the sealed secrets of the whole target, as Git has it with the plan's files."""
+        backup, elsewhere = sealed.backup_of(options, seen.environment.name), sealed.elsewhere_of(options)
         with self.place.open() as repository:
-            reader = seen.reader.on(repository)
-            if repository.commit_of(seen.base) is None:
-                repository.fetch([seen.branch])
-            blobs = {
-                path: one.blob
-                for path, one in reader.files(seen.base).items()
-                if path.startswith(below) and path.endswith((".yaml", ".yml")) and path not in made.files
-            }
-            contents = reader.contents(blobs.values())
-        found = {path: contents[blob] for path, blob in blobs.items()}
-        found |= {path: content for path, content in made.files.items() if content is not None}
-        texts = {path: data.decode("utf-8", "replace") for path, data in found.items() if b"SealedSecret" in data}
-        return sealed.opens(texts, made.files, needed, keys)
+            tree, files = _tree(repository, seen, made.files)
+            paths = [*(path for path in files if path not in made.files), *made.files]
+            touched = [path for path in made.files if path != seen.holds_path]
+            found = applied.applied(tree, paths, seen.environment.path, touched)
+            hidden = sealed.unseen(found, tree, paths)
+        where = self.clusters.of(seen.environment)
+
+        def there(one: sealed.Name) -> bool:
+            return where is not None and where.session.object(Ref("", "Secret", *one)) is not None
+
+        needed = sealed.needed(found, after)
+        return sealed.judge(found, hidden, needed, backup, elsewhere, None if where is None else there)
 
     def _since(self, seen: Observation) -> datetime:
         """Return when the newest of the promoted versions came to the source, by Git."""
@@ -769,6 +755,23 @@ class Run:
         with self.place.open() as repository:
             reader = seen.reader.on(repository)
             return verify.reappliers(reader, seen)
+
+
+def _tree(
+    repository: Repository, seen: Observation, changed: Mapping[str, bytes | None]
+) -> tuple[render.CommitTree, Collection[str]]:
+    """Return the files of the base with some of them changed, and the paths of the base. Read it while the repository is open."""
+    if repository.commit_of(seen.base) is None:
+        repository.fetch([seen.branch])
+    reader = seen.reader.on(repository)
+    files = reader.files(seen.base)
+
+    def read(paths: Iterable[str]) -> dict[str, bytes]:
+        wanted = {path: files[path].blob for path in paths}
+        contents = reader.contents(wanted.values())
+        return {path: contents[blob] for path, blob in wanted.items()}
+
+    return render.CommitTree(files, read, changed), files
 
 
 def _options(name: str, seen: Observation, run: Run) -> Mapping[str, Any]:

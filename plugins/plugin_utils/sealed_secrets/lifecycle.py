@@ -69,9 +69,21 @@ class Plan:
     apply: tuple[KeyRecord, ...] = field(repr=False)
 
 
-def observed(items: Iterable[Mapping[str, Any]], environment: str, where: str) -> tuple[KeyRecord, ...]:
-    """Return the keys of a cluster's Secrets. Raises SealError, also where they are those of another environment."""
-    records, problems = [], []
+def observed(
+    items: Iterable[Mapping[str, Any]],
+    environment: str,
+    where: str,
+    saved: Backup | None = None,
+    *,
+    adopt: bool = False,
+) -> tuple[KeyRecord, ...]:
+    """Return the keys of a cluster's Secrets. Raises SealError, also where they are those of another environment.
+
+    A key that a controller made says of no environment that it is its own. It is taken where the cluster is known to be
+    the environment's, by another key or by what is `saved`, or where that is asked for (`adopt`).
+    """
+    records, problems, ours = [], [], adopt
+    known = {record.fingerprint for record in saved.records} if saved is not None else set[str]()
     for item in items:
         said = ((item.get("metadata") or {}).get("annotations") or {}).get(ENVIRONMENT)
         if said not in (None, environment):
@@ -82,10 +94,18 @@ def observed(items: Iterable[Mapping[str, Any]], environment: str, where: str) -
             continue
         try:
             records.append(read_secret(item, where))
+            ours = ours or said == environment or records[-1].fingerprint in known
         except SealError as error:
             problems.append(str(error))
     if problems:
         raise SealError("; ".join(dict.fromkeys(problems)))
+    if records and not ours:
+        found = ", ".join(f"{record.namespace}/{record.name} ({record.fingerprint})" for record in records)
+        raise SealError(
+            f"{where} has sealing keys that a controller made, and nothing tells that they are those of {environment}:"
+            f" {found}. No backup of {environment} has one of them. Is the context of the kubeconfig that of {environment}?"
+            " If it is, take them once with adopt (sealed_secrets_adopt_keys)"
+        )
     return merge(records)
 
 

@@ -99,7 +99,7 @@ def report(files: Mapping[str, str], keys: Sequence[SealingKey], certificate: Ce
         except SealError as error:
             unreadable.append(str(error))
             continue
-        found += [_status(one, keys, certificate) for one in sealed]
+        found += [status(one, keys, certificate) for one in sealed]
     return Report(tuple(found), tuple(unreadable))
 
 
@@ -109,7 +109,8 @@ def not_by(found: Report, fingerprints: Iterable[str]) -> list[str]:
     return [f"{one.sealed}, item {item}" for one in found.found for item, key in one.keys.items() if key not in wanted]
 
 
-def _status(sealed: SealedSecret, keys: Sequence[SealingKey], certificate: Certificate | None) -> Status:
+def status(sealed: SealedSecret, keys: Sequence[SealingKey], certificate: Certificate | None = None) -> Status:
+    """Look at one SealedSecret, as `report` does."""
     problems = [f"{sealed}: {problem}" for problem in sealed.problems]
     by: dict[str, str] = {}
     for item in sealed.items:

@@ -24,6 +24,7 @@ from ansible_collections.stagecraft.gitops.plugins.plugin_utils.sealed_secrets i
     seal,
 )
 from ansible_collections.stagecraft.gitops.plugins.plugin_utils.sealed_secrets.backup import Backup
+from ansible_collections.stagecraft.gitops.plugins.plugin_utils.sealed_secrets.errors import SealError
 from ansible_collections.stagecraft.gitops.plugins.plugin_utils.sealed_secrets.lifecycle import Plan, Wanted
 from ansible_collections.stagecraft.gitops.plugins.plugin_utils.sealed_secrets.manifest import Declared
 from ansible_collections.stagecraft.gitops.plugins.plugin_utils.sealed_secrets.seal import Sealer
@@ -41,6 +42,7 @@ class Environment:
 
     def __init__(self, controller: Controller, directory: Path) -> None:
         self.controller, self.path = controller, directory / "staging.age"
+        self.adopt = False
 
     def bring(self, goal: lifecycle.Goal = "present", **wanted: Any) -> Plan:
         with self.controller.plane.session() as session:
@@ -48,8 +50,9 @@ class Environment:
             return self._bring(session, Wanted("staging", goal, self.controller.namespace, **wanted))
 
     def _bring(self, session: Session, wanted: Wanted) -> Plan:
-        cluster = lifecycle.observed(custody.key_secrets(session, wanted.namespace), "staging", "test")
         saved = custody.read_backup(self.path, [ADMIN])
+        secrets = custody.key_secrets(session, wanted.namespace)
+        cluster = lifecycle.observed(secrets, "staging", "test", saved, adopt=self.adopt)
         now = datetime.now(tz=UTC)
         plan = lifecycle.plan(wanted, cluster, saved, now, lambda start: keys.generate("staging", start, size=2048))
         if plan.write_backup:
@@ -206,7 +209,11 @@ def test_a_cluster_made_anew_unseals_what_is_in_git(environment: Environment, co
 def test_a_key_that_the_controller_made_is_adopted(environment: Environment, controller: Controller) -> None:
     controller.start("--key-size=2048")
     controller.until("its key", controller.key_secrets)
+    with pytest.raises(SealError, match="nothing tells that they are those of staging"):
+        environment.bring()
+    environment.adopt = True
     assert [change.action for change in environment.bring().changes] == ["back up"]
+    environment.adopt = False
     (theirs,) = environment.backup().records
     assert theirs.key.certificate.environment == ""
     assert theirs.name.startswith("sealed-secrets-key")

@@ -248,7 +248,7 @@ def test_no_verb_of_an_admin_shows_a_value(world: World, cluster: ControlPlane, 
     }
     back = ["-e", "environment=staging", "-e", "reason=test"]
     runs: list[tuple[str, list[str], bool, list[str]]] = [
-        ("promote", [], True, ["verified True", "1 open"]),
+        ("promote", [], True, ["verified True", "2 open: shop/db, shop/mail"]),
         ("rollback", back, True, ["verified True"]),
         ("status", ["-e", "status_releases=true"], True, ["Kustomization flux-system/app"]),
         ("verify-environment", [], False, ["GitOps: "]),

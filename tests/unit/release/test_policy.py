@@ -220,3 +220,20 @@ def test_commands_get_the_plan_and_refuse_by_their_status() -> None:
             cluster.command({"argv": wrong}, [])
     with pytest.raises(ReleaseError, match="wanted the program nope-nope, found none"):
         cluster.command({"argv": ["nope-nope"]}, [])
+
+
+def test_of_a_sealed_secret_the_needed_items_are_asked_for() -> None:
+    container = {
+        "name": "app",
+        "env": [{"name": "A", "valueFrom": {"secretKeyRef": {"name": "db", "key": "password"}}}],
+    }
+    pod = {"kind": "Pod", "metadata": {"name": "app", "namespace": "apps"}, "spec": {"containers": [container]}}
+
+    def ask(spec: dict[str, Any]) -> tuple[bool | None, str]:
+        sealed = {"kind": "SealedSecret", "metadata": {"name": "db", "namespace": "apps"}, "spec": spec}
+        found = cluster.secrets(None, rendered(pod, sealed), {})  # type: ignore[arg-type]
+        return found.ok, found.detail
+
+    assert ask({"encryptedData": {"password": "x"}}) == (True, "")
+    assert ask({"encryptedData": {}, "template": {"data": {"password": "{{ .user }}"}}}) == (True, "")
+    assert ask({"encryptedData": {"user": "x"}}) == (False, "Secret apps/db has no key password")

@@ -158,9 +158,25 @@ def test_another_environments_cluster_is_refused() -> None:
         "context x has a sealing key of production, wanted staging: it is another cluster than meant. Check the context of"
         " the kubeconfig"
     )
+
+
+def test_a_key_that_a_controller_made_is_taken_where_the_cluster_is_known_or_it_is_asked_for() -> None:
     theirs = backups.secret(record(0), "staging")
     del theirs["metadata"]["annotations"]
-    assert lifecycle.observed([theirs], "staging", "x") == (record(0),)
+    for saved in (None, Backup("staging", (record(1),))):
+        with pytest.raises(SealError) as caught:
+            lifecycle.observed([theirs], "staging", "context x", saved)
+        name = record(0).name
+        assert str(caught.value) == (
+            "context x has sealing keys that a controller made, and nothing tells that they are those of staging:"
+            f" kube-system/{name} ({key().fingerprint}). No backup of staging has one of them. Is the context of the"
+            " kubeconfig that of staging? If it is, take them once with adopt (sealed_secrets_adopt_keys)"
+        )
+        assert lifecycle.observed([theirs], "staging", "x", saved, adopt=True) == (record(0),)
+    assert lifecycle.observed([theirs], "staging", "x", Backup("staging", (record(0),))) == (record(0),)
+    ours = backups.secret(record(1), "staging")
+    assert lifecycle.observed([theirs, ours], "staging", "x") == (record(0), record(1))
+    assert lifecycle.observed([], "staging", "x") == ()
 
 
 BOTH, OTHERS = ("age1admin", "age1safe"), ("age1admin", "age1new")

@@ -20,7 +20,7 @@ from ansible_collections.stagecraft.gitops.plugins.plugin_utils.flux.check.findi
     ordered,
     without_ignored,
 )
-from ansible_collections.stagecraft.gitops.plugins.plugin_utils.flux.check.flux_objects import Unit
+from ansible_collections.stagecraft.gitops.plugins.plugin_utils.flux.check.flux_objects import Unit, home_of
 from ansible_collections.stagecraft.gitops.plugins.plugin_utils.flux.check.kustomize import FILE_NAMES
 from ansible_collections.stagecraft.gitops.plugins.plugin_utils.flux.check.schemas import Gvk, Schema, crd_schemas
 from ansible_collections.stagecraft.gitops.plugins.plugin_utils.flux.check.tree import (
@@ -254,7 +254,7 @@ class _ClusterRun:
             for plain in self.results[key].children:
                 unit = Unit(**plain)
                 children.setdefault(unit.key, unit)
-        home = self._home(children.values())
+        home = home_of(children.values(), self._path)
         units = {}
         self.not_built = []
         for key, unit in children.items():
@@ -269,19 +269,6 @@ class _ClusterRun:
         # Until the Kustomization of the cluster path itself is built, the others are known from the path alone.
         waits = not any(unit.is_root and key in self.results for key, unit in units.items())
         self.results = {key: one for key, one in self.results.items() if key in units or (key == "/" and waits)}
-
-    def _home(self, units: Iterable[Unit]) -> tuple[str, str, str] | None:
-        """Return the source that is this repository: that of the Kustomization that syncs the cluster path."""
-        units = list(units)
-        for unit in units:
-            if unit.path == self._path and unit.source[2]:
-                return unit.source
-        named = sorted({unit.source for unit in units if unit.source[2]})
-        for source in named:
-            if source == ("GitRepository", "flux-system", "flux-system"):
-                return source
-        repositories = [source for source in named if source[0] == "GitRepository"]
-        return repositories[0] if len(repositories) == 1 else None
 
     # -- what they need from each other --------------------------------------------------------------------------------
 
@@ -301,7 +288,7 @@ class _ClusterRun:
 
     def _missing_sources(self, results: Sequence[UnitResult]) -> Iterable[Finding]:
         known = {tuple(source) for result in results for source in result.sources}
-        home = self._home(Unit(**plain) for result in results for plain in result.children)
+        home = home_of((Unit(**plain) for result in results for plain in result.children), self._path)
         for result in results:
             for kind, namespace, name, file, line, who in result.wanted_sources:
                 if (kind, namespace, name) in known or (kind, namespace, name) == home:

@@ -5,7 +5,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import asdict, dataclass
 from typing import Any
 
@@ -62,6 +62,20 @@ def source_of(reference: Any, namespace: str) -> tuple[str, str, str]:
         str(reference.get("namespace") or namespace),
         str(reference.get("name") or ""),
     )
+
+
+def home_of(units: Iterable[Unit], path: str) -> tuple[str, str, str] | None:
+    """Return the source that is this repository: that of the Kustomization that syncs the cluster path `path`."""
+    units = list(units)
+    for unit in units:
+        if unit.path == path and unit.source[2]:
+            return unit.source
+    named = sorted({unit.source for unit in units if unit.source[2]})
+    for source in named:
+        if source == ("GitRepository", "flux-system", "flux-system"):
+            return source
+    repositories = [source for source in named if source[0] == "GitRepository"]
+    return repositories[0] if len(repositories) == 1 else None
 
 
 def group_of(content: Mapping[str, Any]) -> str:

@@ -89,96 +89,33 @@ class OpenValues(dict[str, str]):
         return super().get(key, substitution.UNKNOWN)
 
 
-class UnitCheck:
-    """Checks units of one repository, one after the other."""
+class UnitBuild:
+    """Reads what units of one repository build, one after the other; what is wrong is in the builder's findings."""
 
-    def __init__(self, tree: Tree, schemas: Schemas) -> None:
-        """Take the files and the schemas."""
+    def __init__(self, tree: Tree) -> None:
+        """Take the files."""
         self.tree = tree
-        self.schemas = schemas
         self.builder = Builder(tree)
 
-    def run(self, unit: Unit, values: Mapping[str, str] | None, missing: Sequence[str]) -> UnitResult:
-        """Check a unit. `values` are for its variables, None when there is no substitution at all."""
-        result = UnitResult()
-        self.builder.findings = []
-        with self.tree.noting() as notes:
-            resources, by_program = self._build(unit)
-            result.findings += self.builder.findings
-            self._common_metadata(unit, resources)
-            if values is not None:
-                self._substitute(unit, resources, values, missing, result)
-            for resource in resources:
-                self._check(unit, resource, result)
-        result.notes = None if by_program else notes
-        result.findings = sorted(set(result.findings))
-        return result
-
-    # -- where ---------------------------------------------------------------------------------------------------------
-
-    def _line(self, resource: Resource, path: Sequence[str | int]) -> tuple[str, int]:
-        """Return file and line of a value: where the object is written, or the patch that brought it."""
-        data = self.tree.read(resource.file)
-        steps = named_path(resource.content, path)
-        if data is None or resource.file.rsplit("/", 1)[-1].startswith(("kustomization.y", "Kustomization")):
-            return resource.file, resource.line
-        line, depth = position(data, resource.index, steps)
-        if depth < len(steps):
-            for file, patch_line, text in reversed(resource.patched_by):
-                found = self._line_in_patch(file, patch_line, text, steps, depth)
-                if found:
-                    return file, found
-        return resource.file, line
-
-    def _line_in_patch(self, file: str, line: int, text: str, steps: Sequence[str | int], depth: int) -> int:
-        """Return the line of a value in a patch, or 0 when the patch did not bring it."""
-        word = str(steps[depth])
-        if text:
-            return line if word in text else 0
-        data = self.tree.read(file) or b""
-        found, deep = position(data, 0, steps)
-        if deep > depth:
-            return found
-        before, there, _unused = data.partition(word.encode())
-        return before.count(b"\n") + 1 if there else 0
-
-    def _at_unit(self, unit: Unit, path: Sequence[str | int], rule: str, message: str) -> Finding:
-        data = self.tree.read(unit.file)
-        line = unit.line if data is None else position(data, unit.index, path)[0]
-        return Finding(unit.file, line, "error", rule, message)
-
-    # -- build ---------------------------------------------------------------------------------------------------------
-
-    def _build(self, unit: Unit) -> tuple[list[Resource], bool]:
+    def place(self, unit: Unit) -> Place | None:
+        """Return what a unit builds: its directory's kustomization, or the one made in its place, with what it adds itself."""
         if not self.tree.is_directory(unit.path):
             written = unit.spec.get("path") or "./"
             message = (
                 f"{unit.label} is to build {written}, and there is no such directory. Correct spec.path, or add it"
             )
             self.builder.findings.append(self._at_unit(unit, ("spec", "path"), "path-not-found", message))
-            return [], False
+            return None
         file = find_file(self.tree, unit.path)
         place = self.builder.load(unit.path) if file else self._generated(unit.path)
-        if place is None:
-            return [], False
-        self._merge_spec(unit, place)
-        try:
-            return self.builder.build(place), False
-        except UnsupportedError as reason:
-            return self._build_by_program(unit, place, str(reason)), True
-        except (AttributeError, KeyError, TypeError, ValueError) as error:
-            # Shapes that nobody thought of: kustomize panics at some of them, and its callers recover as we do.
-            message = f"{unit.path} cannot be built: a value in it has a shape that no such field can have ({error})"
-            self.builder.report(place.file, (), "build-failed", message)
-            return [], False
+        if place is not None:
+            self._merge_spec(unit, place)
+        return place
 
-    def _build_by_program(self, unit: Unit, place: Place, reason: str) -> list[Resource]:
-        try:
-            built = program.build(self.tree.root, unit.path, place.content, reason)
-        except BuildError as error:
-            self.builder.report(place.file, (), "build-failed", f"{unit.path} cannot be built: {error}")
-            return []
-        return [Resource(content, place.file) for content in built if not not_an_object(content)]
+    def _at_unit(self, unit: Unit, path: Sequence[str | int], rule: str, message: str) -> Finding:
+        data = self.tree.read(unit.file)
+        line = unit.line if data is None else position(data, unit.index, path)[0]
+        return Finding(unit.file, line, "error", rule, message)
 
     def _generated(self, directory: str) -> Place:
         """Return the kustomization that the controller makes where there is none: of every YAML file below."""
@@ -241,7 +178,8 @@ class UnitCheck:
             paths = [path for path in paths if self.tree.is_directory(normal(posixpath.join(unit.path, str(path))))]
         return paths
 
-    def _common_metadata(self, unit: Unit, resources: list[Resource]) -> None:
+    def common_metadata(self, unit: Unit, resources: list[Resource]) -> None:
+        """Write a unit's commonMetadata into what was built."""
         common = unit.spec.get("commonMetadata")
         for field_name in ("labels", "annotations"):
             pairs = common.get(field_name) if isinstance(common, dict) else None
@@ -249,6 +187,83 @@ class UnitCheck:
                 for resource in resources:
                     there = resource.metadata.get(field_name)
                     resource.metadata[field_name] = {**(there if isinstance(there, dict) else {}), **pairs}
+
+
+class UnitCheck(UnitBuild):
+    """Checks units of one repository, one after the other."""
+
+    def __init__(self, tree: Tree, schemas: Schemas) -> None:
+        """Take the files and the schemas."""
+        super().__init__(tree)
+        self.schemas = schemas
+
+    def run(self, unit: Unit, values: Mapping[str, str] | None, missing: Sequence[str]) -> UnitResult:
+        """Check a unit. `values` are for its variables, None when there is no substitution at all."""
+        result = UnitResult()
+        self.builder.findings = []
+        with self.tree.noting() as notes:
+            resources, by_program = self._build(unit)
+            result.findings += self.builder.findings
+            self.common_metadata(unit, resources)
+            if values is not None:
+                self._substitute(unit, resources, values, missing, result)
+            for resource in resources:
+                self._check(unit, resource, result)
+        result.notes = None if by_program else notes
+        result.findings = sorted(set(result.findings))
+        return result
+
+    # -- where ---------------------------------------------------------------------------------------------------------
+
+    def _line(self, resource: Resource, path: Sequence[str | int]) -> tuple[str, int]:
+        """Return file and line of a value: where the object is written, or the patch that brought it."""
+        data = self.tree.read(resource.file)
+        steps = named_path(resource.content, path)
+        if data is None or resource.file.rsplit("/", 1)[-1].startswith(("kustomization.y", "Kustomization")):
+            return resource.file, resource.line
+        line, depth = position(data, resource.index, steps)
+        if depth < len(steps):
+            for file, patch_line, text in reversed(resource.patched_by):
+                found = self._line_in_patch(file, patch_line, text, steps, depth)
+                if found:
+                    return file, found
+        return resource.file, line
+
+    def _line_in_patch(self, file: str, line: int, text: str, steps: Sequence[str | int], depth: int) -> int:
+        """Return the line of a value in a patch, or 0 when the patch did not bring it."""
+        word = str(steps[depth])
+        if text:
+            return line if word in text else 0
+        data = self.tree.read(file) or b""
+        found, deep = position(data, 0, steps)
+        if deep > depth:
+            return found
+        before, there, _unused = data.partition(word.encode())
+        return before.count(b"\n") + 1 if there else 0
+
+    # -- build ---------------------------------------------------------------------------------------------------------
+
+    def _build(self, unit: Unit) -> tuple[list[Resource], bool]:
+        place = self.place(unit)
+        if place is None:
+            return [], False
+        try:
+            return self.builder.build(place), False
+        except UnsupportedError as reason:
+            return self._build_by_program(unit, place, str(reason)), True
+        except (AttributeError, KeyError, TypeError, ValueError) as error:
+            # Shapes that nobody thought of: kustomize panics at some of them, and its callers recover as we do.
+            message = f"{unit.path} cannot be built: a value in it has a shape that no such field can have ({error})"
+            self.builder.report(place.file, (), "build-failed", message)
+            return [], False
+
+    def _build_by_program(self, unit: Unit, place: Place, reason: str) -> list[Resource]:
+        try:
+            built = program.build(self.tree.root, unit.path, place.content, reason)
+        except BuildError as error:
+            self.builder.report(place.file, (), "build-failed", f"{unit.path} cannot be built: {error}")
+            return []
+        return [Resource(content, place.file) for content in built if not not_an_object(content)]
 
     # -- substitution --------------------------------------------------------------------------------------------------
 
