@@ -12,13 +12,12 @@ import urllib.error
 import urllib.parse
 import urllib.request
 from collections.abc import Iterator
-from http.server import BaseHTTPRequestHandler, HTTPServer
-from threading import Thread
 
 import pytest
-from ansible_collections.stagecraft.gitops.plugins.plugin_utils.release import verify
 
 from tests.programs import debian_program, free_port
+from tests.serving import serving
+from tests.unit.release.metrics import expect
 
 #: One request of ten fails, and the others take half a second; nobody has ever asked for /idle.
 METRICS = """\
@@ -44,24 +43,12 @@ LATENCY = 'histogram_quantile(0.9, sum by (le) (rate(seconds_bucket{{path="{0}"}
 def application() -> Iterator[str]:
     asked = [0]
 
-    class Handler(BaseHTTPRequestHandler):
-        def do_GET(self) -> None:
-            asked[0] += 1
-            body = METRICS.format(good=90 * asked[0], bad=10 * asked[0]).encode()
-            self.send_response(200)
-            self.send_header("Content-Type", "text/plain; version=0.0.4")
-            self.send_header("Content-Length", str(len(body)))
-            self.end_headers()
-            self.wfile.write(body)
+    def answer(_path: str) -> tuple[int, bytes]:
+        asked[0] += 1
+        return 200, METRICS.format(good=90 * asked[0], bad=10 * asked[0]).encode()
 
-        def log_message(self, *_: object) -> None:
-            """Say nothing."""
-
-    server = HTTPServer(("127.0.0.1", 0), Handler)
-    Thread(target=server.serve_forever, args=(0.02,), daemon=True).start()
-    yield f"127.0.0.1:{server.server_address[1]}"
-    server.shutdown()
-    server.server_close()
+    with serving(answer, "text/plain; version=0.0.4") as address:
+        yield address
 
 
 def number(address: str, query: str) -> str:
@@ -121,8 +108,4 @@ def prometheus(application: str, tmp_path_factory: pytest.TempPathFactory) -> It
 def test_only_a_number_over_a_limit_is_a_failure(
     prometheus: str, query: str, limits: dict[str, float], failure: str, warning: str
 ) -> None:
-    answer = verify._Answer()
-    verify._promql({"url": prometheus, "query": query, "name": "m", **limits}, answer)
-    assert answer.failures == ([failure] if failure else [])
-    assert bool(answer.warnings) is bool(warning), answer.warnings
-    assert warning in "".join(answer.warnings)
+    expect(prometheus, query, limits, failure, warning)

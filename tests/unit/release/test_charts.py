@@ -7,14 +7,13 @@ from __future__ import annotations
 
 import hashlib
 from collections.abc import Iterator
-from http.server import BaseHTTPRequestHandler, HTTPServer
-from threading import Thread
 from typing import Any
 
 import pytest
 from ansible_collections.stagecraft.gitops.plugins.plugin_utils.release import charts
 from ansible_collections.stagecraft.gitops.plugins.plugin_utils.release.plan import Change
 
+from tests.serving import serving
 from tests.unit.release.lab import Lab
 
 INDEX = b"apiVersion: v1\nentries:\n  web:\n  - {version: 1.2.4}\n  - {version: v1.2.3}\n"
@@ -49,22 +48,12 @@ def server() -> Iterator[str]:
         "/v2/app/manifests/v1": MANIFEST,
     }
 
-    class Handler(BaseHTTPRequestHandler):
-        def do_GET(self) -> None:
-            body = there.get(self.path, b"")
-            self.send_response(200 if body else 404)
-            self.send_header("Content-Length", str(len(body)))
-            self.end_headers()
-            self.wfile.write(body)
+    def answer(path: str) -> tuple[int, bytes]:
+        body = there.get(path, b"")
+        return 200 if body else 404, body
 
-        def log_message(self, *_: object) -> None:
-            """Say nothing."""
-
-    one = HTTPServer(("127.0.0.1", 0), Handler)
-    Thread(target=one.serve_forever, args=(0.02,), daemon=True).start()
-    yield f"127.0.0.1:{one.server_address[1]}"
-    one.shutdown()
-    one.server_close()
+    with serving(answer) as address:
+        yield address
 
 
 @pytest.mark.parametrize(

@@ -8,9 +8,7 @@ from __future__ import annotations
 import json
 import time
 from collections.abc import Iterator
-from http.server import BaseHTTPRequestHandler, HTTPServer
 from pathlib import Path
-from threading import Thread
 from types import SimpleNamespace
 from typing import Any
 from urllib.parse import parse_qs, urlsplit
@@ -25,7 +23,9 @@ from ansible_collections.stagecraft.gitops.plugins.plugin_utils.release import v
 from ansible_collections.stagecraft.gitops.plugins.plugin_utils.release.errors import ReleaseError
 from ansible_collections.stagecraft.gitops.plugins.plugin_utils.release.run import Clusters
 
+from tests.serving import serving
 from tests.unit.release.lab import Lab
+from tests.unit.release.metrics import expect
 
 NOBODY = """\
 apiVersion: v1
@@ -66,23 +66,12 @@ ANSWERS: dict[str, dict[str, Any]] = {
 
 @pytest.fixture(scope="module")
 def prometheus() -> Iterator[str]:
-    class Handler(BaseHTTPRequestHandler):
-        def do_GET(self) -> None:
-            (query,) = parse_qs(urlsplit(self.path).query)["query"]
-            body = json.dumps(ANSWERS[query]).encode()
-            self.send_response(200 if ANSWERS[query]["status"] == "success" else 400)
-            self.send_header("Content-Length", str(len(body)))
-            self.end_headers()
-            self.wfile.write(body)
+    def answer(path: str) -> tuple[int, bytes]:
+        (query,) = parse_qs(urlsplit(path).query)["query"]
+        return 200 if ANSWERS[query]["status"] == "success" else 400, json.dumps(ANSWERS[query]).encode()
 
-        def log_message(self, *_: object) -> None:
-            """Say nothing."""
-
-    server = HTTPServer(("127.0.0.1", 0), Handler)
-    Thread(target=server.serve_forever, args=(0.02,), daemon=True).start()
-    yield f"http://127.0.0.1:{server.server_address[1]}/"
-    server.shutdown()
-    server.server_close()
+    with serving(answer) as address:
+        yield f"http://{address}/"
 
 
 @pytest.mark.parametrize(
@@ -107,11 +96,7 @@ def prometheus() -> Iterator[str]:
 def test_only_a_number_over_a_limit_is_a_failure(
     prometheus: str, query: str, limits: dict[str, float], failure: str, warning: str
 ) -> None:
-    answer = verify._Answer()
-    verify._promql({"url": prometheus, "query": query, "name": "m", **limits}, answer)
-    assert answer.failures == ([failure] if failure else [])
-    assert bool(answer.warnings) is bool(warning)
-    assert warning in "".join(answer.warnings)
+    expect(prometheus, query, limits, failure, warning)
 
 
 def test_a_prometheus_that_is_gone_is_no_failure() -> None:
