@@ -16,7 +16,7 @@ from collections.abc import Iterable, Sequence
 from pathlib import Path
 
 from tools import scenarios
-from tools.stages import ROOT, Outcome, Stage, run_lanes, run_stages, summary, total
+from tools.stages import ROOT, Outcome, Stage, failures, run_lanes, run_stages, summary, total
 
 REPORTS = ROOT / ".dev" / "reports"
 COLLECTION = "ansible_collections.stagecraft.gitops"
@@ -147,6 +147,8 @@ def main() -> int:
     started = time.monotonic()
     outcomes = run(select(arguments.stages))
     print(f"\n{summary(outcomes, time.monotonic() - started)}", flush=True)
+    if told := failures(outcomes):
+        print(f"\n{told}", flush=True)
     if any(outcome.stage.report for outcome in outcomes):
         print(f"\n{total(outcomes)}", flush=True)
     return 0 if all(outcome.ok for outcome in outcomes) else 1

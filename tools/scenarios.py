@@ -15,12 +15,12 @@ import shutil
 import sys
 import time
 import xml.etree.ElementTree as ET
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 
 import yaml
 
-from tools.stages import ROOT, Outcome, Stage, run_stages, summary
+from tools.stages import ROOT, Outcome, Stage, run_stage, run_stages, summary
 
 REPORT = ROOT / ".dev" / "reports" / "molecule.xml"
 REPORT_BESIDE = REPORT.with_name("molecule-beside.xml")
@@ -96,9 +96,14 @@ def write_report(outcomes: Sequence[Outcome], path: Path = REPORT) -> None:
     for outcome in outcomes:
         case = ET.SubElement(suite, "testcase", {"name": outcome.stage.name, "time": f"{outcome.seconds:.1f}"})
         if not outcome.ok:
-            ET.SubElement(case, "failure", {"message": outcome.word})
+            ET.SubElement(case, "failure", {"message": f"{outcome.word}: {outcome.reason}".rstrip(": ")})
     path.parent.mkdir(parents=True, exist_ok=True)
     ET.ElementTree(suite).write(path, encoding="unicode")
+
+
+def run_scenario(stage: Stage, environment: Mapping[str, str]) -> Outcome:
+    """Run one scenario with its output shown as it comes, and the reason of a failure kept for the report."""
+    return run_stage(stage, environment, sys.stdout)
 
 
 def main() -> int:
@@ -119,10 +124,12 @@ def main() -> int:
     else:
         forget_claims()
     environment = {**os.environ, "MOLECULE_GLOB": "molecule/*/molecule.yml"}
+    if sys.stdout.isatty():
+        environment |= {"FORCE_COLOR": "1", "ANSIBLE_FORCE_COLOR": "1"}
     outcomes = [
         outcome
         for name in unclaimed(names)
-        for outcome in run_stages([Stage(name, "Molecule scenario", [[*MOLECULE, name]])], environment)
+        for outcome in run_stages([Stage(name, "Molecule scenario", [[*MOLECULE, name]])], environment, run_scenario)
     ]
     write_report(outcomes, REPORT_BESIDE if arguments.beside else REPORT)
     print(f"\n{summary(outcomes)}", flush=True)

@@ -5,16 +5,19 @@
 
 A failed stage does not stop the others, so that one run shows every problem; one marked ``required`` does, since
 nothing after it could work. Stages run one after the other, or in lanes beside each other: then what a stage prints is
-shown in one piece at its end. The tests that pytest ran are counted from its JUnit reports.
+shown in one piece at its end. The tests that pytest ran are counted from its JUnit reports, and those that failed are
+named after the table, each with its reason: the end of a log is often all that is kept of it.
 """
 
 from __future__ import annotations
 
+import re
 import subprocess
 import sys
 import tempfile
 import time
 import xml.etree.ElementTree as ET
+from collections import deque
 from collections.abc import Callable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
@@ -23,6 +26,13 @@ from threading import Lock
 from typing import TextIO
 
 ROOT = Path(__file__).resolve().parent.parent
+_KEPT_LINES = 2000
+_REASON_CHARACTERS = 600
+_TASK_FAILED = re.compile(r"^(fatal|failed): ")
+_IGNORED = "...ignoring"
+# What Ansible, Molecule and most programs begin the line with that says why they stop.
+_STOPPED = re.compile(r"^(\[ERROR\]: |ERROR\b|CRITICAL\b|Traceback |error: )")
+_COLOUR = re.compile(r"\x1b\[[0-9;]*m")
 
 
 @dataclass(frozen=True)
@@ -58,12 +68,16 @@ class Stage:
 
 @dataclass(frozen=True)
 class Outcome:
-    """What became of a stage: ``exit_code`` is None where it was not run, ``seconds`` is wall time."""
+    """What became of a stage: ``exit_code`` is None where it was not run, ``seconds`` is wall time.
+
+    ``reason`` is why it failed, as far as its output tells; empty where the output was not kept.
+    """
 
     stage: Stage
     exit_code: int | None
     seconds: float
     count: Count | None
+    reason: str = ""
 
     @property
     def ok(self) -> bool:
@@ -89,18 +103,71 @@ def read_report(path: Path) -> Count:
     return Count(tests - failures - errors - skipped, failures + errors, skipped)
 
 
+def failed_tests(path: Path) -> dict[str, str]:
+    """Return the names of the failed tests of a JUnit report, each with its message; nothing where there is no report."""
+    try:
+        cases = list(ET.parse(path).getroot().iter("testcase"))
+    except (OSError, ET.ParseError):
+        return {}
+    return {
+        ".".join(filter(None, (case.get("classname"), case.get("name")))): trouble.get("message", "")
+        for case in cases
+        for trouble in (*case.findall("failure"), *case.findall("error"))
+    }
+
+
+def reason(lines: Sequence[str]) -> str:
+    """Return in one line why a program stopped: the last task of Ansible that failed and was not ignored.
+
+    Without one, the first line that reads like an error, and without that, the last that says anything.
+    """
+    task = before = failed = stopped = last = ""
+    for line in (_COLOUR.sub("", line).strip() for line in lines):
+        if line.startswith("TASK ["):
+            task = f"{line.rstrip('* ')}: "
+        elif _TASK_FAILED.match(line):
+            before, failed = failed, task + line
+        elif line == _IGNORED:
+            failed = before
+        elif _STOPPED.match(line):
+            stopped = stopped or line
+        last = line or last
+    return (failed or stopped or last)[:_REASON_CHARACTERS]
+
+
+def _run(command: Sequence[str], environment: Mapping[str, str], output: TextIO | None) -> tuple[int, Sequence[str]]:
+    """Run a command with its output shown, or written to ``output``: then its last lines are returned too."""
+    if output is None:
+        return subprocess.run(command, cwd=ROOT, env=environment, check=False).returncode, ()
+    kept: deque[str] = deque(maxlen=_KEPT_LINES)
+    with subprocess.Popen(
+        command,
+        cwd=ROOT,
+        env=environment,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.STDOUT,
+        encoding="utf-8",
+        errors="replace",
+    ) as process:
+        assert process.stdout is not None
+        for line in process.stdout:
+            output.write(line)
+            output.flush()
+            kept.append(line)
+    return process.returncode, kept
+
+
 def run_stage(stage: Stage, environment: Mapping[str, str], output: TextIO | None = None) -> Outcome:
-    """Run one stage with its output shown, or written to a file."""
+    """Run one stage with its output shown as the terminal's own, or written to ``output`` and a failure's reason kept."""
     print(f"\n=== {stage.name}: {stage.purpose}", file=output, flush=True)
     if stage.report:
         stage.report.unlink(missing_ok=True)
     started = time.monotonic()
     exit_code = 0
+    lines: Sequence[str] = ()
     for command in stage.commands:
         try:
-            exit_code = subprocess.run(
-                command, cwd=ROOT, env=environment, stdout=output, stderr=output and subprocess.STDOUT, check=False
-            ).returncode
+            exit_code, lines = _run(command, environment, output)
         except FileNotFoundError as error:
             print(f"the command {command[0]} is not installed ({error}): run `make dev`", file=output, flush=True)
             exit_code = 127
@@ -111,7 +178,7 @@ def run_stage(stage: Stage, environment: Mapping[str, str], output: TextIO | Non
     if count is not None and exit_code == 0 and not count.passed and not stage.may_be_idle:
         print(f"{stage.name}: no test passed, which proves nothing", file=output, flush=True)
         exit_code = 5
-    outcome = Outcome(stage, exit_code, seconds, count)
+    outcome = Outcome(stage, exit_code, seconds, count, reason(lines) if exit_code else "")
     tests = f", {count}" if count else ""
     print(f"=== {stage.name}: {outcome.word} after {seconds:.1f} s{tests}", file=output, flush=True)
     return outcome
@@ -175,6 +242,19 @@ def summary(outcomes: Sequence[Outcome], seconds: float | None = None) -> str:
     together = sum(outcome.seconds for outcome in outcomes) if seconds is None else seconds
     lines.append(f"{'total':<{width}}  {together:8.1f} s  {state}")
     return "\n".join(lines)
+
+
+def failures(outcomes: Sequence[Outcome]) -> str:
+    """Return a line for each failed test, and for each failed stage that names none, with the reason."""
+    found: list[tuple[str, str]] = []
+    for outcome in outcomes:
+        if outcome.ok or outcome.exit_code is None:
+            continue
+        tests = failed_tests(outcome.stage.report) if outcome.stage.report else {}
+        found += [(f"{outcome.stage.name}: {name}", message) for name, message in tests.items()]
+        if not tests:
+            found.append((outcome.stage.name, outcome.reason))
+    return "\n".join(f"FAILED {name}: {' '.join(why.split())[:_REASON_CHARACTERS]}".rstrip(": ") for name, why in found)
 
 
 def total(outcomes: Sequence[Outcome]) -> Count:

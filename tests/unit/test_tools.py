@@ -16,7 +16,19 @@ from pathlib import Path
 import pytest
 
 from tools import apt, check, dev, package, sandbox, sanity, scenarios
-from tools.stages import Count, Outcome, Stage, read_report, run_lanes, run_stage, run_stages, summary, total
+from tools.stages import (
+    Count,
+    Outcome,
+    Stage,
+    failures,
+    read_report,
+    reason,
+    run_lanes,
+    run_stage,
+    run_stages,
+    summary,
+    total,
+)
 
 ROOT = Path(__file__).resolve().parents[2]
 ENVIRONMENT = dict(os.environ)
@@ -257,6 +269,34 @@ def test_scenarios_are_counted_as_tests(tmp_path: Path) -> None:
     outcomes = [Outcome(stage("a", ""), 0, 1.0, None), Outcome(stage("b", ""), 2, 1.0, None)]
     scenarios.write_report(outcomes, tmp_path / "m.xml")
     assert read_report(tmp_path / "m.xml") == Count(passed=1, failed=1)
+
+
+def test_what_failed_is_named_with_its_reason_after_the_table(tmp_path: Path) -> None:
+    """The end of a log is often all that is kept of a run."""
+    said = "TASK [k3s : Start it] ****\\nfatal: [s1]: FAILED! => no memory\\nTASK [Destroy] ***\\nok: [s1]\\n"
+    with (tmp_path / "log").open("w") as log:
+        scenario = run_stage(stage("k3s-ha", f"print('{said}'); raise SystemExit(2)"), ENVIRONMENT, log)
+        types = run_stage(stage("mypy", "print('a.py:1: wrong'); raise SystemExit(1)"), ENVIRONMENT, log)
+        passed = run_stage(stage("docs", "print('fatal: not at all')"), ENVIRONMENT, log)
+    scenarios.write_report([scenario], tmp_path / "m.xml")
+    molecule = Outcome(Stage("molecule", "", [], report=tmp_path / "m.xml"), 1, 1.0, Count(failed=1))
+    not_run = Outcome(stage("unit", ""), None, 0.0, None)
+    assert failures([molecule, types, passed, not_run]).splitlines() == [
+        "FAILED molecule: k3s-ha: FAILED (exit 2): TASK [k3s : Start it]: fatal: [s1]: FAILED! => no memory",
+        "FAILED mypy: a.py:1: wrong",
+    ]
+
+
+def test_a_reason_is_cut_and_has_no_colours() -> None:
+    assert reason(["\x1b[0;31mfatal: [a]: " + "x" * 9000 + "\x1b[0m"]).startswith("fatal: [a]: xxx")
+    assert len(reason(["fatal: " + "x" * 9000])) == 600
+    assert reason(["something\n", "\n"]) == "something"
+
+
+def test_a_failure_that_was_ignored_is_no_reason() -> None:
+    lines = ["fatal: [a]: one", "fatal: [a]: two", "...ignoring", "ok: [b]", "CRITICAL Ansible return code was 2"]
+    assert reason(lines) == "fatal: [a]: one"
+    assert reason(lines[1:]) == "CRITICAL Ansible return code was 2"
 
 
 def test_a_scenario_names_the_playbooks_that_molecule_would_pass_over(tmp_path: Path) -> None:
