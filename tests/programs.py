@@ -13,6 +13,7 @@ from pathlib import Path
 from typing import NoReturn
 
 import pytest
+from ansible_collections.stagecraft.gitops.plugins.plugin_utils.flux.check.cache import default_directory
 
 
 def lacking(message: str) -> NoReturn:
@@ -43,6 +44,19 @@ def debian_program(name: str, directory: Path) -> str:
         lacking(f"apt-get has no package {name} here: {got.stderr.strip()}")
     subprocess.run(["dpkg-deb", "--extract", packages[0], directory], check=True)
     return str(directory / "usr" / "bin" / name)
+
+
+def go_program(package: str, version: str) -> Path | None:
+    """Return a program of Go's module proxy, built once outside of the checkout; None where there is neither it nor Go."""
+    name = next(part for part in reversed(package.split("/")) if not part.startswith("v") or not part[1:].isdecimal())
+    place = default_directory().parent / "tools" / f"{name}-{version}"
+    if not (place / name).exists():
+        go = shutil.which("go") or shutil.which("go", path="/usr/local/go/bin")
+        if go is None:
+            return None
+        built = {**os.environ, "GOBIN": str(place)}
+        subprocess.run([go, "install", f"{package}@{version}"], env=built, check=True, capture_output=True)
+    return place / name
 
 
 def free_port() -> int:

@@ -71,11 +71,12 @@ options:
       - Modes of gates, in the place of the target's own. V(enforce) refuses, V(warn) tells, V(off) does not ask. A dict has C(mode) and the gate's options.
       - C(hold) versions that are held; C(freeze) windows without changes; C(versions) of tags (C(match), C(deny), C(semver)); C(no_downgrade); C(soak) how long
         the source has had it (C(hours)); C(source_healthy) and running what Git says; C(digest) undisputed, and with C(required) known; C(signature) by cosign
-        (C(key), or C(identity) and C(issuer)); C(leak) of something secret by the commit (C(ignore), C(shared), as M(stagecraft.gitops.secrets_leak_scan)
-        has them); C(render) builds and fits the schemas; C(policy) of workloads (C(pod_security), C(requests), C(network_policy)); C(server_dry_run) on the
-        target; C(secrets) that are referenced exist (and SOPS has encrypted them for C(recipients)); C(sealed) ones of the whole target open with its keys
-        (C(backup), C(identity_files)), and something makes what is needed (C(elsewhere)); C(capacity) of the target, its nodes, disks and volumes;
-        C(connectivity) of the target (C(hosts), C(registries), C(image)); C(command) (C(argv)).
+        (C(key), or C(identity) and C(issuer); C(arguments)) of each image that comes; C(leak) of something secret by the commit (C(ignore),
+        C(shared), as M(stagecraft.gitops.secrets_leak_scan) has them); C(render) builds and fits the schemas; C(policy) of workloads
+        (C(pod_security), C(requests), C(network_policy)); C(server_dry_run) on the target; C(secrets) that are referenced exist (and SOPS has
+        encrypted them for C(recipients)); C(sealed) ones of the whole target open with its keys (C(backup), C(identity_files)), and something makes
+        what is needed (C(elsewhere)); C(capacity) of the target, its nodes, disks and volumes; C(connectivity) of the target (C(hosts),
+        C(registries), C(image)); C(command) (C(argv), C(stdin)).
     type: dict
     default: {}
   secrets:

@@ -44,8 +44,10 @@ from ansible_collections.stagecraft.gitops.plugins.plugin_utils.release.gates im
     gate,
     leak,
     policy,
+    program,
     rules,
     sealed,
+    signature,
 )
 from ansible_collections.stagecraft.gitops.plugins.plugin_utils.release.gates import cluster as cluster_gates
 from ansible_collections.stagecraft.gitops.plugins.plugin_utils.release.message import Record
@@ -499,14 +501,11 @@ class Run:
             "digest": lambda options: cluster_gates.digest(digests, options),
             "render": lambda options: policy.builds(before, after, options),
             "policy": lambda options: policy.judge(after, options),
+            "signature": lambda options: signature.signature(options, made.changes, before, after, digests),
         }
         absent = {}
-        for name, question in (
-            ("signature", cluster_gates.signature),
-            ("command", cluster_gates.command),
-        ):
-            if name == "signature" or "argv" in _options(name, seen, self):
-                questions[name] = lambda options, ask=question: ask(options, made.changes)  # type: ignore[misc]
+        if "argv" in _options("command", seen, self):
+            questions["command"] = lambda options: program.command(options, made.changes, after)
         if "backup" in _options("sealed", seen, self):
             questions["sealed"] = lambda options: self._sealed(seen, made, after, options)
         from_cluster = self.clusters.of(seen.wishes[0].source.environment) if seen.wishes else None

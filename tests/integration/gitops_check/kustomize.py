@@ -5,28 +5,17 @@
 
 from __future__ import annotations
 
-import os
-import shutil
 import subprocess
 from pathlib import Path
 
-from ansible_collections.stagecraft.gitops.plugins.plugin_utils.flux.check.cache import default_directory
+from tests.programs import go_program
 
 VERSION = "v5.8.1"
 
 
 def program() -> Path | None:
     """Return the program, built if need be; None where there is neither it nor Go."""
-    place = default_directory().parent / "tools" / f"kustomize-{VERSION}"
-    if not (place / "kustomize").exists():
-        go = shutil.which("go") or shutil.which("go", path="/usr/local/go/bin")
-        if go is None:
-            return None
-        package = f"sigs.k8s.io/kustomize/kustomize/v5@{VERSION}"
-        subprocess.run(
-            [go, "install", package], env={**os.environ, "GOBIN": str(place)}, check=True, capture_output=True
-        )
-    return place / "kustomize"
+    return go_program("sigs.k8s.io/kustomize/kustomize/v5", VERSION)
 
 
 def build(kustomize: Path, directory: Path) -> subprocess.CompletedProcess[bytes]:

@@ -12,7 +12,6 @@ from ansible_collections.stagecraft.gitops.plugins.plugin_utils.kube.quantity im
 from ansible_collections.stagecraft.gitops.plugins.plugin_utils.release.errors import ReleaseError
 from ansible_collections.stagecraft.gitops.plugins.plugin_utils.release.gates import cluster, policy
 from ansible_collections.stagecraft.gitops.plugins.plugin_utils.release.gates.gate import Verdict
-from ansible_collections.stagecraft.gitops.plugins.plugin_utils.release.plan import Change
 from ansible_collections.stagecraft.gitops.plugins.plugin_utils.release.render import Rendered
 
 GOOD: dict[str, Any] = {
@@ -206,20 +205,6 @@ def test_hosts_of_ingresses_and_routes() -> None:
     assert cluster.ingress_hosts({"kind": "Ingress", "spec": {"rules": [{"host": "a"}, {}]}}) == ["a"]
     assert cluster.ingress_hosts({"kind": "HTTPRoute", "spec": {"hostnames": ["b"]}}) == ["b"]
     assert cluster.ingress_hosts({"kind": "Service"}) == []
-
-
-def test_commands_get_the_plan_and_refuse_by_their_status() -> None:
-    assert cluster.command({"argv": ["grep", "-q", "images"]}, []).ok is False
-    one = Change("app", "production", "x.yaml", "images[app]", (("newTag", "1"),), (("newTag", "2"),))
-    assert cluster.command({"argv": ["grep", "-q", "images"]}, [one]).ok
-    assert cluster.command({"argv": ["sh", "-c", "echo no way >&2; exit 3"]}, []).detail == "no way"
-    several = [["sh", "-c", "echo one; exit 1"], ["true"], ["sh", "-c", "echo two; exit 1"]]
-    assert cluster.command({"argv": several}, []).detail == "one; two"
-    for wrong in (None, [], "true", [["true"], []]):
-        with pytest.raises(ReleaseError, match="wanted argv, a list, or a list of such lists"):
-            cluster.command({"argv": wrong}, [])
-    with pytest.raises(ReleaseError, match="wanted the program nope-nope, found none"):
-        cluster.command({"argv": ["nope-nope"]}, [])
 
 
 def test_of_a_sealed_secret_the_needed_items_are_asked_for() -> None:

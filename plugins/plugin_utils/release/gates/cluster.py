@@ -6,11 +6,7 @@
 from __future__ import annotations
 
 import json
-import os
-import re
-import shutil
 import socket
-import subprocess
 from collections.abc import Iterable, Mapping, Sequence
 from datetime import datetime
 from typing import TYPE_CHECKING, Any
@@ -26,18 +22,16 @@ from ansible_collections.stagecraft.gitops.plugins.plugin_utils.kube.objects imp
     mapping,
     text,
 )
-from ansible_collections.stagecraft.gitops.plugins.plugin_utils.release import holds, live, model, selectors, verify
+from ansible_collections.stagecraft.gitops.plugins.plugin_utils.release import holds, live, model, verify
 from ansible_collections.stagecraft.gitops.plugins.plugin_utils.release.errors import ReleaseError
 from ansible_collections.stagecraft.gitops.plugins.plugin_utils.release.gates import placement, policy, rules
 from ansible_collections.stagecraft.gitops.plugins.plugin_utils.release.gates.gate import Verdict
-from ansible_collections.stagecraft.gitops.plugins.plugin_utils.release.plan import Change
 from ansible_collections.stagecraft.gitops.plugins.plugin_utils.release.render import Rendered
 
 if TYPE_CHECKING:
     from ansible_collections.stagecraft.gitops.plugins.plugin_utils.release.digests import Resolver
     from ansible_collections.stagecraft.gitops.plugins.plugin_utils.release.operation import Observation
 
-_SECONDS = 60.0
 _MOST = 10
 _INSIDE_SECONDS = 60.0
 #: For how long a source is waited for that is in the middle of something: each of its intervals it is so for a moment.
@@ -396,65 +390,3 @@ def ingress_hosts(one: Object) -> list[str]:
 def _host_and_port(address: str) -> tuple[str, int]:
     parts = urlsplit(address if "://" in address else f"https://{address}")
     return parts.hostname or "", parts.port or (80 if parts.scheme == "http" else 443)
-
-
-# -- programs ------------------------------------------------------------------------------------------------------------------
-
-
-def signature(options: Mapping[str, Any], changes: Sequence[Change]) -> Verdict:
-    """Let cosign verify the images: by the public key `key`, or by `identity` and `issuer`."""
-    if shutil.which("cosign") is None:
-        return Verdict(None, "wanted the program cosign, found none. Install it, or switch the gate off")
-    if options.get("key"):
-        how = ["--key", str(options["key"])]
-    elif options.get("identity") and options.get("issuer"):
-        how = [
-            "--certificate-identity-regexp",
-            str(options["identity"]),
-            "--certificate-oidc-issuer",
-            str(options["issuer"]),
-        ]
-    else:
-        raise ReleaseError("gate signature: wanted key, or identity and issuer")
-    said = []
-    for change in changes:
-        found = re.search(r"images\[([^\]]+)\]", change.selector)
-        fields = dict(change.after)
-        if found is None or not fields.keys() & {"digest", "newTag"}:
-            continue
-        name = fields.get("newName") or found[1]
-        image = f"{name}@{fields['digest']}" if "digest" in fields else f"{name}:{fields['newTag']}"
-        done = _run(["cosign", "verify", *how, image])
-        if done.returncode:
-            said.append(f"{image}: {_last(done)}")
-    return Verdict(not said, "; ".join(said))
-
-
-def command(options: Mapping[str, Any], changes: Sequence[Change]) -> Verdict:
-    """Run a program of the admin's, or several; each gets the plan as JSON on its standard input, and refuses by its status."""
-    argv = options.get("argv")
-    several: list[Any] = argv if isinstance(argv, list) and argv and isinstance(argv[0], list) else [argv]
-    if not all(isinstance(one, list) and one for one in several):
-        raise ReleaseError("gate command: wanted argv, a list, or a list of such lists")
-    plan = json.dumps([{**change.as_dict(), "version": selectors.shown(change.after)} for change in changes])
-    said = []
-    for one in several:
-        done = _run([str(part) for part in one], plan)
-        said += [_last(done)] if done.returncode else []
-    return Verdict(not said, "; ".join(said))
-
-
-def _run(argv: list[str], data: str = "") -> subprocess.CompletedProcess[str]:
-    try:
-        return subprocess.run(
-            argv, input=data, capture_output=True, text=True, timeout=_SECONDS, check=False, env=dict(os.environ)
-        )
-    except FileNotFoundError as error:
-        raise ReleaseError(f"wanted the program {argv[0]}, found none") from error
-    except subprocess.TimeoutExpired as error:
-        raise ReleaseError(f"{argv[0]} did not end within {_SECONDS:g} s") from error
-
-
-def _last(done: subprocess.CompletedProcess[str]) -> str:
-    said = " ".join((done.stderr.strip() or done.stdout.strip()).split())
-    return said[-400:] or f"it ended with {done.returncode}"
