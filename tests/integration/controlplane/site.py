@@ -12,6 +12,7 @@ from typing import Any
 
 import yaml
 from ansible_collections.stagecraft.gitops.plugins.plugin_utils.flux import kinds, survey, wait
+from ansible_collections.stagecraft.gitops.plugins.plugin_utils.flux.wait import Outcome
 from ansible_collections.stagecraft.gitops.plugins.plugin_utils.kube.errors import ApiError
 from ansible_collections.stagecraft.gitops.plugins.plugin_utils.kube.objects import Ref
 from ansible_collections.stagecraft.gitops.plugins.plugin_utils.kube.session import Session
@@ -111,6 +112,12 @@ class Site:
             survey.Goal(self.source, commit, **{"grace": 2.0, **goal}),
             wait.Options(timeout=seconds, **chosen),
         ).run()
+
+    def ready(self, commit: str = "", **goal: Any) -> Outcome:
+        """Wait for a commit and see it well; who is short of processor time may be in passing trouble for some seconds."""
+        outcome = self.wait(commit, **{"grace": 20.0, **goal})
+        assert outcome.ok, f"after {outcome.seconds:.2f} s: {outcome.sentences()}"
+        return outcome
 
     def patch(self, named: Ref, body: dict[str, Any]) -> None:
         served = self.session.preferred(named.group, named.kind)

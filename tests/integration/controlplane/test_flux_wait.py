@@ -29,10 +29,9 @@ def test_a_pushed_commit_is_waited_for_and_not_the_one_before(site: Site) -> Non
     first = site.repository.push({"apps/a.yaml": site.config_map("a", value="1")})
     site.follow()
     site.kustomization("apps")
-    assert site.wait(first).ok
+    site.ready(first)
     second = site.repository.push({"apps/a.yaml": site.config_map("a", value="2")})
-    outcome = site.wait(second)
-    assert outcome.ok, pretty(outcome)
+    outcome = site.ready(second)
     assert outcome.revision == f"main@sha1:{second}"
     assert site.live(site.ref("apps"))["status"]["lastAppliedRevision"] == f"main@sha1:{second}"
 
@@ -41,10 +40,9 @@ def test_without_a_commit_the_newest_is_meant(site: Site) -> None:
     site.repository.push({"apps/a.yaml": site.config_map("a")})
     site.follow()
     site.kustomization("apps")
-    assert site.wait(site.repository.push({"apps/b.yaml": site.config_map("b")})[:10]).ok
+    site.ready(site.repository.push({"apps/b.yaml": site.config_map("b")})[:10])
     newest = site.repository.push({"apps/b.yaml": site.config_map("b", changed="yes")})
-    outcome = site.wait()
-    assert outcome.ok, pretty(outcome)
+    outcome = site.ready()
     assert outcome.revision.endswith(newest)
 
 
@@ -59,8 +57,7 @@ def test_children_and_chains_are_followed(site: Site) -> None:
     )
     site.follow()
     site.kustomization("root")
-    outcome = site.wait(commit)
-    assert outcome.ok, pretty(outcome)
+    outcome = site.ready(commit)
     assert {site.ref(n) for n in ("root", "infra", "apps")} <= set(outcome.found.verdicts)
     assert site.live(site.ref("apps"))["status"]["lastAppliedRevision"].endswith(commit)
 
@@ -100,8 +97,7 @@ def test_missing_path_is_told_at_once(site: Site) -> None:
     assert outcome.seconds < 8
     # a failure of before does not count once the path is corrected
     fixed = site.repository.push({"nowhere/a.yaml": site.config_map("b")})
-    outcome = site.wait(fixed)
-    assert outcome.ok, pretty(outcome)
+    outcome = site.ready(fixed)
 
 
 def test_invalid_yaml_is_told_at_once(site: Site) -> None:
@@ -178,7 +174,7 @@ def test_suspended_is_told_at_once(site: Site) -> None:
     first = site.repository.push({"a/a.yaml": site.config_map("a")})
     site.follow()
     site.kustomization("a")
-    assert site.wait(first).ok
+    site.ready(first)
     site.patch(site.ref("a"), {"spec": {"suspend": True}})
     outcome = site.wait(site.repository.push({"a/a.yaml": site.config_map("a", new="1")}))
     tells(outcome, f"{site.name}-a", "suspended at main@sha1:", "flux_suspend")
@@ -194,8 +190,7 @@ def test_a_superseded_commit_is_accepted_where_that_is_proven(site: Site) -> Non
     site.kustomization("a")
     older = site.repository.push({"a/a.yaml": site.config_map("a", n="1")})
     newer = site.repository.push({"a/a.yaml": site.config_map("a", n="2")})
-    outcome = site.wait(older, clone=site.repository.work)
-    assert outcome.ok, pretty(outcome)
+    outcome = site.ready(older, clone=site.repository.work)
     assert outcome.superseded.endswith(newer)
     tells(site.wait(older, clone=site.repository.work, superseded="fail"), "was superseded by", newer[:12])
     git(site.repository.work, "commit", "--quiet", "--allow-empty", "-m", "never pushed")
@@ -216,15 +211,14 @@ def test_a_failing_child_ends_the_wait_for_its_parent(site: Site) -> None:
     fixed = site.repository.push(
         {"root/c.yaml": site.manifest("child", path="here"), "here/m.yaml": site.config_map("n")}
     )
-    outcome = site.wait(fixed)
-    assert outcome.ok, pretty(outcome)
+    outcome = site.ready(fixed)
 
 
 def test_the_api_server_may_go_away_during_a_wait(site: Site) -> None:
     first = site.repository.push({"a/a.yaml": site.config_map("a")})
     site.follow()
     site.kustomization("a")
-    assert site.wait(first).ok
+    site.ready(first)
     site.plane.kill("kube-apiserver")
     commit = site.repository.push({"a/a.yaml": site.config_map("a", n="1")})
     with ThreadPoolExecutor(1) as pool:
@@ -291,8 +285,7 @@ def test_a_release_that_was_rolled_back_is_not_ready(site: Site) -> None:
     good = site.repository.push({**files, "apps/app.yaml": release("1")})
     site.follow()
     site.kustomization("apps")
-    outcome = site.wait(good, seconds=40)
-    assert outcome.ok, pretty(outcome)
+    outcome = site.ready(good, seconds=40)
     assert site.ref("app", "HelmRelease") in outcome.found.verdicts
     outcome = site.wait(site.repository.push({"apps/app.yaml": release("missing")}), seconds=60)
     tells(outcome, "HelmRelease", "RollbackSucceeded", "what runs is not what was wanted", "flux_reconcile with reset")

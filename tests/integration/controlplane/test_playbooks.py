@@ -105,7 +105,7 @@ def test_everything_works_through_ssh(plane: ControlPlane, site: Site, sshd: Ser
         site.follow()
         site.kustomization("apps")
         site.session = session
-        assert site.wait(commit).ok
+        site.ready(commit)
 
 
 def test_the_users_verbs(ansible: Ansible, site: Site) -> None:

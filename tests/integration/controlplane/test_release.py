@@ -19,7 +19,7 @@ from ansible_collections.stagecraft.gitops.plugins.plugin_utils.release.operatio
 from ansible_collections.stagecraft.gitops.plugins.plugin_utils.release.run import Options, Run
 
 from tests.integration.controlplane.git_server import git
-from tests.integration.controlplane.site import Site, deployment, pretty
+from tests.integration.controlplane.site import Site, deployment
 
 
 class Releases:
@@ -37,8 +37,7 @@ class Releases:
         self.first = site.repository.push(files)
         for name in ("staging", "production"):
             site.kustomization(name, f"clusters/{name}", wait=True, timeout="4s")
-        outcome = site.wait(self.first)
-        assert outcome.ok, pretty(outcome)
+        site.ready(self.first)
 
     def overlay(self, name: str, tag: str) -> dict[str, str]:
         text = (
