@@ -76,9 +76,9 @@ options:
   environments:
     description:
       - The environments, as a list of dicts, in the order of a release. In the place of what C(.stagecraft/releases.yaml) in the repository says.
-      - Each has C(name), and may have C(path) (V(clusters/NAME) without it), C(branch), C(kubeconfig) and C(context) of its cluster, C(source) (the object of
-        Flux that delivers it), C(namespaces) of its pods (where environments share a cluster), C(order), C(reason_required), C(freeze), C(gates),
-        and C(verify).
+      - Each has C(name), and may have C(path) (V(clusters/NAME) without it), C(branch), C(kubeconfig) and C(context) of its cluster, C(gitops)
+        (C(flux), or C(argocd)), C(source) (the object of Flux, or the Application, that delivers it), C(namespaces) of its pods (where environments share
+        a cluster), C(order), C(reason_required), C(freeze), C(gates), and C(verify).
       - Without any description each directory below C(clusters) is an environment.
     type: raw
   components:

@@ -13,7 +13,7 @@ import difflib
 import re
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, fields
-from typing import Any
+from typing import Any, Literal, cast
 
 import yaml
 from ansible_collections.stagecraft.gitops.plugins.plugin_utils.release.errors import ReleaseError
@@ -22,6 +22,7 @@ SETTINGS_FILE = ".stagecraft/releases.yaml"
 MODES = ("enforce", "warn", "off")
 VERIFY = ("enabled", "timeout", "settle", "http", "promql", "job", "command", "on_failure")
 _NAME = re.compile(r"[a-z0-9]([-a-z0-9.]{0,61}[a-z0-9])?")
+_APPLICATION = re.compile(r"Application(/[-a-z0-9.]+){1,2}")
 #: Keys whose values belong to an environment; no selector may name them (the last part of its path, or any before it).
 NEVER = frozenset({
     "replicas", "replicaCount", "minReplicas", "maxReplicas", "resources", "requests", "limits", "host", "hosts", "hostname",
@@ -35,7 +36,8 @@ class Environment:
     """Where an environment stands in Git, and which cluster follows it.
 
     `path` is a directory of the repository; `branch` "" is the repository's own. `kubeconfig` and `context` name the
-    cluster (both empty: none can be asked). `source` is the object of Flux that delivers it. `order` is its place in the
+    cluster (both empty: none can be asked). `gitops` says what brings it there; `source` is the object of Flux that does,
+    or the Application of Argo CD ("" for those that follow its files in the repository). `order` is its place in the
     way of a release. `freeze` are windows without changes, `gates` the modes of gates, by name. `verify` is as the
     modules' option of that name. `namespaces` are where its pods run ("" for all of its cluster).
     """
@@ -45,6 +47,7 @@ class Environment:
     branch: str = ""
     kubeconfig: str = ""
     context: str = ""
+    gitops: Literal["flux", "argocd"] = "flux"
     source: str = "GitRepository/flux-system"
     order: int = 0
     reason_required: bool = False
@@ -106,6 +109,13 @@ class Settings:
     def component(self, name: str) -> Component:
         """Return a component; one that is not described is what has its name."""
         return self.components.get(name) or Component(name)
+
+
+def application(environment: Environment) -> tuple[str, str] | None:
+    """Return namespace ("" for any) and name of the Application that is named as an environment's source."""
+    _kind, _slash, name = environment.source.partition("/")
+    namespace, _slash, own = name.rpartition("/")
+    return (namespace, own) if own else None
 
 
 def namespaces(environment: Environment, component: Component) -> tuple[str, ...]:
@@ -199,13 +209,20 @@ def _environment(entry: Mapping[str, Any], number: int, problems: list[str]) -> 
     if isinstance(order, bool) or not isinstance(order, int):
         problems.append(f"{where}: order: wanted a whole number, found {order!r}")
         order = number
+    gitops = str(entry.get("gitops") or "flux")
+    source = str(entry.get("source") or ("GitRepository/flux-system" if gitops == "flux" else ""))
+    if gitops not in ("flux", "argocd"):
+        problems.append(f"{where}: gitops: wanted flux or argocd, found {gitops}")
+    elif gitops == "argocd" and source and not _APPLICATION.fullmatch(source):
+        problems.append(f"{where}: source: wanted Application/[NAMESPACE/]NAME, found {source}")
     return Environment(
         name=name,
         path=path,
         branch=str(entry.get("branch") or ""),
         kubeconfig=str(entry.get("kubeconfig") or ""),
         context=str(entry.get("context") or ""),
-        source=str(entry.get("source") or "GitRepository/flux-system"),
+        gitops=cast(Literal["flux", "argocd"], gitops),
+        source=source,
         order=order,
         reason_required=bool(entry.get("reason_required", name == "production")),
         freeze=tuple(freeze),

@@ -22,6 +22,7 @@ from ansible_collections.stagecraft.gitops.plugins.plugin_utils.leak_scan.needle
 from ansible_collections.stagecraft.gitops.plugins.plugin_utils.release import (
     applied,
     charts,
+    delivery,
     history,
     holds,
     live,
@@ -512,7 +513,7 @@ class Run:
         to_cluster = self.clusters.of(seen.environment)
         if from_cluster is not None:
             asked = from_cluster
-            questions["source_healthy"] = lambda _: cluster_gates.source_healthy(asked, seen)
+            questions["source_healthy"] = lambda _: cluster_gates.source_healthy(asked, seen, self.place.remote)
         else:
             absent["source_healthy"] = f"no cluster is named for {source}"
         questions["soak"] = lambda options: cluster_gates.soak(
@@ -675,7 +676,7 @@ class Run:
         if where is None or silent:
             said = f"{seen.environment.name} was not verified: {silent}"
             return {**result, "warnings": [*result["warnings"], said]}
-        found = verify.verify(where, _subject(commit, landed), checks, verify.Clone(job.place))
+        found = verify.verify(where, _subject(commit, landed, job.place), checks, delivery.Clone(job.place))
         self.clock.lap("verify")
         result |= {"verified": found.verified, "health": found.as_dict()}
         result["warnings"] = [*result["warnings"], *found.warnings]
@@ -722,8 +723,8 @@ class Run:
         where = self.clusters.of(seen.environment)
         after = "which is not verified"
         if where is not None and back.commit:
-            clone = verify.Clone(place)
-            well = verify.verify(where, _subject(back.commit, back), self._checks(seen), clone)
+            clone = delivery.Clone(place)
+            well = verify.verify(where, _subject(back.commit, back, place), self._checks(seen), clone)
             self.clock.lap("verify_rollback")
             self._note(back.commit, "", well, result)
             after = "where it is well" if well.verified else f"but that does not get well either: {well.text()}"
@@ -807,7 +808,7 @@ def _expected(landed: Landed) -> list[live.Image]:
     return list(dict.fromkeys(found))
 
 
-def _subject(commit: str, landed: Landed) -> verify.Subject:
+def _subject(commit: str, landed: Landed, place: Place) -> delivery.Subject:
     """Return what is to be looked at after a plan."""
     wishes = landed.observation.wishes
     files = dict.fromkeys(change.file for change in landed.plan.changes) or dict.fromkeys(
@@ -815,4 +816,5 @@ def _subject(commit: str, landed: Landed) -> verify.Subject:
     )
     own = [model.namespaces(wish.target.environment, wish.target.component) for wish in wishes]
     namespaces = tuple(name for one in own for name in one) if all(own) else ()
-    return verify.Subject(commit, tuple(files), tuple(_expected(landed)), namespaces)
+    remote = place.remote
+    return delivery.Subject(commit, tuple(files), tuple(_expected(landed)), namespaces, remote.url, remote.branch)

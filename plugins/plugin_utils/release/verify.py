@@ -13,20 +13,16 @@ import contextlib
 import copy
 import json
 import math
-import posixpath
 import secrets
 import shutil
 import subprocess
 import time
 from collections.abc import Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
-from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 from urllib.parse import urlencode
 
 from ansible_collections.stagecraft.gitops.plugins.plugin_utils._libraries import missing
-from ansible_collections.stagecraft.gitops.plugins.plugin_utils.flux import kinds, revision, survey, wait
-from ansible_collections.stagecraft.gitops.plugins.plugin_utils.git.errors import GitError
 from ansible_collections.stagecraft.gitops.plugins.plugin_utils.kube import explain, status
 from ansible_collections.stagecraft.gitops.plugins.plugin_utils.kube.errors import ApiError, KubeError
 from ansible_collections.stagecraft.gitops.plugins.plugin_utils.kube.objects import (
@@ -39,7 +35,8 @@ from ansible_collections.stagecraft.gitops.plugins.plugin_utils.kube.objects imp
     ref,
     text,
 )
-from ansible_collections.stagecraft.gitops.plugins.plugin_utils.release import holds, live
+from ansible_collections.stagecraft.gitops.plugins.plugin_utils.release import delivery, holds, live
+from ansible_collections.stagecraft.gitops.plugins.plugin_utils.release.delivery import Clone, Subject
 from ansible_collections.stagecraft.gitops.plugins.plugin_utils.release.gates.policy import pod_spec
 
 try:
@@ -48,7 +45,7 @@ except ImportError as error:
     urllib3 = missing("urllib3", error)
 
 if TYPE_CHECKING:
-    from ansible_collections.stagecraft.gitops.plugins.plugin_utils.release.operation import Observation, Place
+    from ansible_collections.stagecraft.gitops.plugins.plugin_utils.release.operation import Observation
     from ansible_collections.stagecraft.gitops.plugins.plugin_utils.release.state import Reader
 
 _LOOK = 0.5
@@ -120,35 +117,11 @@ class Verification:
         }
 
 
-@dataclass(frozen=True)
-class Clone:
-    """A clone that can tell whether a commit comes after another; it is fetched when it is first needed."""
-
-    place: Place
-
-    def directory(self) -> Path | None:
-        """Return it, up to date; None where the Git host does not answer."""
-        with contextlib.suppress(GitError), self.place.open() as repository:
-            repository.fetch([self.place.remote.branch])
-            return repository.directory
-        return None
-
-
 @dataclass
 class _Answer:
     failures: list[str] = field(default_factory=list)
     unknown: list[str] = field(default_factory=list)
     warnings: list[str] = field(default_factory=list)
-
-
-@dataclass(frozen=True)
-class Subject:
-    """What is looked at: a commit, the files of it that count, the images that are to run, and where (all without)."""
-
-    commit: str
-    files: tuple[str, ...]
-    images: tuple[live.Image, ...] = ()
-    namespaces: tuple[str, ...] = ()
 
 
 def verify(cluster: live.Cluster, subject: Subject, options: Options, clone: Clone | None) -> Verification:
@@ -159,13 +132,15 @@ def verify(cluster: live.Cluster, subject: Subject, options: Options, clone: Clo
     at = ""
     try:
         lost = _Lost(cluster, subject)
-        outcome = _flux(cluster, subject, options.timeout, clone, lost)
-        at = outcome.revision
-        answer.failures += lost.said
+        found = delivery.deliver(cluster, subject, options.timeout, clone, lost)
+        at = found.revision
+        answer.failures += lost.said or found.failures
         if not lost.said:
-            _judge_flux(outcome, subject.commit, answer)
+            answer.unknown += found.unknown
+            answer.warnings += found.warnings
         if not answer.failures and not answer.unknown:
-            _workloads(cluster, outcome, subject.images, subject.namespaces, options, ends, answer)
+            candidates = suspects(found.objects, subject.namespaces)
+            _workloads(cluster, candidates, subject.images, subject.namespaces, options, ends, answer)
         if not answer.failures and not answer.unknown:
             _probes(cluster, options, ends, answer)
     except KubeError as error:
@@ -188,7 +163,7 @@ def lacking(options: Options) -> list[str]:
     return []
 
 
-# -- Flux ----------------------------------------------------------------------------------------------------------------------
+# -- while it is waited for ----------------------------------------------------------------------------------------------------
 
 
 class _Lost:
@@ -228,82 +203,12 @@ def asks_for(pod: Object, wanted: Sequence[live.Image]) -> bool:
     return False
 
 
-def _flux(cluster: live.Cluster, subject: Subject, timeout: float, clone: Clone | None, stop: _Lost) -> wait.Outcome:
-    source = kinds.parse(cluster.environment.source)
-    followers = _followers(cluster, time.monotonic() + timeout)
-    goal = survey.Goal(source, revision.wanted(subject.commit), tuple(deliverers(followers, source, subject.files)))
-    directory = clone.directory() if clone is not None else None
-    options = wait.Options(timeout=timeout, clone=directory)
-    return wait.Wait(cluster.session, goal, options, stop=stop).run()
-
-
-def _followers(cluster: live.Cluster, ends: float) -> list[Object]:
-    """Return all Kustomizations; an API server that does not answer yet is asked again until `ends`."""
-    while True:
-        try:
-            served = cluster.session.preferred(kinds.KUSTOMIZE, "Kustomization")
-            return [] if served is None else list(cluster.session.items(served.collection()))
-        except ApiError as error:
-            if not error.transient or time.monotonic() >= ends:
-                raise
-            time.sleep(_LOOK)
-
-
-def deliverers(followers: Sequence[Object], source: Ref, files: Sequence[str]) -> list[Ref]:
-    """Return the Kustomizations that bring these files: of each the one with the innermost path. Pure.
-
-    None is found where a file is brought by way of another one; all that follow the source count then.
-    """
-    paths = {
-        ref(item): posixpath.normpath(text(item, "spec", "path") or ".").lstrip("/")
-        for item in followers
-        if kinds.source_of(item) == source
-    }
-    found: dict[Ref, None] = {}
-    for file in files:
-        above = {named: path for named, path in paths.items() if path == "." or file.startswith(f"{path}/")}
-        if not above:
-            return []
-        longest = max(map(len, above.values()))
-        found |= dict.fromkeys(named for named, path in above.items() if len(path) == longest)
-    return list(found)
-
-
-def _judge_flux(outcome: wait.Outcome, commit: str, answer: _Answer) -> None:
-    """Tell failures of the release from those of the way to it."""
-    if outcome.superseded:
-        answer.warnings.append(
-            f"{commit[:12]} was superseded by {revision.short(outcome.superseded)}, which was looked at"
-        )
-    if outcome.ok:
-        return
-    verdicts = outcome.found.verdicts
-    for named, verdict in verdicts.items():
-        if verdict.state == "ready":
-            continue
-        said = f"{named}: {verdict}"
-        its_source = kinds.BY_NAME.get(named.kind)
-        if (
-            (its_source is not None and its_source.source)
-            or verdict.state == "passing"
-            or verdict.reason == "Suspended"
-            # who waits may have been done long ago where the API server has not told us since
-            or (outcome.trouble and verdict.state == "waiting")
-        ):
-            answer.unknown.append(said)
-        else:
-            answer.failures.append(said)
-    answer.failures += outcome.causes if answer.failures else ()
-    if outcome.trouble and not answer.failures:
-        answer.unknown += outcome.trouble
-
-
 # -- workloads -----------------------------------------------------------------------------------------------------------------
 
 
 def _workloads(
     cluster: live.Cluster,
-    outcome: wait.Outcome,
+    candidates: Sequence[Ref],
     images: Sequence[live.Image],
     namespaces: Sequence[str],
     options: Options,
@@ -312,7 +217,6 @@ def _workloads(
 ) -> None:
     """Wait until the workloads have been well for the time of settling; end at once where they will not be."""
     names = {image.name for image in images}
-    candidates = suspects(outcome.objects, namespaces)
     well_since: float | None = None
     while True:
         try:
@@ -339,14 +243,9 @@ def _workloads(
         time.sleep(_LOOK)
 
 
-def suspects(objects: Mapping[Ref, Object], namespaces: Sequence[str]) -> list[Ref]:
-    """Return the workloads that Kustomizations and HelmReleases have applied. Pure."""
-    found: dict[Ref, None] = {}
-    for item in objects.values():
-        for named in kinds.inventory(item):
-            if named.kind in _SUSPECTS and (not namespaces or named.namespace in namespaces):
-                found[named] = None
-    return list(found)
+def suspects(objects: Sequence[Ref], namespaces: Sequence[str]) -> list[Ref]:
+    """Return those of the delivered objects that run pods. Pure."""
+    return [one for one in objects if one.kind in _SUSPECTS and (not namespaces or one.namespace in namespaces)]
 
 
 def _look(

@@ -27,7 +27,6 @@ class Releases:
 
     def __init__(self, site: Site) -> None:
         self.site = site
-        site.follow()
         files = {
             "base/deployment.yaml": deployment("app", site.name),
             "base/kustomization.yaml": "resources: [deployment.yaml]\n",
@@ -35,9 +34,17 @@ class Releases:
         for name, tag in (("staging", "2"), ("production", "1")):
             files |= self.overlay(name, tag)
         self.first = site.repository.push(files)
+
+    def deliver(self) -> None:
+        """Have Flux bring both environments, and wait until it has."""
+        self.site.follow()
         for name in ("staging", "production"):
-            site.kustomization(name, f"clusters/{name}", wait=True, timeout="4s")
-        site.ready(self.first)
+            self.site.kustomization(name, f"clusters/{name}", wait=True, timeout="4s")
+        self.site.ready(self.first)
+
+    def cluster(self) -> dict[str, str]:
+        """Return where the environments are, as they are described."""
+        return {"kubeconfig": str(self.site.plane.kubeconfig), "source": f"GitRepository/{self.site.name}"}
 
     def overlay(self, name: str, tag: str) -> dict[str, str]:
         text = (
@@ -50,8 +57,7 @@ class Releases:
         }
 
     def run(self, **options: Any) -> Run:
-        cluster = {"kubeconfig": str(self.site.plane.kubeconfig), "source": f"GitRepository/{self.site.name}"}
-        environments = [{"name": name, **cluster} for name in ("staging", "production")]
+        environments = [{"name": name, **self.cluster()} for name in ("staging", "production")]
         components = [{"name": "app", "exclude": ["images[*].newName"], "namespaces": [self.site.name]}]
         place = Place(
             Remote(f"file://{self.site.repository.bare}", "main"),
@@ -75,15 +81,16 @@ class Releases:
         found = self.site.live(Ref("apps", "Deployment", self.site.name, f"{name}-app"))
         return str(found["spec"]["template"]["spec"]["containers"][0]["image"])
 
-    def push(self, name: str, tag: str) -> None:
+    def push(self, name: str, tag: str) -> str:
         git(self.site.repository.work, "pull", "--quiet", "--rebase", "origin", "main")
-        commit = self.site.repository.push(self.overlay(name, tag))
-        self.site.wait(commit)
+        return self.site.repository.push(self.overlay(name, tag))
 
 
 @pytest.fixture
 def releases(site: Site) -> Releases:
-    return Releases(site)
+    made = Releases(site)
+    made.deliver()
+    return made
 
 
 @pytest.fixture
@@ -141,7 +148,7 @@ def test_a_commit_whose_run_was_killed_is_verified_by_the_next(releases: Release
 
 
 def test_a_bad_commit_whose_run_was_killed_is_rolled_back_by_the_next(releases: Releases) -> None:
-    releases.push("staging", "missing")
+    releases.site.wait(releases.push("staging", "missing"))
     off = {"source_healthy": "off"}
     landed = releases.promote(verify=verify.Options(enabled=False), gates=off)
     done = releases.promote(gates=off)
@@ -151,7 +158,7 @@ def test_a_bad_commit_whose_run_was_killed_is_rolled_back_by_the_next(releases: 
 
 
 def test_a_bad_release_is_rolled_back_and_held(releases: Releases) -> None:
-    releases.push("staging", "missing")
+    releases.site.wait(releases.push("staging", "missing"))
     started = time.monotonic()
     done = releases.promote(gates={"source_healthy": "off"})
     seconds = time.monotonic() - started

@@ -49,6 +49,14 @@ def test_environments_of_one_cluster_do_not_see_each_others_pods() -> None:
         assert [one.wanted for one in containers(pods, {"ghcr.io/x/app"}, where)] == [Image("ghcr.io/x/app", tag)]
 
 
+def test_who_delivers_an_environment() -> None:
+    text = b"environments:\n- {name: a}\n- {name: b, gitops: argocd}\n- {name: c, gitops: argocd, source: Application/argocd/c}\n"
+    found = [model.load(text).environment(name, ()) for name in "abc"]
+    assert [one.gitops for one in found] == ["flux", "argocd", "argocd"]
+    assert [one.source for one in found] == ["GitRepository/flux-system", "", "Application/argocd/c"]
+    assert [model.application(one) for one in found[1:]] == [None, ("argocd", "c")]
+
+
 def test_what_has_to_hold_is_an_environments_and_a_runs() -> None:
     own = {"settle": 30, "timeout": 900, "http": [HTTP], "command": ["true"], "on_failure": "keep"}
     run = verify.Options(settle=2, http=({"url": "https://other"},))
@@ -65,6 +73,8 @@ environments:
 - {name: production, order: last, verify: {http: [shop.example.com], command: curl}}
 - {name: other, verify: {promql: [{url: "http://p"}], http: [{url: "http://a", count: many, status: [ok]}]}}
 - {name: another, verify: {promql: [{url: "http://p", query: up, max: low}]}}
+- {name: argo, gitops: argo}
+- {name: shop, gitops: argocd, source: GitRepository/flux-system}
 """
     with pytest.raises(ReleaseError) as told:
         model.load(text)
@@ -79,5 +89,7 @@ environments:
         "environment other: verify: http: count of http://a: wanted a number, found 'many'",
         "environment other: verify: http: status of http://a: wanted a number, found ['ok']",
         "environment another: verify: promql: max of http://p: wanted a number, found 'low'",
+        "environment argo: gitops: wanted flux or argocd, found argo",
+        "environment shop: source: wanted Application/[NAMESPACE/]NAME, found GitRepository/flux-system",
     ):
         assert said in str(told.value)

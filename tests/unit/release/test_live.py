@@ -13,7 +13,7 @@ from ansible_collections.stagecraft.gitops.plugins.plugin_utils.flux.readiness i
 from ansible_collections.stagecraft.gitops.plugins.plugin_utils.flux.survey import Survey
 from ansible_collections.stagecraft.gitops.plugins.plugin_utils.flux.wait import Outcome
 from ansible_collections.stagecraft.gitops.plugins.plugin_utils.kube.objects import Ref
-from ansible_collections.stagecraft.gitops.plugins.plugin_utils.release import live, verify
+from ansible_collections.stagecraft.gitops.plugins.plugin_utils.release import delivery, live, verify
 from ansible_collections.stagecraft.gitops.plugins.plugin_utils.release.gates.cluster import mismatches
 
 A, B = "sha256:" + "a" * 64, "sha256:" + "b" * 64
@@ -139,7 +139,7 @@ def test_only_what_brings_the_files_is_waited_for() -> None:
     ]
 
     def names(*files: str) -> list[str]:
-        return [one.name for one in verify.deliverers(items, source, files)]
+        return [one.name for one in delivery.deliverers(items, source, files)]
 
     assert names("clusters/p/apps/a/k.yaml") == ["apps"]
     assert names("clusters/p/apps/a.yaml", "clusters/p/infra/b.yaml") == ["apps", "infra"]
@@ -164,6 +164,5 @@ def outcome(kind: str, state: Any, reason: str = "x", trouble: tuple[str, ...] =
     ],
 )
 def test_failures_of_the_release_are_told_from_those_of_the_way_to_it(found: Outcome, *, failed: bool) -> None:
-    answer = verify._Answer()
-    verify._judge_flux(found, "abc1234", answer)
-    assert (bool(answer.failures), bool(answer.unknown)) == (failed, not failed)
+    told = delivery.by_flux(found, "abc1234")
+    assert (bool(told.failures), bool(told.unknown)) == (failed, not failed)

@@ -19,7 +19,7 @@ from ansible_collections.stagecraft.gitops.plugins.plugin_utils.flux.survey impo
 from ansible_collections.stagecraft.gitops.plugins.plugin_utils.flux.wait import Outcome
 from ansible_collections.stagecraft.gitops.plugins.plugin_utils.kube.errors import ApiError
 from ansible_collections.stagecraft.gitops.plugins.plugin_utils.kube.objects import Ref
-from ansible_collections.stagecraft.gitops.plugins.plugin_utils.release import verify
+from ansible_collections.stagecraft.gitops.plugins.plugin_utils.release import delivery, verify
 from ansible_collections.stagecraft.gitops.plugins.plugin_utils.release.errors import ReleaseError
 from ansible_collections.stagecraft.gitops.plugins.plugin_utils.release.run import Clusters
 
@@ -159,13 +159,11 @@ def kustomization(state: Any, *trouble: str, target: str = "sha1:abc1234") -> Ou
 
 
 def test_who_was_seen_waiting_last_has_not_failed() -> None:
-    answer = verify._Answer()
-    verify._judge_flux(kustomization("waiting", "the API server does not answer"), "abc1234", answer)
-    assert answer.failures == []
-    assert "the API server does not answer" in answer.unknown
-    answer = verify._Answer()
-    verify._judge_flux(kustomization("failed", "the API server does not answer"), "abc1234", answer)
-    assert len(answer.failures) == 1
+    told = delivery.by_flux(kustomization("waiting", "the API server does not answer"), "abc1234")
+    assert told.failures == ()
+    assert "the API server does not answer" in told.unknown
+    told = delivery.by_flux(kustomization("failed", "the API server does not answer"), "abc1234")
+    assert len(told.failures) == 1
 
 
 class Flaky:
@@ -192,13 +190,11 @@ class Flaky:
 
 def look_at_workloads(session: Flaky, seconds: float) -> verify._Answer:
     answer = verify._Answer()
-    inventory = {"inventory": {"entries": [{"id": "apps_app_apps_Deployment", "v": "v1"}]}}
-    named = Ref("kustomize.toolkit.fluxcd.io", "Kustomization", "flux-system", "apps")
-    item = {"apiVersion": "kustomize.toolkit.fluxcd.io/v1", "kind": "Kustomization", "status": inventory}
-    outcome = Outcome(True, Survey("", {}), {named: item}, "", 1.0)
     cluster: Any = SimpleNamespace(session=session)
     options = verify.Options(settle=0.0)
-    verify._workloads(cluster, outcome, (), (), options, time.monotonic() + seconds, answer)
+    verify._workloads(
+        cluster, [Ref("apps", "Deployment", "apps", "app")], (), (), options, time.monotonic() + seconds, answer
+    )
     return answer
 
 

@@ -12,7 +12,6 @@ from datetime import datetime
 from typing import TYPE_CHECKING, Any
 from urllib.parse import urlsplit
 
-from ansible_collections.stagecraft.gitops.plugins.plugin_utils.flux import kinds, survey, wait
 from ansible_collections.stagecraft.gitops.plugins.plugin_utils.kube import apply
 from ansible_collections.stagecraft.gitops.plugins.plugin_utils.kube.errors import ApiError, KubeError
 from ansible_collections.stagecraft.gitops.plugins.plugin_utils.kube.objects import (
@@ -22,13 +21,14 @@ from ansible_collections.stagecraft.gitops.plugins.plugin_utils.kube.objects imp
     mapping,
     text,
 )
-from ansible_collections.stagecraft.gitops.plugins.plugin_utils.release import holds, live, model, verify
+from ansible_collections.stagecraft.gitops.plugins.plugin_utils.release import delivery, holds, live, model, verify
 from ansible_collections.stagecraft.gitops.plugins.plugin_utils.release.errors import ReleaseError
 from ansible_collections.stagecraft.gitops.plugins.plugin_utils.release.gates import placement, policy, rules
 from ansible_collections.stagecraft.gitops.plugins.plugin_utils.release.gates.gate import Verdict
 from ansible_collections.stagecraft.gitops.plugins.plugin_utils.release.render import Rendered
 
 if TYPE_CHECKING:
+    from ansible_collections.stagecraft.gitops.plugins.plugin_utils.git.remote import Remote
     from ansible_collections.stagecraft.gitops.plugins.plugin_utils.release.digests import Resolver
     from ansible_collections.stagecraft.gitops.plugins.plugin_utils.release.operation import Observation
 
@@ -72,16 +72,11 @@ def digest(found: Resolver, options: Mapping[str, Any]) -> Verdict:
 # -- the source ----------------------------------------------------------------------------------------------------------------
 
 
-def source_healthy(cluster: live.Cluster, seen: Observation) -> Verdict:
+def source_healthy(cluster: live.Cluster, seen: Observation, remote: Remote) -> Verdict:
     """Refuse what the source does not run healthily, at the digest that Git says."""
-    said = []
-    source = kinds.parse(cluster.environment.source)
-    served = cluster.session.preferred(kinds.KUSTOMIZE, "Kustomization")
-    followers = [] if served is None else cluster.session.items(served.collection())
-    files = [path for wish in seen.wishes for path in wish.source.files]
-    goal = survey.Goal(source, "", tuple(verify.deliverers(followers, source, files)))
-    flux = wait.Wait(cluster.session, goal, wait.Options(timeout=_UNDER_WAY_SECONDS, poke=False)).run()
-    said += flux.sentences()[:_MOST]
+    files = tuple(path for wish in seen.wishes for path in wish.source.files)
+    branch = cluster.environment.branch or remote.branch
+    said = delivery.troubles(cluster, delivery.Subject("", files, url=remote.url, branch=branch), _UNDER_WAY_SECONDS)
     for wish in seen.wishes:
         found = live.images(wish.source.occurrences)
         running = cluster.running(

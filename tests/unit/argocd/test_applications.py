@@ -1,0 +1,199 @@
+# Copyright (c) 2026 The stagecraft.gitops contributors
+# GNU General Public License v3.0+ (see COPYING or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""Which Applications bring a file, and when one is where it should be."""
+
+from __future__ import annotations
+
+import copy
+from typing import Any
+
+import pytest
+from ansible_collections.stagecraft.gitops.plugins.plugin_utils.argocd import applications
+from ansible_collections.stagecraft.gitops.plugins.plugin_utils.argocd.applications import Verdict, judge
+
+URL = "ssh://git@forge.example/team/fleet.git"
+OLD, NEW, NEWER = "a" * 40, "b" * 40, "c" * 40
+
+
+def source(path: str, url: str = URL, target: str = "main") -> dict[str, Any]:
+    return {"repoURL": url, "path": path, "targetRevision": target}
+
+
+def application(name: str, *sources: dict[str, Any], **status: Any) -> dict[str, Any]:
+    spec: dict[str, Any] = {"source": sources[0]} if len(sources) == 1 else {"sources": list(sources)}
+    metadata = {"name": name, "namespace": "argocd"}
+    return {
+        "apiVersion": "argoproj.io/v1alpha1",
+        "kind": "Application",
+        "metadata": metadata,
+        "spec": spec,
+        "status": status,
+    }
+
+
+def synced(**changed: Any) -> dict[str, Any]:
+    """Return an Application that is synced at the new commit and healthy, but for what is changed."""
+    status = {
+        "sync": {"status": "Synced", "revision": NEW},
+        "health": {"status": "Healthy"},
+        "reconciledAt": "2026-11-20T10:00:05Z",
+        "operationState": {
+            "phase": "Succeeded",
+            "finishedAt": "2026-11-20T10:00:04Z",
+            "syncResult": {"revision": NEW},
+        },
+    }
+    return application("app", source("clusters/production"), **{**status, **changed})
+
+
+@pytest.mark.parametrize(
+    "url",
+    [
+        "git@forge.example:team/fleet",
+        "https://me:secret@FORGE.example/team/fleet.git/",
+        "ssh://git@forge.example:2222/team/fleet.git",
+    ],
+)
+def test_a_repository_is_recognised_in_all_protocols(url: str) -> None:
+    assert applications.repository(url) == applications.repository(URL) == "forge.example/team/fleet"
+    assert applications.repository("/srv/git/fleet.git") == "/srv/git/fleet"
+
+
+def test_the_innermost_application_brings_a_file() -> None:
+    root = application("root", source("."))
+    production = application("production", source("clusters/production", target="HEAD"))
+    podinfo = application("podinfo", source("charts", "https://charts.example"), source("clusters/production/podinfo/"))
+    elsewhere = [
+        application("branch", source("clusters/production/podinfo", target="v1")),
+        application("other", source("clusters/production/podinfo", "ssh://git@forge.example/team/other.git")),
+    ]
+
+    def names(items: list[dict[str, Any]], *files: str) -> dict[str, int]:
+        return {named.name: number for named, number in applications.delivering(items, URL, "main", files).items()}
+
+    everything = [root, production, podinfo, *elsewhere]
+    assert names(everything, "clusters/production/podinfo/kustomization.yaml") == {"podinfo": 1}
+    assert names(everything, "clusters/production/web/x.yaml") == {"production": 0}
+    assert names(everything, "README.md") == {"root": 0}
+    assert names([production, podinfo], "base/podinfo.yaml") == {"production": 0, "podinfo": 1}
+    assert names(elsewhere, "clusters/production/podinfo/x.yaml") == {}
+
+
+OPERATION = {"phase": "Running", "message": "waiting for healthy state of apps/Deployment/app"}
+FAILED = {"phase": "Failed", "message": "one or more objects failed to apply", "syncResult": {"revision": NEW}}
+
+
+@pytest.mark.parametrize(
+    ("item", "verdict"),
+    [
+        (synced(), Verdict("ready")),
+        (synced(sync={"status": "Synced", "revisions": [NEW]}), Verdict("ready")),
+        (synced(sync={"status": "Synced", "revision": NEWER}), Verdict("ready")),
+        (synced(operationState={}), Verdict("ready")),
+        (synced(sync={"status": "Synced", "revision": OLD}), Verdict("waiting", f"it is at {OLD[:12]}")),
+        (synced(sync={}), Verdict("waiting", "it is at no commit")),
+        (synced(sync={"status": "OutOfSync", "revision": NEW}), Verdict("out of sync", "it is not synced")),
+        (synced(operationState=OPERATION), Verdict("waiting", OPERATION["message"])),
+        (
+            synced(operationState={"phase": "Running", "message": "Sync operation blocked by sync window"}),
+            Verdict("passing", "Sync operation blocked by sync window"),
+        ),
+        # waiting for a retry
+        (
+            synced(operationState={"phase": "Running", "finishedAt": "x", "message": "Retrying attempt #1"}),
+            Verdict("waiting", "Retrying attempt #1"),
+        ),
+        (
+            synced(sync={"status": "OutOfSync", "revision": NEW}, operationState=FAILED),
+            Verdict("failed", "its sync failed: one or more objects failed to apply"),
+        ),
+        # the failed sync was of the commit before
+        (
+            synced(sync={"status": "OutOfSync", "revision": NEWER}, operationState=FAILED),
+            Verdict("out of sync", "it is not synced"),
+        ),
+        (synced(reconciledAt="2026-11-20T10:00:03Z"), Verdict("waiting", "it was not compared since its sync")),
+        (
+            synced(health={"status": "Degraded", "message": "deadline exceeded"}),
+            Verdict("waiting", "it is Degraded: deadline exceeded"),
+        ),
+        (synced(health={"status": "Suspended"}), Verdict("passing", "it is Suspended")),
+        (
+            synced(conditions=[{"type": "ComparisonError", "message": "kustomize build failed:\n no such file"}]),
+            Verdict("failed", "kustomize build failed: no such file"),
+        ),
+        (
+            synced(conditions=[{"type": "ComparisonError", "message": "dial tcp 10.0.0.1:22: connection refused"}]),
+            Verdict("passing", "dial tcp 10.0.0.1:22: connection refused"),
+        ),
+        (
+            synced(conditions=[{"type": "InvalidSpecError", "message": "no such project"}]),
+            Verdict("failed", "no such project"),
+        ),
+        (
+            synced(conditions=[{"type": "SyncError", "message": f"Failed last sync attempt to {NEW}: x"}]),
+            Verdict("failed", f"Failed last sync attempt to {NEW}: x"),
+        ),
+        (synced(conditions=[{"type": "SyncError", "message": f"Failed last sync attempt to {OLD}: x"}]), Verdict("ready")),
+    ],
+)  # fmt: skip
+def test_verdicts(item: dict[str, Any], verdict: Verdict) -> None:
+    assert judge(item, 0, NEW, lambda found, commit: (found, commit) == (NEWER, NEW)) == verdict
+
+
+def test_nothing_counts_before_it_has_looked_at_git() -> None:
+    item = synced(conditions=[{"type": "InvalidSpecError", "message": "no such project"}])
+    item["metadata"]["annotations"] = {applications.REFRESH: "normal"}
+    assert judge(item, 0, NEW, lambda *_: False).state == "waiting"
+
+
+def test_any_commit_will_do_where_none_is_named() -> None:
+    assert judge(synced(sync={"status": "Synced", "revision": OLD}), 0, "", lambda *_: False) == Verdict("ready")
+
+
+@pytest.mark.parametrize(
+    ("policy", "wanted"),
+    [
+        ({}, False),
+        ({"automated": {}}, True),
+        ({"automated": {"prune": True}}, True),
+        ({"automated": {"enabled": False}}, False),
+    ],
+)
+def test_who_syncs_by_itself(policy: dict[str, Any], *, wanted: bool) -> None:
+    item = synced()
+    item["spec"]["syncPolicy"] = policy
+    assert applications.automated(item) is wanted
+
+
+class TestSync:
+    def test_it_begins_as_the_server_begins_one(self) -> None:
+        """The last operation's state would be taken for the new one's, and merged leftovers for its wishes."""
+        item = synced()
+        item["spec"]["syncPolicy"] = {"syncOptions": ["ServerSideApply=true"], "retry": {"limit": 2}}
+        before = copy.deepcopy(item)
+        begun = applications.with_sync(item, 0, NEW)
+        assert item == before
+        assert begun is not None
+        assert "operationState" not in begun["status"]
+        assert begun["status"]["sync"] == item["status"]["sync"]
+        assert begun["operation"] == {
+            "initiatedBy": {"username": "stagecraft.gitops"},
+            "sync": {"revision": NEW, "syncOptions": ["ServerSideApply=true"]},
+            "retry": {"limit": 2},
+        }
+
+    def test_of_several_sources_only_ours_is_moved(self) -> None:
+        begun = applications.with_sync(synced(sync={"status": "OutOfSync", "revisions": [OLD, OLD]}), 1, NEW)
+        assert begun is not None
+        assert begun["operation"]["sync"] == {"revisions": [OLD, NEW]}
+
+    def test_one_at_a_time(self) -> None:
+        assert applications.with_sync({**synced(), "operation": {"sync": {}}}, 0, NEW) is None
+
+
+def test_the_objects_of_an_application() -> None:
+    resources = [{"group": "apps", "version": "v1", "kind": "Deployment", "namespace": "app", "name": "web"}]
+    (found,) = applications.workloads(synced(resources=resources))
+    assert (found.group, found.kind, found.namespace, found.name) == ("apps", "Deployment", "app", "web")
