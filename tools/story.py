@@ -40,7 +40,14 @@ from ansible_collections.stagecraft.gitops.plugins.plugin_utils.artifacts.oci_ar
 from ansible_collections.stagecraft.gitops.plugins.plugin_utils.git.remote import Author, Remote
 from ansible_collections.stagecraft.gitops.plugins.plugin_utils.kube.client import ApiAccess
 from ansible_collections.stagecraft.gitops.plugins.plugin_utils.kube.session import Session
-from ansible_collections.stagecraft.gitops.plugins.plugin_utils.release import live, model, page, status, verify
+from ansible_collections.stagecraft.gitops.plugins.plugin_utils.release import (
+    delivery,
+    live,
+    model,
+    page,
+    status,
+    verify,
+)
 from ansible_collections.stagecraft.gitops.plugins.plugin_utils.release.operation import Place
 from ansible_collections.stagecraft.gitops.plugins.plugin_utils.release.run import Clusters
 
@@ -469,7 +476,7 @@ class Story:
             where = clusters.of(model.Environment(one.name, f"clusters/{one.name}"))
             if where is None:
                 raise StoryError(f"{one.name} has no cluster")
-            subject = verify.Subject(commit, (file,), images, (one.namespace,) if images else ())
+            subject = delivery.Subject(commit, (file,), images, (one.namespace,) if images else ())
             found = verify.verify(where, subject, verify.Options(timeout=120, settle=1), None)
         finally:
             clusters.close()
