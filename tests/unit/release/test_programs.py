@@ -37,6 +37,8 @@ class TestCommand:
         assert command({"argv": ["grep", "-q", "images"]}, [], NOTHING).ok is False
         assert command({"argv": ["grep", "-q", "images"]}, [image("app", newTag="2")], NOTHING).ok
         assert command({"argv": ["sh", "-c", "echo no way >&2; exit 3"]}, [], NOTHING).detail == "no way"
+        coloured = ["sh", "-c", r"printf '\033[31mFAIL\033[0m - root'; exit 1"]
+        assert command({"argv": coloured}, [], NOTHING).detail == "FAIL - root"
         several = [["sh", "-c", "echo one; exit 1"], ["true"], ["sh", "-c", "echo two; exit 1"]]
         assert command({"argv": several}, [], NOTHING).detail == "one; two"
 

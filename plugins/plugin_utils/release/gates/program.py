@@ -6,6 +6,7 @@
 from __future__ import annotations
 
 import json
+import re
 import subprocess
 from collections.abc import Mapping, Sequence
 from typing import Any
@@ -19,6 +20,7 @@ from ansible_collections.stagecraft.gitops.plugins.plugin_utils.release.render i
 
 _SECONDS = 60.0
 _MOST_CHARACTERS = 400
+_COLOUR = re.compile(r"\x1b\[[0-9;]*m")
 
 
 def command(options: Mapping[str, Any], changes: Sequence[Change], after: Rendered) -> Verdict:
@@ -56,6 +58,6 @@ def run(argv: Sequence[str], data: str = "") -> subprocess.CompletedProcess[str]
 
 
 def last_words(done: subprocess.CompletedProcess[str]) -> str:
-    """Return the end of what a program said, in one line."""
-    said = " ".join((done.stderr.strip() or done.stdout.strip()).split())
+    """Return the end of what a program said, in one line and without its colours."""
+    said = " ".join(_COLOUR.sub("", done.stderr.strip() or done.stdout.strip()).split())
     return said[-_MOST_CHARACTERS:] or f"it ended with {done.returncode}"
