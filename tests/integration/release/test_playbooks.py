@@ -84,6 +84,79 @@ def test_promote_and_roll_back(commands: Commands) -> None:
     assert "podinfo is held in production" in output
 
 
+class Two:
+    """Two repositories of one release, the second with another component."""
+
+    def __init__(self, directory: Path) -> None:
+        self.labs = [Lab(self._made(directory / name)) for name in ("one", "two")]
+        self.commands = Commands(self.labs[0])
+        renamed = {
+            f"clusters/{name}/web/kustomization.yaml": self.labs[1].text(f"clusters/{name}/podinfo/kustomization.yaml")
+            for name in ("staging", "production")
+        }
+        self.labs[1].commit({path: text.replace("podinfo", "web") for path, text in renamed.items()})
+        repositories = [
+            {"repository": {"url": str(self.labs[0].server)}},
+            {"repository": {"url": str(self.labs[1].server)}, "component": "web"},
+        ]
+        self.several = ("-e", json.dumps({"release_repositories": repositories}))
+
+    @staticmethod
+    def _made(directory: Path) -> Path:
+        directory.mkdir()
+        return directory
+
+    def heads(self) -> list[str]:
+        return [lab.head() for lab in self.labs]
+
+    def promote(self, *arguments: str) -> tuple[int, int, str]:
+        return self.commands.promote(*self.several, *arguments)
+
+
+@pytest.fixture
+def two(tmp_path: Path) -> Two:
+    return Two(tmp_path)
+
+
+WEB = "clusters/production/web/kustomization.yaml"
+
+
+def test_several_repositories_are_promoted_in_their_order(two: Two) -> None:
+    heads = two.heads()
+    changed, failed, output = two.promote("--check")
+    assert (changed, failed, two.heads()) == (2, 0, heads), output
+    _, failed, output = two.promote()
+    assert not failed, output
+    assert [lab.head(f"{lab.head()}~1") for lab in two.labs] == heads
+    assert "newTag: 6.6.0" in two.labs[0].text(PRODUCTION)
+    assert "newTag: 6.6.0" in two.labs[1].text(WEB)
+    assert two.promote()[:2] == (0, 0)
+
+
+def test_a_gate_of_any_repository_keeps_all_from_being_changed(two: Two) -> None:
+    two.labs[1].commit({".stagecraft/freeze/production.yaml": "reason: audit\nby: ada\n"})
+    heads = two.heads()
+    _, failed, output = two.promote()
+    assert (failed, two.heads()) == (1, heads)
+    assert "audit" in output
+
+
+def test_what_landed_before_a_repository_that_refuses_is_taken_back(two: Two) -> None:
+    hook = two.labs[1].server / "hooks" / "pre-receive"
+    hook.write_text("#!/bin/sh\necho 'the branch is protected' >&2\nexit 1\n")
+    hook.chmod(0o755)
+    heads = two.heads()
+    before = two.labs[0].text(PRODUCTION)
+    _, failed, output = two.promote()
+    assert failed == 1
+    assert "the branch is protected" in output
+    assert "What had landed before was taken back" in " ".join(output.split())
+    assert two.heads()[1] == heads[1]
+    assert two.labs[0].text(PRODUCTION) == before
+    assert two.labs[0].head("main~2") == heads[0]
+    assert HOLDS not in two.labs[0].tree(), "the same release may be tried again"
+
+
 def test_what_is_missing_is_told(commands: Commands) -> None:
     _, failed, output = commands.rollback("-e", "reason=it loses sessions")
     assert failed
