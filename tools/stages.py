@@ -33,6 +33,8 @@ _IGNORED = "...ignoring"
 # What Ansible, Molecule and most programs begin the line with that says why they stop.
 _STOPPED = re.compile(r"^(\[ERROR\]: |ERROR\b|CRITICAL\b|Traceback |error: )")
 _COLOUR = re.compile(r"\x1b\[[0-9;]*m")
+#: What Molecule puts before the lines of a program that it runs.
+_MARGIN = " \t\r\n│"
 
 
 @dataclass(frozen=True)
@@ -122,7 +124,7 @@ def reason(lines: Sequence[str]) -> str:
     Without one, the first line that reads like an error, and without that, the last that says anything.
     """
     task = before = failed = stopped = last = ""
-    for line in (_COLOUR.sub("", line).strip() for line in lines):
+    for line in (_COLOUR.sub("", line).strip(_MARGIN) for line in lines):
         if line.startswith("TASK ["):
             task = f"{line.rstrip('* ')}: "
         elif _TASK_FAILED.match(line):

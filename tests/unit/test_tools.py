@@ -291,6 +291,12 @@ def test_a_reason_is_cut_and_has_no_colours() -> None:
     assert reason(["\x1b[0;31mfatal: [a]: " + "x" * 9000 + "\x1b[0m"]).startswith("fatal: [a]: xxx")
     assert len(reason(["fatal: " + "x" * 9000])) == 600
     assert reason(["something\n", "\n"]) == "something"
+    molecule = [
+        "  \x1b[2m│\x1b[0m TASK [Run pytest] ***\n",
+        "  \x1b[2m│\x1b[0m \x1b[31mfatal: [a]: no\x1b[0m\n",
+        "ERROR    x\n",
+    ]
+    assert reason(molecule) == "TASK [Run pytest]: fatal: [a]: no"
 
 
 def test_a_failure_that_was_ignored_is_no_reason() -> None:
