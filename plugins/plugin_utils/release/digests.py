@@ -28,7 +28,7 @@ def gone(changes: Iterable[Change], registry: Registry | None = None) -> tuple[l
         if image is None or not (image.digest or image.tag):
             continue
         name = f"{image.name}:{image.tag}" if image.tag else f"{image.name}@{image.digest[:19]}"
-        host = image.name.partition("/")[0]
+        host = image.registry
         if host in silent:
             continue
         try:
@@ -91,7 +91,7 @@ class Resolver:
 
         A registry that has not answered once is not asked again: it may take seconds each time.
         """
-        host = image.name.partition("/")[0]
+        host = image.registry
         if not self._ask_registry or host in self._silent or not (image.tag or image.digest):
             return None
         try:
@@ -121,12 +121,12 @@ class Resolver:
             )
 
     def _ask(self, image: live.Image) -> str | None:
-        if not self._ask_registry or image.name.partition("/")[0] in self._silent:
+        if not self._ask_registry or image.registry in self._silent:
             return None
         try:
             return self._registry.digest(ImageReference.parse(f"{image.name}:{image.tag}"))
         except MissingArtifact:
             return None
         except ArtifactError:
-            self._silent.add(image.name.partition("/")[0])
+            self._silent.add(image.registry)
             return None

@@ -38,6 +38,11 @@ class Image:
     tag: str = ""
     digest: str = ""
 
+    @property
+    def registry(self) -> str:
+        """Return the host that it is pulled from."""
+        return self.name.partition("/")[0]
+
 
 @dataclass(frozen=True)
 class Container:

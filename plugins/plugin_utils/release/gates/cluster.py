@@ -290,7 +290,7 @@ def _registries(after: Rendered, options: Mapping[str, Any]) -> list[str]:
     if "registries" in options or not options.get("image"):
         return [str(one) for one in options.get("registries") or ()]
     workloads = (one for one in after.objects.values() if one.get("kind") in policy.WORKLOADS)
-    hosts = {image.name.partition("/")[0] for one in workloads for image in placement.images(one)}
+    hosts = {image.registry for one in workloads for image in placement.images(one)}
     return sorted(_DOCKER_HUB if host == "docker.io" else host for host in hosts)
 
 
