@@ -19,6 +19,8 @@ import yaml
 
 from tests.integration.cluster.lab import Lab, Run
 
+#: For how long an admin's playbook waits at most, in seconds.
+TIMEOUT = 120
 STAGES = ("infrastructure", "monitoring", "applications")
 
 
@@ -74,7 +76,7 @@ def repository(lab: Lab, tmp_path_factory: pytest.TempPathFactory) -> Repository
 
 def wait_for(lab: Lab, tmp_path: Path, commit: str) -> Run:
     """Run flux_wait for a commit, as an admin's playbook does after a push."""
-    task = {"stagecraft.gitops.flux_wait": {"revision": commit, "timeout": 120}}
+    task = {"stagecraft.gitops.flux_wait": {"revision": commit, "timeout": TIMEOUT}}
     playbook = tmp_path / "wait.yml"
     playbook.write_text(yaml.safe_dump([{"hosts": "control_plane[0]", "gather_facts": False, "tasks": [task]}]))
     return lab.playbook(str(playbook))
@@ -145,7 +147,7 @@ def test_a_commit_that_cannot_be_applied_is_told_at_once_until_it_is_reverted(
     page = "clusters/base/applications/hello/page.yaml"
     failed = wait_for(lab, tmp_path, repository.push(page, "${DOMAIN}", "${NOT_SET}"))
     assert failed.rc != 0
-    assert failed.seconds < 30
+    assert failed.seconds < TIMEOUT / 2, "it waited though waiting is of no use"
     for run in (failed, status(lab)):
         assert run.rc != 0
         assert "Kustomization flux-system/applications: BuildFailed" in words(run)
@@ -157,8 +159,7 @@ def test_a_commit_that_cannot_be_applied_is_told_at_once_until_it_is_reverted(
 
 def test_flux_goes_without_hanging_and_leaves_the_application(lab: Lab) -> None:
     before = hello(lab)["metadata"]["uid"]
-    run = lab.setup("-e", "flux_state=absent").must_work()
-    assert run.seconds < 60
+    lab.setup("-e", "flux_state=absent").must_work()
     assert not lab.kubectl("get", "namespace", "flux-system", "--ignore-not-found")
     left = lab.kubectl("get", "crd", "-o", "name")
     assert "toolkit.fluxcd.io" not in left
