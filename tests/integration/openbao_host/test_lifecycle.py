@@ -76,16 +76,17 @@ def test_after_a_power_cut_both_serve_again_and_nobody_did_anything(lab: Lab, st
         before = daemon(lab, bao)
         lab.power("powered-off", bao.host)
         lab.power("present", bao.host)
-        bao.wait_until_active(60)
+        bao.wait_until_active(180)
         bao.serves()
         assert daemon(lab, bao) != before
     lab.power("powered-off")
     lab.power("present", production.host)
-    until("the seal is asked for", 60, lambda: "seal" in lab.ssh(production.host, "journalctl -u openbao -b -o cat"))
+    # it tries to reach the other server for half a minute before it says so
+    until("the seal is asked for", 180, lambda: "seal" in lab.ssh(production.host, "journalctl -u openbao -b -o cat"))
     assert production.sealed(), "it serves although nobody unseals it"
     lab.power("present", staging.host)
     for bao in (staging, production):
-        bao.wait_until_active(60)
+        bao.wait_until_active(180)
         bao.serves()
         bao.run().must_not_change()
 
@@ -97,7 +98,7 @@ def test_what_was_saved_is_restored_also_where_the_host_is_lost(lab: Lab, stagin
     lab.power("powered-off", staging.host)
     staging.run(DRILL, "-e", "openbao_drill_save=false").must_work()
     lab.power("present", staging.host)
-    staging.wait_until_active(60)
+    staging.wait_until_active(180)
 
 
 def test_nothing_secret_was_shown_or_left(lab: Lab, both: tuple[Bao, Bao], watch: Watch) -> None:
