@@ -16,6 +16,7 @@ from ansible_collections.stagecraft.gitops.plugins.plugin_utils.flux import (
     overview,
     reconcile,
     survey,
+    wait,
 )
 from ansible_collections.stagecraft.gitops.plugins.plugin_utils.flux.errors import FluxError
 from ansible_collections.stagecraft.gitops.plugins.plugin_utils.kube.objects import Ref
@@ -227,6 +228,46 @@ def test_the_diagnosis_tells_deadlocks_and_missing_sources() -> None:
     (finding,) = diagnosis.diagnose(by_ref(refused, kustomization("a", OLD)))
     assert finding.named == SOURCE
     assert diagnosis.diagnose(by_ref(git(), kustomization("a"))) == []
+
+
+CHECKING = (
+    condition("Ready", "Unknown", "Progressing", "Reconciliation in progress"),
+    condition("Reconciling", "True", "Progressing", "Running health checks for revision x with a timeout of 3m"),
+)
+
+
+def tried(commit: str, ended: str) -> list[dict[str, Any]]:
+    return [{"digest": "d", "lastReconciledStatus": ended, "metadata": {"revision": f"main@sha1:{commit}"}}]
+
+
+@pytest.mark.parametrize(
+    ("history", "severity"),
+    [
+        ([], "waiting"),
+        (tried(NEW, "HealthCheckFailed"), "blocked"),
+        # the commit before failed, this one may heal it; or it was ready, and is looked at again
+        (tried(OLD, "HealthCheckFailed"), "waiting"),
+        (tried(NEW, "ReconciliationSucceeded"), "waiting"),
+        ([*tried(NEW, "ReconciliationSucceeded"), *tried(NEW, "HealthCheckFailed")], "waiting"),
+    ],
+)
+def test_what_failed_before_and_is_tried_again_blocks(history: list[dict[str, Any]], severity: str) -> None:
+    again = kustomization("a", OLD, *CHECKING, attempted=NEW, history=history)
+    (finding,) = diagnosis.diagnose(by_ref(git(), again))
+    assert finding.severity == severity
+    if severity == "blocked":
+        assert "HealthCheckFailed: main@sha1:bbbbbbbbbbbb failed before and is being tried again" in finding.sentence
+        assert "correct it by a commit" in finding.sentence
+
+
+@pytest.mark.parametrize(("stuck", "severity"), [(True, "blocked"), (False, "waiting")])
+def test_a_workload_that_does_not_become_ready_blocks_at_the_first_try(stuck: bool, severity: str) -> None:
+    web = Ref("apps", "Deployment", "shop", "web")
+    cause = wait.Cause(web, named("a"), f"{web}: InProgress: LessReplicas: 0 of 1 available (pod web-1: why)", stuck)
+    objects = by_ref(git(), kustomization("a", OLD, *CHECKING, attempted=NEW, applied=(web,)))
+    (finding,) = diagnosis.diagnose(objects, "", [cause])
+    assert finding.severity == severity
+    assert ("0 of 1 available (pod web-1: why)" in finding.sentence) is stuck
 
 
 def elsewhere(item: dict[str, Any], namespace: str) -> dict[str, Any]:
