@@ -32,6 +32,8 @@ Severity = Literal["blocked", "waiting", "slow"]
 #: From how many seconds on an interval counts as slow: of a source, and between tries of what failed.
 _SLOW_SOURCE = 600.0
 _SLOW_RETRY = 300.0
+#: How many of the objects that two have in common are named.
+_NAMED = 3
 _LOOK = "Look at what it runs: correct it by a commit, or give it more spec.timeout where it is only slow."
 _DURATION = re.compile(r"([0-9.]+)(ms|h|m|s)")
 _SECONDS = {"h": 3600.0, "m": 60.0, "s": 1.0, "ms": 0.001}
@@ -75,6 +77,7 @@ def diagnose(objects: graph.Objects, namespace: str = "", stuck: Iterable[wait.C
     found += [
         finding for named in told if named in objects and (finding := _slow_source(named, objects[named])) is not None
     ]
+    found += _conflicts(verdicts, objects, namespace)
     order = ("blocked", "waiting", "slow")
     return sorted(found, key=lambda f: (order.index(f.severity), f.named))
 
@@ -143,6 +146,30 @@ def _finding(named: Ref, verdict: Verdict, item: Object | None) -> Finding:
         if seconds(retry) > _SLOW_RETRY:
             sentence += f" It is tried again only every {retry}: set spec.retryInterval, or ask by flux_reconcile."
     return Finding(named, severity, verdict.reason, sentence)
+
+
+def _conflicts(verdicts: Mapping[Ref, Verdict], objects: graph.Objects, namespace: str) -> list[Finding]:
+    """Tell which objects stand in several live inventories.
+
+    Flux says nothing of it: each controller applies with force, so each undoes the other's work as if it were drift.
+    While one of the owners is at work the object may just be moving from one to the other.
+    """
+    shared: dict[tuple[Ref, ...], list[Ref]] = {}
+    for applied, owners in graph.owners(objects).items():
+        active = tuple(sorted(owner for owner in owners if not readiness.suspended(objects[owner])))
+        if len(active) > 1 and namespace in ("", *(owner.namespace for owner in active)):
+            shared.setdefault(active, []).append(applied)
+    found = []
+    for owners, both in shared.items():
+        names = ", ".join(map(str, sorted(both)[:_NAMED])) + (f" and {len(both) - _NAMED} more" * (len(both) > _NAMED))
+        moving = any(verdicts[owner].state == "waiting" for owner in owners if owner in verdicts)
+        said = (
+            f"{names}: applied by {' and by '.join(map(str, owners))}: each undoes the other's changes, and removing "
+            "it from the one that applied it last deletes it. Take it out of one by a commit, and annotate it with "
+            f"{kinds.KUSTOMIZE}/prune: disabled before, so that it is not deleted on the way."
+        )
+        found.append(Finding(min(both), "waiting" if moving else "blocked", "OwnedTwice", said))
+    return found
 
 
 def _slow_source(named: Ref, item: Object) -> Finding | None:

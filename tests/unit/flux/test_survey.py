@@ -270,6 +270,35 @@ def test_a_workload_that_does_not_become_ready_blocks_at_the_first_try(stuck: bo
     assert ("0 of 1 available (pod web-1: why)" in finding.sentence) is stuck
 
 
+def test_an_object_of_two_kustomizations_is_told_with_both() -> None:
+    shared = Ref("apps", "Deployment", "shop", "web")
+    objects = by_ref(
+        git(),
+        kustomization("a", applied=(shared, Ref("", "ConfigMap", "shop", "mine"))),
+        kustomization("b", applied=(shared,)),
+        kustomization("other-cluster", applied=(shared,), spec={"kubeConfig": {"secretRef": {"name": "x"}}}),
+    )
+    (finding,) = diagnosis.diagnose(objects)
+    assert (finding.severity, finding.named, finding.reason) == ("blocked", shared, "OwnedTwice")
+    assert finding.sentence.startswith(
+        "Deployment shop/web: applied by Kustomization flux-system/a and by Kustomization flux-system/b: each undoes"
+    )
+    assert "kustomize.toolkit.fluxcd.io/prune: disabled" in finding.sentence
+    assert diagnosis.diagnose(objects, "shop") == []
+    # on its way from one to the other
+    moving = {**objects, **by_ref(kustomization("b", OLD, *CHECKING, attempted=NEW, applied=(shared,)))}
+    assert {f.reason: f.severity for f in diagnosis.diagnose(moving)}["OwnedTwice"] == "waiting"
+    # who does nothing is in nobody's way
+    still = {**objects, **by_ref(kustomization("b", applied=(shared,), spec={"suspend": True}))}
+    assert "OwnedTwice" not in {f.reason for f in diagnosis.diagnose(still)}
+
+
+def test_many_common_objects_are_one_finding() -> None:
+    both = tuple(Ref("", "ConfigMap", "shop", f"m{n}") for n in range(9))
+    (finding,) = diagnosis.diagnose(by_ref(git(), kustomization("a", applied=both), kustomization("b", applied=both)))
+    assert "ConfigMap shop/m0, ConfigMap shop/m1, ConfigMap shop/m2 and 6 more: applied by" in finding.sentence
+
+
 def elsewhere(item: dict[str, Any], namespace: str) -> dict[str, Any]:
     return {**item, "metadata": {**item["metadata"], "namespace": namespace}}
 
