@@ -160,11 +160,11 @@ def _conflicts(verdicts: Mapping[Ref, Verdict], objects: graph.Objects, namespac
         if len(active) > 1 and namespace in ("", *(owner.namespace for owner in active)):
             shared.setdefault(active, []).append(applied)
     found = []
-    for owners, both in shared.items():
+    for active, both in shared.items():
         names = ", ".join(map(str, sorted(both)[:_NAMED])) + (f" and {len(both) - _NAMED} more" * (len(both) > _NAMED))
-        moving = any(verdicts[owner].state == "waiting" for owner in owners if owner in verdicts)
+        moving = any(verdicts[owner].state == "waiting" for owner in active if owner in verdicts)
         said = (
-            f"{names}: applied by {' and by '.join(map(str, owners))}: each undoes the other's changes, and removing "
+            f"{names}: applied by {' and by '.join(map(str, active))}: each undoes the other's changes, and removing "
             "it from the one that applied it last deletes it. Take it out of one by a commit, and annotate it with "
             f"{kinds.KUSTOMIZE}/prune: disabled before, so that it is not deleted on the way."
         )

@@ -6,6 +6,7 @@
 from __future__ import annotations
 
 import copy
+import time
 from typing import Any
 
 import pytest
@@ -272,3 +273,38 @@ def test_a_commit_that_does_not_come_after_ours_is_not_taken_for_it() -> None:
     work = bootstrap.Bootstrap(Controllers(NEWER), WANTED, hush)  # type: ignore[arg-type]
     with pytest.raises(FluxError, match=f"has main@sha1:{NEWER}, wanted commit {COMMIT}"):
         work.verify(COMMIT, 0.5, lambda _: None, new_key=False)
+
+
+class Restarting(Controllers):
+    """Flux whose Git host does not answer the first `silent` times that it is asked."""
+
+    def __init__(self, silent: int) -> None:
+        super().__init__(COMMIT)
+        self.silent = silent
+
+    def request(self, method: str, path: str, *, body: Any = None, **more: Any) -> Any:
+        answer = super().request(method, path, body=body, **more)
+        self.silent -= path == state.source_path("flux-system")
+        if self.silent >= 0:
+            asked = body["metadata"]["annotations"]["reconcile.fluxcd.io/requestedAt"]
+            refused = test_bootstrap.ready("False", "GitOperationFailed", "dial tcp: connect: connection refused")
+            self.objects[state.source_path("flux-system")] = test_bootstrap.source(
+                "main@sha1:0", conditions=[refused], lastHandledReconcileAt=asked
+            )
+            self.objects[state.sync_path("flux-system")] = test_bootstrap.root(applied="main@sha1:0")
+        return answer
+
+
+def test_a_git_host_that_restarts_meanwhile_is_waited_for(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(bootstrap, "_ASK_AGAIN", 0.5)
+    work = bootstrap.Bootstrap(Restarting(3), WANTED, hush)  # type: ignore[arg-type]
+    assert work.verify(COMMIT, 20.0, lambda _: None, new_key=False).commit == COMMIT
+
+
+def test_a_git_host_that_stays_away_is_told_after_the_grace(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(bootstrap, "_GRACE", 1.0)
+    start = time.monotonic()
+    work = bootstrap.Bootstrap(Restarting(1000), WANTED, hush)  # type: ignore[arg-type]
+    with pytest.raises(FluxError, match=r"connection refused\. The Git host does not answer from within the cluster"):
+        work.verify(COMMIT, 60.0, lambda _: None, new_key=False)
+    assert 1.0 <= time.monotonic() - start < 10.0
