@@ -56,7 +56,7 @@ options:
     description: The release's C(manifests.tar.gz) on the controller. Required with O(state=present).
     type: path
   components:
-    description: The controllers. The first two are always needed.
+    description: The controllers. The first two are always needed; one whose kinds are in use in the cluster is not taken out.
     type: list
     elements: str
     default: [source-controller, kustomize-controller, helm-controller, notification-controller]

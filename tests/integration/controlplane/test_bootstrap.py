@@ -76,6 +76,37 @@ def test_from_nothing_to_nothing(world: World) -> None:
     assert world.bootstrap(state="absent")["changed"] is False
 
 
+def test_a_component_goes_only_when_nothing_of_its_kinds_is_there(world: World) -> None:
+    done = world.bootstrap()
+    assert not done.get("failed"), done["msg"]
+    smaller = {"components": ["source-controller", "kustomize-controller", "notification-controller"]}
+    place = f"/apis/helm.toolkit.fluxcd.io/v2/namespaces/{NAMESPACE}/helmreleases"
+    source = {"kind": "OCIRepository", "name": "charts"}
+    release = {
+        "apiVersion": "helm.toolkit.fluxcd.io/v2",
+        "kind": "HelmRelease",
+        "metadata": {"name": "web"},
+        "spec": {"interval": "1h", "suspend": True, "chartRef": source},
+    }
+    with world.plane.session() as session:
+        session.call(lambda api: api.request("POST", place, body=release))
+    for arguments in (["--check"], []):
+        refused = world.bootstrap(*arguments, **smaller)
+        assert refused["failed"]
+        assert f"and with it HelmRelease {NAMESPACE}/web. Delete these by a commit first" in refused["msg"]
+    assert world.commits() == [f"chore(staging): add Flux v{VERSION}"]
+    with world.plane.session() as session:
+        body = {"metadata": {"finalizers": None}}
+        kind = "application/merge-patch+json"
+        session.call(lambda api: api.request("PATCH", f"{place}/web", body=body, content_type=kind))
+        session.call(lambda api: api.request("DELETE", f"{place}/web"))
+    done = world.bootstrap(**smaller)
+    assert not done.get("failed"), done["msg"]
+    world.follows(done["commit"])
+    assert world.get(f"{DEFINITIONS}/helmreleases.helm.toolkit.fluxcd.io") is None
+    assert world.bootstrap(**smaller)["changed"] is False
+
+
 BUCKETS = "buckets.source.toolkit.fluxcd.io"
 
 

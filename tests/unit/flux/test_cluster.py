@@ -109,6 +109,36 @@ def test_an_upgrade_over_a_release_too_many_is_refused() -> None:
         cluster.check_migration([NEW, BETA], [NEW])
 
 
+RELEASES = "helmreleases.helm.toolkit.fluxcd.io"
+
+
+def with_releases(*names: str, pruned: bool = True) -> tuple[FakeApi, dict[str, Any]]:
+    """A cluster with HelmReleases, and a root Kustomization that has their definition in its inventory."""
+    crd = definition(RELEASES, "helmreleases", "v1")
+    crd["metadata"]["labels"] = {"app.kubernetes.io/component": "helm-controller"}
+    crd["spec"]["names"]["kind"] = "HelmRelease"
+    place = "/apis/helm.toolkit.fluxcd.io/v1/helmreleases"
+    items = {f"{place}/{name}": {"metadata": {"namespace": "shop", "name": name}} for name in names}
+    entries = [{"id": f"_{RELEASES}_apiextensions.k8s.io_CustomResourceDefinition", "v": "v1"}] if pruned else []
+    root = {"metadata": {"name": "flux-system"}, "status": {"inventory": {"entries": entries}}}
+    return FakeApi({f"{CRDS}/{RELEASES}": crd, **items}), root
+
+
+def test_a_component_whose_kinds_are_in_use_is_not_taken_out() -> None:
+    api, root = with_releases(*(f"web-{n}" for n in range(7)))
+    with pytest.raises(
+        FluxError,
+        match=rf"without helm-controller {RELEASES} would go, and with it HelmRelease shop/web-0, .* and 2 more\. Delete "
+        "these by a commit first, or leave helm-controller in flux_components",
+    ):
+        cluster.check_removal(cluster.Cluster(api), [NEW], root)  # type: ignore[arg-type]
+    cluster.check_removal(cluster.Cluster(api), [NEW, definition(RELEASES, "x")], root)  # type: ignore[arg-type]
+    cluster.check_removal(cluster.Cluster(api), [NEW], None)  # type: ignore[arg-type]
+    # without objects nothing is lost; and what Flux did not apply it does not prune
+    for harmless, by in (with_releases(), with_releases("web", pruned=False)):
+        cluster.check_removal(cluster.Cluster(harmless), [NEW], by)  # type: ignore[arg-type]
+
+
 def place(namespace: str, name: str) -> str:
     return f"/apis/source.toolkit.fluxcd.io/v1/namespaces/{namespace}/gitrepositories/{name}"
 
