@@ -20,6 +20,7 @@ from ansible_collections.stagecraft.gitops.plugins.plugin_utils.flux.cluster imp
 from ansible_collections.stagecraft.gitops.plugins.plugin_utils.flux.errors import FluxError
 from ansible_collections.stagecraft.gitops.plugins.plugin_utils.flux.readiness import Asked
 from ansible_collections.stagecraft.gitops.plugins.plugin_utils.kube.errors import ApiError
+from ansible_collections.stagecraft.gitops.plugins.plugin_utils.kube.objects import ref
 from ansible_collections.stagecraft.gitops.plugins.plugin_utils.kube.status import status
 
 if TYPE_CHECKING:
@@ -31,6 +32,16 @@ Object = dict[str, Any]
 
 _SOURCE = {"apiVersion": f"{kinds.SOURCE}/v1", "kind": "GitRepository"}
 _ROOT = {"apiVersion": f"{kinds.KUSTOMIZE}/v1", "kind": "Kustomization"}
+#: What may be taken away where the repository leaves it out.
+_REMOVABLE = (
+    "ClusterRole",
+    "ClusterRoleBinding",
+    "Deployment",
+    "NetworkPolicy",
+    "ResourceQuota",
+    "Service",
+    "ServiceAccount",
+)
 _DEFINITIONS_READY = 60.0
 _LONGEST_PAUSE = 2.0
 _KEY_REFUSED = ("unable to authenticate", "permission denied", "authentication required")
@@ -95,7 +106,7 @@ def plan(seen: state.Observed, wanted: Wanted, changes: Mapping[str, bytes | Non
     lacking = [
         item["metadata"]["name"]
         for item in wanted.components
-        if item["kind"] == "Deployment" and item["metadata"]["name"] not in running
+        if item["kind"] == "Deployment" and item["metadata"]["name"] not in running and not _left_out(item, seen.sync)
     ]
     applied = ((seen.sync or {}).get("status") or {}).get("lastAppliedRevision")
     install = bool(lacking) or seen.crd is None or not applied or kind in ("plain", "helm")
@@ -165,7 +176,7 @@ def judge(seen: state.Observed, wanted: Wanted, commit: str, asked: str) -> Verd
     problems: list[str] = []
     terminal = False
     for item in wanted.components:
-        if item["kind"] == "Deployment":
+        if item["kind"] == "Deployment" and not _left_out(item, seen.sync):
             name = item["metadata"]["name"]
             problems += _deployment_problem(name, seen.deployments)
     source, root = seen.source or {}, seen.sync or {}
@@ -220,6 +231,12 @@ def _looked(item: Mapping[str, Any], asked: str) -> bool:
         return datetime.fromisoformat(handled) >= datetime.fromisoformat(asked)
     except (ValueError, TypeError):
         return handled == asked
+
+
+def _left_out(item: Mapping[str, Any], root: Mapping[str, Any] | None) -> bool:
+    """Whether the root has applied something, and this is not among it: a patch of the repository deletes it."""
+    applied = kinds.inventory(root or {})
+    return bool(applied) and ref(item) not in applied
 
 
 def _deployment_problem(name: str, deployments: tuple[Object, ...]) -> list[str]:
@@ -282,10 +299,20 @@ class Bootstrap:
         return now
 
     def release(self) -> None:
-        """Give up our share of the objects' fields: Flux owns them now, and what it removes has to go."""
+        """Give up our share of what Flux owns now, and take away what the repository's kustomization.yaml leaves out.
+
+        Only what is in the root's inventory is Flux's: of the rest nothing but our own installation is left, in nobody's
+        care. Namespaces, definitions and the root objects are never deleted: too much would go with them.
+        """
         self._tell("handing Flux over to its own repository")
-        for item in (*self._wanted.components, *self._wanted.follow):
-            self._cluster.release(item)
+        root = self._api.get(state.sync_path(self._wanted.namespace))
+        items = [*self._wanted.components, *self._wanted.follow]
+        # by this one the next run sees whether anything is left to do, so it is the last
+        for item in sorted(items, key=lambda item: item["metadata"]["name"] == state.SOURCE_CRD):
+            if not _left_out(item, root):
+                self._cluster.release(item)
+            elif item["kind"] in _REMOVABLE:
+                self._cluster.remove_ours(item)
 
     def verify(self, commit: str, timeout: float, newer: Callable[[str], str | None], *, new_key: bool) -> Verified:
         """Wait until Flux has applied `commit`, or one that was pushed on top of it meanwhile.

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 from ansible_collections.stagecraft.gitops.plugins.plugin_utils.flux import kinds
 from ansible_collections.stagecraft.gitops.plugins.plugin_utils.flux.errors import FluxError
-from ansible_collections.stagecraft.gitops.plugins.plugin_utils.flux.state import CRDS, FIELD_MANAGER
+from ansible_collections.stagecraft.gitops.plugins.plugin_utils.flux.state import CRDS, FIELD_MANAGER, ours
 from ansible_collections.stagecraft.gitops.plugins.plugin_utils.kube.apply import APPLY
 from ansible_collections.stagecraft.gitops.plugins.plugin_utils.kube.errors import ApiError
 
@@ -66,6 +66,18 @@ class Cluster:
         """Give up our share of an object's fields; those that nobody else owns go with it."""
         metadata = {key: item["metadata"][key] for key in ("name", "namespace") if key in item["metadata"]}
         self.apply({"apiVersion": item["apiVersion"], "kind": item["kind"], "metadata": metadata})
+
+    def remove_ours(self, item: Mapping[str, Any]) -> None:
+        """Delete an object that we applied; one that is not there, or that we own nothing of, is left."""
+        path = path_of(item)
+        try:
+            found = self.api.get(path)
+        except ApiError as error:
+            if error.status != 404:
+                raise
+            return
+        if ours(found):
+            _delete(self.api, path)
 
     def wait_for_kind(self, item: Mapping[str, Any], timeout: float) -> None:
         """Wait until the API server serves an object's kind, which a definition just brought. Raises FluxError."""

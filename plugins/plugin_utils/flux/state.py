@@ -24,7 +24,7 @@ State = Literal["absent", "unfinished", "plain", "bootstrapped", "foreign", "hel
 FIELD_MANAGER = "stagecraft.gitops"
 OLDEST_KUBERNETES = (1, 33)
 CRDS = "/apis/apiextensions.k8s.io/v1/customresourcedefinitions"
-_SOURCE_CRD = "gitrepositories.source.toolkit.fluxcd.io"
+SOURCE_CRD = "gitrepositories.source.toolkit.fluxcd.io"
 _PART_OF = "app.kubernetes.io/part-of"
 _MANAGED_BY = "app.kubernetes.io/managed-by"
 
@@ -89,7 +89,7 @@ def observe(api: ApiClient, namespace: str) -> Observed:
         return found
 
     home = get(f"/api/v1/namespaces/{namespace}")
-    crd = get(f"{CRDS}/{_SOURCE_CRD}")
+    crd = get(f"{CRDS}/{SOURCE_CRD}")
     selector = {"labelSelector": "app.kubernetes.io/part-of=flux"}
     listed = api.items(f"/apis/apps/v1/namespaces/{namespace}/deployments", **selector) if home else []
     instances = get("/apis/fluxcd.controlplane.io/v1/fluxinstances")

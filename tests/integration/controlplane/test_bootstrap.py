@@ -76,6 +76,31 @@ def test_from_nothing_to_nothing(world: World) -> None:
     assert world.bootstrap(state="absent")["changed"] is False
 
 
+LEAVING_OUT = """\
+apiVersion: kustomize.config.k8s.io/v1beta1
+kind: Kustomization
+resources: [gotk-components.yaml, gotk-sync.yaml]
+patches:
+  - patch: |
+      apiVersion: apps/v1
+      kind: Deployment
+      metadata: {name: notification-controller, namespace: flux-system}
+      $patch: delete
+"""
+
+
+def test_what_the_repository_deletes_by_a_patch_goes_and_is_not_missed(world: World) -> None:
+    world.push(f"clusters/staging/{NAMESPACE}/kustomization.yaml", LEAVING_OUT)
+    done = world.bootstrap()
+    assert not done.get("failed"), done["msg"]
+    world.follows(done["commit"])
+    home = f"/apis/apps/v1/namespaces/{NAMESPACE}/deployments"
+    names = {item["metadata"]["name"] for item in world.get(home)["items"]}
+    assert names == {"source-controller", "kustomize-controller", "helm-controller"}
+    again = world.bootstrap()
+    assert (again["changed"], again["steps"]) == (False, []), again
+
+
 def test_a_component_goes_only_when_nothing_of_its_kinds_is_there(world: World) -> None:
     done = world.bootstrap()
     assert not done.get("failed"), done["msg"]

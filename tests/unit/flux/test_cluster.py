@@ -7,11 +7,13 @@ from __future__ import annotations
 
 import copy
 import time
+from dataclasses import replace
 from typing import Any
 
 import pytest
 from ansible_collections.stagecraft.gitops.plugins.plugin_utils.flux import bootstrap, cluster, deploy_key, state
 from ansible_collections.stagecraft.gitops.plugins.plugin_utils.flux.errors import FluxError
+from ansible_collections.stagecraft.gitops.plugins.plugin_utils.kube import objects
 from ansible_collections.stagecraft.gitops.plugins.plugin_utils.kube.errors import ApiError
 
 from tests.unit.flux import test_bootstrap
@@ -243,8 +245,60 @@ def test_everything_is_applied_in_order_and_handed_over() -> None:
     assert applied[0] == "/api/v1/namespaces/flux-system"
     assert applied[-1] == "/apis/apps/v1/namespaces/flux-system/deployments/notification-controller"
     assert len(applied) == len(WANTED.components)
+    api.objects[state.sync_path("flux-system")] = rooted(*WANTED.components, *WANTED.follow)
     bootstrap.Bootstrap(api, WANTED, hush).release()  # type: ignore[arg-type]
     assert len(api.asked) == 2 * len(WANTED.components) + len(WANTED.follow)
+    # by which the next run sees whether it is finished
+    assert api.asked[-1] == ("PATCH", f"{CRDS}/{NAME}")
+
+
+def rooted(*applied: Any) -> dict[str, Any]:
+    """The root Kustomization when it has applied these."""
+    refs = [objects.ref(item) for item in applied]
+    entries = [{"id": f"{r.namespace}_{r.name}_{r.group}_{r.kind}", "v": "v1"} for r in refs]
+    return {**test_bootstrap.root(), "status": {**test_bootstrap.root()["status"], "inventory": {"entries": entries}}}
+
+
+class Strict(FakeApi):
+    """An API server that refuses an applied Deployment without its selector, as the real one does of a new object."""
+
+    def request(self, method: str, path: str, *, body: Any = None, **more: Any) -> Any:
+        if method == "PATCH" and "/deployments/" in path and "spec" not in body and path not in self.objects:
+            raise ApiError("Deployment.apps is invalid: spec.selector: Required value", 422)
+        return super().request(method, path, body=body, **more)
+
+
+DEPLOYMENTS = "/apis/apps/v1/namespaces/flux-system/deployments"
+
+
+@pytest.mark.parametrize("there", [True, False])
+def test_what_the_repository_leaves_out_by_a_patch_is_taken_away(there: bool) -> None:
+    mine = {"metadata": {"name": "x", "managedFields": [{"manager": "stagecraft.gitops"}]}}
+    theirs = {"metadata": {"name": "x", "managedFields": [{"manager": "somebody"}]}}
+    out = f"{DEPLOYMENTS}/notification-controller"
+    account = "/api/v1/namespaces/flux-system/serviceaccounts/source-controller"
+    kept = [item for item in WANTED.components if cluster.path_of(item) not in (out, account)]
+    assert len(kept) == len(WANTED.components) - 2
+    bare = [item for item in kept if item["kind"] not in ("Namespace", "CustomResourceDefinition")]
+    others: dict[str, Any] = {cluster.path_of(item): {} for item in kept if item["kind"] == "Deployment"}
+    api = Strict({**others, account: theirs, **({out: mine} if there else {})})
+    for root in (rooted(*kept, *WANTED.follow), rooted(*bare)):
+        api.objects[state.sync_path("flux-system")] = root
+        bootstrap.Bootstrap(api, WANTED, hush).release()  # type: ignore[arg-type]
+    assert [path for method, path in api.asked if method == "DELETE"] == ([out] if there else [])
+    assert out not in api.objects
+    assert account in api.objects
+
+
+def test_what_the_repository_leaves_out_is_neither_installed_nor_missed() -> None:
+    items = [item for item in WANTED.components if item["metadata"]["name"] != "notification-controller"]
+    running = tuple(d for d in test_bootstrap.HOLDS.deployments if d["metadata"]["name"] != "notification-controller")
+    seen = replace(test_bootstrap.HOLDS, deployments=running, sync=rooted(*items))
+    assert bootstrap.plan(seen, WANTED, {}).steps == ()
+    assert bootstrap.judge(seen, WANTED, COMMIT, "").problems == ()
+    lost = replace(seen, sync=rooted(*WANTED.components))
+    assert bootstrap.plan(lost, WANTED, {}).install
+    assert bootstrap.judge(lost, WANTED, COMMIT, "").problems == ("Deployment notification-controller is not there",)
 
 
 def test_a_kind_that_is_never_served_is_named() -> None:
