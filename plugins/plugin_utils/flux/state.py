@@ -126,8 +126,7 @@ def classify(seen: Observed, wanted: Sync) -> State:
     if going(seen.crd):
         return "unfinished"
     if seen.follows is not None:
-        same = seen.follows.path == wanted.path and seen.follows.url == wanted.url
-        return "bootstrapped" if same else "foreign"
+        return "bootstrapped" if seen.follows == wanted else "foreign"
     if seen.crd is None and not seen.deployments:
         return "absent"
     return "unfinished" if seen.crd is None or ours(seen.crd) else "plain"
@@ -157,7 +156,7 @@ def refusals(seen: Observed, state: State, wanted: Sync, *, takeover: bool) -> l
             )
         elif not takeover:
             found.append(
-                f"somebody bootstrapped Flux here from another repository: it follows {seen.follows}; wanted {wanted}."
+                f"somebody bootstrapped Flux here from another repository or branch: it follows {seen.follows}; wanted {wanted}."
                 " Set flux_takeover: true to make it follow the new one."
             )
     by_helm = any(_labels(item).get(_MANAGED_BY) == "Helm" for item in seen.deployments)
@@ -200,7 +199,7 @@ def removal_refusals(seen: Observed, state: State, wanted: Sync, *, takeover: bo
             " the kubeconfig's context. To remove that environment's Flux on purpose, run this with its settings."
         ]
     said = {
-        "foreign": f"somebody bootstrapped Flux here from another repository: it follows {seen.follows}; wanted {wanted}."
+        "foreign": f"somebody bootstrapped Flux here from another repository or branch: it follows {seen.follows}; wanted {wanted}."
         " Correct stagecraft_repository, or set flux_takeover: true to remove it all the same.",
         "helm": "Flux was installed by Helm here, and is to be removed by it: `helm uninstall`. Set flux_takeover: true"
         " to take away what the release leaves behind.",

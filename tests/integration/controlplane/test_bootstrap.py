@@ -66,7 +66,7 @@ def test_from_nothing_to_nothing(world: World) -> None:
     world.server.create("infra/moved.git")
     for wanted in ("present", "absent"):
         refused = world.bootstrap(repository=moved, state=wanted)
-        assert "somebody bootstrapped Flux here from another repository" in refused["msg"]
+        assert "somebody bootstrapped Flux here from another repository or branch" in refused["msg"]
     world.follows(done["commit"])
 
     gone = world.bootstrap(state="absent")

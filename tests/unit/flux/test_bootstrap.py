@@ -85,6 +85,7 @@ def root(path: str = "./clusters/staging", applied: str = f"main@sha1:{COMMIT}",
     }
 
 
+ELSEWHERE = {**source(), "spec": {"url": URL, "ref": {"branch": "trial"}}}
 OTHER = {**source(), "spec": {"url": "ssh://git@other/x/y.git"}}
 HOLDS = state.Observed(
     kubernetes="v1.36.3",
@@ -105,6 +106,7 @@ FIVE_STATES: list[tuple[state.State, state.Observed]] = [
     ("bootstrapped", HOLDS),
     ("foreign", replace(HOLDS, sync=root("./clusters/production"))),
     ("foreign", replace(HOLDS, source={**source(), "spec": {"url": "ssh://git@other/x/y.git"}})),
+    ("foreign", replace(HOLDS, source=ELSEWHERE)),
     ("helm", state.Observed(crd=crd(**{"app.kubernetes.io/managed-by": "Helm"}))),
     ("flux-operator", state.Observed(crd=crd(**{"app.kubernetes.io/managed-by": "flux-operator"}))),
     ("flux-operator", state.Observed(operator=True)),
@@ -121,7 +123,8 @@ def test_whose_flux_it_is(kind: state.State, seen: state.Observed) -> None:
     ("seen", "said"),
     [
         (replace(HOLDS, sync=root("./clusters/production")), "another environment's: .*clusters/production; wanted .*staging"),
-        (replace(HOLDS, source=OTHER), "another repository: .*flux_takeover: true"),
+        (replace(HOLDS, source=OTHER), "another repository or branch: .*flux_takeover: true"),
+        (replace(HOLDS, source=ELSEWHERE), "branch: it follows .*, branch trial, .*; wanted .*, branch main, .*flux_takeover: true"),
         (state.Observed(crd=crd(manager="flux")), r"Flux v2\.9\.4 is installed here and follows no repository that we know"),
         (state.Observed(crd=crd(**{"app.kubernetes.io/managed-by": "Helm"})), "installed by Helm"),
         (state.Observed(operator=True), "managed by Flux Operator"),
@@ -160,7 +163,7 @@ def test_what_helm_has_left_behind_is_taken_over_and_its_release_is_not() -> Non
         (state.Observed(deployments=(deployment("source-controller"),)), "", True),
         (replace(HOLDS, crd=GOING, source=None, sync=None), "", True),
         (replace(HOLDS, sync=root("./clusters/production")), "another environment's: .*clusters/production; wanted .*staging", False),
-        (replace(HOLDS, source=OTHER), "another repository: .*flux_takeover: true", True),
+        (replace(HOLDS, source=OTHER), "another repository or branch: .*flux_takeover: true", True),
         (state.Observed(crd=crd(manager="flux")), r"Flux v2\.9\.4 is installed here and follows no repository that we know", True),
         (state.Observed(crd=HELM), "installed by Helm", True),
         (state.Observed(operator=True), "Delete its FluxInstance", False),
