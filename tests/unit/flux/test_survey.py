@@ -346,6 +346,55 @@ def test_tree_and_graph() -> None:
     } in drawn["edges"]
 
 
+class Told:
+    """A session that only lists events."""
+
+    def __init__(self, *items: dict[str, Any]) -> None:
+        self.listed = list(items)
+        self.asked: list[tuple[str, dict[str, str]]] = []
+
+    def items(self, path: str, **query: str) -> list[dict[str, Any]]:
+        self.asked.append((path, query))
+        return self.listed
+
+
+def told(kind: str, name: str, last: str, api: str = "kustomize.toolkit.fluxcd.io/v1", **more: Any) -> dict[str, Any]:
+    about = {"apiVersion": api, "kind": kind, "namespace": "flux-system", "name": name}
+    said = {"type": "Normal", "reason": "Progressing", "message": "two\nlines", "lastTimestamp": last}
+    return {"metadata": {}, "involvedObject": about, **said, **more}
+
+
+def test_events_are_of_flux_alone_and_the_newest_comes_first() -> None:
+    annotations = {"kustomize.toolkit.fluxcd.io/revision": f"main@sha1:{NEW}"}
+    session = Told(
+        told("Kustomization", "a", "2026-01-01T00:00:01Z"),
+        told("Pod", "web-1", "2026-01-01T00:00:02Z", api="v1"),
+        told("Kustomization", "other", "2026-01-01T00:00:02Z", api="example.com/v1"),
+        told(
+            "Kustomization", "b", "", eventTime="2026-01-01T00:00:03Z", count=3, metadata={"annotations": annotations}
+        ),
+    )
+    rows = overview.events(session, None)  # type: ignore[arg-type]
+    assert [row["object"] for row in rows] == ["Kustomization flux-system/b", "Kustomization flux-system/a"]
+    assert rows[0] == {
+        "object": "Kustomization flux-system/b",
+        "type": "Normal",
+        "reason": "Progressing",
+        "message": "two lines",
+        "count": 3,
+        "last": "2026-01-01T00:00:03Z",
+        "revision": f"main@sha1:{NEW}",
+    }
+    assert (rows[1]["count"], rows[1]["revision"]) == (1, "")
+    overview.events(session, None, "shop")  # type: ignore[arg-type]
+    assert len(overview.events(session, Ref("", "Pod", "shop", "web-1"))) == 4  # type: ignore[arg-type]
+    assert session.asked == [
+        ("/api/v1/events", {}),
+        ("/api/v1/namespaces/shop/events", {}),
+        ("/api/v1/namespaces/shop/events", {"fieldSelector": "involvedObject.kind=Pod,involvedObject.name=web-1"}),
+    ]
+
+
 def test_names_of_inventories() -> None:
     assert kinds.entry("_system__node_rbac.authorization.k8s.io_ClusterRole") == Ref(
         "rbac.authorization.k8s.io", "ClusterRole", "", "system:node"
