@@ -111,6 +111,8 @@ class ActionModule(KubeAction):
                     cluster.Cluster(api).definitions(),
                     [item for item in wanted.components if item["kind"] == "CustomResourceDefinition"],
                 )
+            if api is not None:
+                cluster.check_removal(cluster.Cluster(api), wanted.components, seen.sync)
             git_host = forge.Gitea.from_options(options["forge"]) if options["forge"] and wanted.uses_key else None
             steps = [*chosen.steps]
             repository = forge.repository_of(wanted.sync.url) if git_host else ""

@@ -57,12 +57,13 @@ class ActionModule(KubeAction):
             if "trace" in gather and named is not None:
                 result["trace"] = overview.trace(session, named)
             if "diagnosis" in gather:
-                found = diagnosis.diagnose(objects, options["namespace"] or "")
+                causes = diagnosis.causes(session, shown)
+                found = diagnosis.diagnose(objects, options["namespace"] or "", causes)
                 result["diagnosis"] = [
                     {"object": str(f.named), "severity": f.severity, "reason": f.reason, "sentence": f.sentence}
                     for f in found
                 ]
-                result["causes"] = list(diagnosis.causes(session, shown))
+                result["causes"] = [cause.said for cause in causes]
                 result["blocked"] = any(f.severity == "blocked" for f in found)
         return result
 

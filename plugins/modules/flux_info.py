@@ -33,7 +33,8 @@ options:
       - What to show. V(all) lists the objects, V(tree) who applied what, V(graph) nodes and edges, V(events) what Flux told, V(trace) where
         O(object) comes from.
       - V(diagnosis) says what blocks reconciliation (a source that cannot be fetched, a dependency that is missing or part of a circle, a
-        conflict, a workload that does not become ready, a suspended object) and what makes it slow.
+        two Kustomizations with one object, a workload that does not become ready, a suspended object) and what makes it slow. What failed at its
+        commit before and is being tried again counts as blocked.
     type: list
     elements: str
     choices: [all, tree, graph, events, trace, diagnosis]

@@ -48,7 +48,14 @@ def repository(inventory: Inventory) -> Iterator[Problem]:
             "Set it to the lines of known_hosts that the server's admin publishes",
             origin,
         )
-    name = str(wanted.get("path") or "").strip("/").rpartition("/")[2]
+    yield from _directory(inventory, str(wanted.get("path") or ""), origin)
+
+
+def _directory(inventory: Inventory, path: str, origin: str) -> Iterator[Problem]:
+    """Find a directory that is another environment's, or that nobody writes."""
+    subject = "stagecraft_repository"
+    parts = [part for part in path.split("/") if part not in ("", ".")]
+    name = parts[-1] if parts else ""
     environment = str(inventory.of("stagecraft_environment") or "")
     declared = inventory.of("gitops_repository_environments")
     own = [item.get("name") for item in declared if isinstance(item, dict)] if isinstance(declared, list) else []
@@ -56,3 +63,13 @@ def repository(inventory: Inventory) -> Iterator[Problem]:
         found = f"the cluster of {environment} would follow the directory of {name}"
         fix = f"Set path to {environment}'s own, such as clusters/{environment}"
         yield Problem("repository-other-environment", subject, found, fix, origin)
+        return
+    generated = str(inventory.of("gitops_repository_generate")).lower() in ("true", "yes", "on", "1")
+    written = [f"clusters/{one}" for one in own]
+    if parts and generated and own and "/".join(parts) not in written:
+        found = f"Flux would follow {'/'.join(parts)}, and what is generated lies in {', '.join(written)}"
+        fix = (
+            f"Set path to clusters/{environment or 'NAME'}, name the environment in gitops_repository_environments, or "
+            "set gitops_repository_generate: false for a repository that you keep by hand"
+        )
+        yield Problem("repository-directory", subject, found, fix, origin)

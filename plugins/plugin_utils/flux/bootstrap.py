@@ -10,15 +10,17 @@ repository once it follows it, so the cluster is written to directly only until 
 from __future__ import annotations
 
 import time
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Any
 
 from ansible_collections.stagecraft.gitops.plugins.plugin_utils._addresses import without_credentials
-from ansible_collections.stagecraft.gitops.plugins.plugin_utils.flux import deploy_key, state
+from ansible_collections.stagecraft.gitops.plugins.plugin_utils.flux import deploy_key, kinds, readiness, state
 from ansible_collections.stagecraft.gitops.plugins.plugin_utils.flux.cluster import Cluster, migrate
 from ansible_collections.stagecraft.gitops.plugins.plugin_utils.flux.errors import FluxError
+from ansible_collections.stagecraft.gitops.plugins.plugin_utils.flux.readiness import Asked
 from ansible_collections.stagecraft.gitops.plugins.plugin_utils.kube.errors import ApiError
+from ansible_collections.stagecraft.gitops.plugins.plugin_utils.kube.objects import ref
 from ansible_collections.stagecraft.gitops.plugins.plugin_utils.kube.status import status
 
 if TYPE_CHECKING:
@@ -28,12 +30,25 @@ if TYPE_CHECKING:
 
 Object = dict[str, Any]
 
+_SOURCE = {"apiVersion": f"{kinds.SOURCE}/v1", "kind": "GitRepository"}
+_ROOT = {"apiVersion": f"{kinds.KUSTOMIZE}/v1", "kind": "Kustomization"}
+#: What may be taken away where the repository leaves it out.
+_REMOVABLE = (
+    "ClusterRole",
+    "ClusterRoleBinding",
+    "Deployment",
+    "NetworkPolicy",
+    "ResourceQuota",
+    "Service",
+    "ServiceAccount",
+)
 _DEFINITIONS_READY = 60.0
 _LONGEST_PAUSE = 2.0
-#: Reasons with which a source or a Kustomization does not get better by waiting.
-_TERMINAL_SOURCE = ("GitOperationFailed", "URLInvalid", "InvalidSTSConfiguration", "AuthenticationFailed")
-_TERMINAL_SYNC = ("BuildFailed", "ReconciliationFailed", "PruneFailed", "HealthCheckFailed", "InvalidCELExpression")
-_KEY_REFUSED = ("unable to authenticate", "permission denied", "authentication required", "handshake failed")
+_KEY_REFUSED = ("unable to authenticate", "permission denied", "authentication required")
+#: For how many seconds trouble may last that time may heal, as flux_wait has it; how often Flux is asked meanwhile.
+_GRACE = 30.0
+_ASK_AGAIN = 5.0
+#: In how many looks in a row a failure must stand that no time heals.
 _PATIENCE = 3
 
 
@@ -91,7 +106,7 @@ def plan(seen: state.Observed, wanted: Wanted, changes: Mapping[str, bytes | Non
     lacking = [
         item["metadata"]["name"]
         for item in wanted.components
-        if item["kind"] == "Deployment" and item["metadata"]["name"] not in running
+        if item["kind"] == "Deployment" and item["metadata"]["name"] not in running and not _left_out(item, seen.sync)
     ]
     applied = ((seen.sync or {}).get("status") or {}).get("lastAppliedRevision")
     install = bool(lacking) or seen.crd is None or not applied or kind in ("plain", "helm")
@@ -142,10 +157,14 @@ def plan(seen: state.Observed, wanted: Wanted, changes: Mapping[str, bytes | Non
 
 @dataclass(frozen=True)
 class Verdict:
-    """What does not hold yet, a sentence each; `terminal` says that waiting does not help."""
+    """What does not hold yet, a sentence each; `terminal` says that waiting does not help.
+
+    `passing` are the kinds of those root objects that are in trouble which time may heal, such as a Git host's restart.
+    """
 
     problems: tuple[str, ...] = ()
     terminal: bool = False
+    passing: frozenset[str] = frozenset()
 
 
 def judge(seen: state.Observed, wanted: Wanted, commit: str, asked: str) -> Verdict:
@@ -157,7 +176,7 @@ def judge(seen: state.Observed, wanted: Wanted, commit: str, asked: str) -> Verd
     problems: list[str] = []
     terminal = False
     for item in wanted.components:
-        if item["kind"] == "Deployment":
+        if item["kind"] == "Deployment" and not _left_out(item, seen.sync):
             name = item["metadata"]["name"]
             problems += _deployment_problem(name, seen.deployments)
     source, root = seen.source or {}, seen.sync or {}
@@ -169,27 +188,33 @@ def judge(seen: state.Observed, wanted: Wanted, commit: str, asked: str) -> Verd
         if (item.get("spec") or {}).get("suspend")
     ]:
         return Verdict((*problems, *suspended), terminal=True)
-    ready = _condition(source, "Ready")
+    passing = set()
     revision = _fetched(source)
-    if ready.get("status") == "False" and _current(source, ready):
-        said = f"GitRepository {name}: {ready.get('reason')}: {_line(ready.get('message'))}"
-        if any(sign in said.lower() for sign in _KEY_REFUSED):
+    judged = readiness.source({**_SOURCE, **source}, Asked())
+    if judged.state in ("failed", "passing"):
+        if any(sign in judged.message.lower() for sign in _KEY_REFUSED):
             public = seen.key.public if seen.key else ""
-            said += f". Allow this key to read {wanted.sync.url}: {public}"
-        problems.append(said)
-        terminal = ready.get("reason") in _TERMINAL_SOURCE and _looked(source, asked)
+            judged = replace(judged, advice=f"Allow this key to read {wanted.sync.url}: {public}")
+        problems.append(f"GitRepository {name}: {_said(judged)}")
+        terminal = judged.state == "failed" and _looked(source, asked)
+        passing |= {"GitRepository"} if judged.state == "passing" and _looked(source, asked) else set()
     elif not revision.endswith(commit):
         problems.append(f"GitRepository {name} has {revision or 'nothing'}, wanted commit {commit}")
     applied = str((root.get("status") or {}).get("lastAppliedRevision") or "")
-    ready = _condition(root, "Ready")
-    if ready.get("status") == "False" and _current(root, ready) and ready.get("reason") in _TERMINAL_SYNC:
-        problems.append(f"Kustomization {name}: {ready.get('reason')}: {_line(ready.get('message'))}")
-        attempted = str((root.get("status") or {}).get("lastAttemptedRevision") or "")
-        terminal = terminal or (attempted.endswith(commit) and _looked(root, asked))
-    elif not (applied.endswith(commit) and ready.get("status") == "True" and _current(root, ready)):
-        reason = _line(ready.get("message")) if ready else "not looked at yet"
-        problems.append(f"Kustomization {name} has applied {applied or 'nothing'}, wanted commit {commit} ({reason})")
-    return Verdict(tuple(problems), terminal)
+    since = str(((source.get("status") or {}).get("artifact") or {}).get("lastUpdateTime") or "")
+    judged = readiness.kustomization({**_ROOT, **root}, Asked(commit, since=since))
+    if judged.state in ("failed", "passing"):
+        problems.append(f"Kustomization {name}: {_said(judged)}")
+        terminal = terminal or (judged.state == "failed" and _looked(root, asked))
+        passing |= {"Kustomization"} if judged.state == "passing" and _looked(root, asked) else set()
+    elif judged.state != "ready":
+        why = _said(judged) if root else "not looked at yet"
+        problems.append(f"Kustomization {name} has applied {applied or 'nothing'}, wanted commit {commit} ({why})")
+    return Verdict(tuple(problems), terminal, frozenset(passing))
+
+
+def _said(judged: readiness.Verdict) -> str:
+    return str(replace(judged, message=_line(judged.message)))
 
 
 def _fetched(source: Mapping[str, Any]) -> str:
@@ -208,6 +233,12 @@ def _looked(item: Mapping[str, Any], asked: str) -> bool:
         return handled == asked
 
 
+def _left_out(item: Mapping[str, Any], root: Mapping[str, Any] | None) -> bool:
+    """Whether the root has applied something, and this is not among it: a patch of the repository deletes it."""
+    applied = kinds.inventory(root or {})
+    return bool(applied) and ref(item) not in applied
+
+
 def _deployment_problem(name: str, deployments: tuple[Object, ...]) -> list[str]:
     found = next((item for item in deployments if item["metadata"]["name"] == name), None)
     if found is None:
@@ -217,15 +248,6 @@ def _deployment_problem(name: str, deployments: tuple[Object, ...]) -> list[str]
     if judged.state == "Current":
         return []
     return [f"Deployment {name} is not available: {_line(judged.message) or 'no word of it yet'}"]
-
-
-def _condition(item: Mapping[str, Any], kind: str) -> Mapping[str, Any]:
-    conditions = (item.get("status") or {}).get("conditions") or []
-    return next((entry for entry in conditions if entry.get("type") == kind), {})
-
-
-def _current(item: Mapping[str, Any], condition: Mapping[str, Any]) -> bool:
-    return bool(condition.get("observedGeneration") == (item.get("metadata") or {}).get("generation"))
 
 
 def _line(text: Any) -> str:
@@ -277,10 +299,20 @@ class Bootstrap:
         return now
 
     def release(self) -> None:
-        """Give up our share of the objects' fields: Flux owns them now, and what it removes has to go."""
+        """Give up our share of what Flux owns now, and take away what the repository's kustomization.yaml leaves out.
+
+        Only what is in the root's inventory is Flux's: of the rest nothing but our own installation is left, in nobody's
+        care. Namespaces, definitions and the root objects are never deleted: too much would go with them.
+        """
         self._tell("handing Flux over to its own repository")
-        for item in (*self._wanted.components, *self._wanted.follow):
-            self._cluster.release(item)
+        root = self._api.get(state.sync_path(self._wanted.namespace))
+        items = [*self._wanted.components, *self._wanted.follow]
+        # by this one the next run sees whether anything is left to do, so it is the last
+        for item in sorted(items, key=lambda item: item["metadata"]["name"] == state.SOURCE_CRD):
+            if not _left_out(item, root):
+                self._cluster.release(item)
+            elif item["kind"] in _REMOVABLE:
+                self._cluster.remove_ours(item)
 
     def verify(self, commit: str, timeout: float, newer: Callable[[str], str | None], *, new_key: bool) -> Verified:
         """Wait until Flux has applied `commit`, or one that was pushed on top of it meanwhile.
@@ -292,6 +324,8 @@ class Bootstrap:
         start = time.monotonic()
         pause, strikes, told, elsewhere = 0.1, 0, "", ""
         asked = self._ask() if new_key else ""
+        last_asked = start
+        troubled: dict[str, float] = {}
         while True:
             seen = state.observe(self._api, self._wanted.namespace)
             verdict = judge(seen, self._wanted, commit, asked)
@@ -309,10 +343,22 @@ class Bootstrap:
                     self._tell(f"somebody pushed meanwhile: waiting for commit {latest} instead of {commit}")
                     commit, asked, strikes = latest, self._ask(), 0
                     continue
-            asked = asked or self._ask()
+            if not asked:
+                asked, last_asked = self._ask(), time.monotonic()
+            elif verdict.passing and time.monotonic() - last_asked >= _ASK_AGAIN:
+                # its controllers try again after ever longer pauses
+                self._ask()
+                last_asked = time.monotonic()
             strikes = strikes + 1 if verdict.terminal else 0
+            # between its tries the root says nothing of its trouble, so that counts from when it was told first
+            troubled = {
+                kind: troubled.get(kind, elapsed)
+                for kind in ("GitRepository", "Kustomization")
+                if kind in verdict.passing or (kind == "Kustomization" and kind in troubled)
+            }
+            lasting = any(elapsed - troubled[kind] >= _GRACE for kind in verdict.passing)
             text = "; ".join(verdict.problems)
-            if strikes >= _PATIENCE or elapsed + pause > timeout:
+            if strikes >= _PATIENCE or lasting or elapsed + pause > timeout:
                 listed = "\n".join(f"- {problem}" for problem in verdict.problems)
                 raise FluxError(f"Flux does not follow the repository after {elapsed:.0f} s:\n{listed}")
             if text != told:

@@ -8,8 +8,9 @@ from __future__ import annotations
 import time
 from typing import TYPE_CHECKING, Any
 
+from ansible_collections.stagecraft.gitops.plugins.plugin_utils.flux import kinds
 from ansible_collections.stagecraft.gitops.plugins.plugin_utils.flux.errors import FluxError
-from ansible_collections.stagecraft.gitops.plugins.plugin_utils.flux.state import CRDS, FIELD_MANAGER
+from ansible_collections.stagecraft.gitops.plugins.plugin_utils.flux.state import CRDS, FIELD_MANAGER, ours
 from ansible_collections.stagecraft.gitops.plugins.plugin_utils.kube.apply import APPLY
 from ansible_collections.stagecraft.gitops.plugins.plugin_utils.kube.errors import ApiError
 
@@ -38,6 +39,8 @@ _GROUPS = ("toolkit.fluxcd.io", "extensions.fluxcd.io")
 _MERGE = "application/merge-patch+json"
 _SELECTOR = "app.kubernetes.io/part-of=flux"
 _PAUSE = 0.2
+#: How many objects a refusal names.
+_NAMED = 5
 
 
 def path_of(item: Mapping[str, Any]) -> str:
@@ -63,6 +66,18 @@ class Cluster:
         """Give up our share of an object's fields; those that nobody else owns go with it."""
         metadata = {key: item["metadata"][key] for key in ("name", "namespace") if key in item["metadata"]}
         self.apply({"apiVersion": item["apiVersion"], "kind": item["kind"], "metadata": metadata})
+
+    def remove_ours(self, item: Mapping[str, Any]) -> None:
+        """Delete an object that we applied; one that is not there, or that we own nothing of, is left."""
+        path = path_of(item)
+        try:
+            found = self.api.get(path)
+        except ApiError as error:
+            if error.status != 404:
+                raise
+            return
+        if ours(found):
+            _delete(self.api, path)
 
     def wait_for_kind(self, item: Mapping[str, Any], timeout: float) -> None:
         """Wait until the API server serves an object's kind, which a definition just brought. Raises FluxError."""
@@ -141,6 +156,35 @@ def check_migration(present: Iterable[Mapping[str, Any]], wanted: Iterable[Mappi
             + "\nUpgrade to a release in between first, which has both"
             " the old and the new version and stores the new one."
         )
+
+
+def check_removal(cluster: Cluster, wanted: Iterable[Mapping[str, Any]], root: Mapping[str, Any] | None) -> None:
+    """Refuse to leave a component out whose kinds are in use: Flux prunes a definition, and all its objects with it.
+
+    `wanted` are the installation's objects, `root` the root Kustomization: what stands in its inventory is pruned.
+    Raises FluxError naming the objects.
+    """
+    kept = {item["metadata"]["name"] for item in wanted if item["kind"] == "CustomResourceDefinition"}
+    pruned = {named.name for named in kinds.inventory(root or {}) if named.kind == "CustomResourceDefinition"}
+    problems = []
+    for definition in cluster.definitions():
+        name = str(definition["metadata"]["name"])
+        if name not in pruned - kept:
+            continue
+        found = sorted("/".join(filter(None, _place(item))) for item in cluster.instances(definition)[1])
+        if found:
+            listed = ", ".join(found[:_NAMED]) + (f" and {len(found) - _NAMED} more" if len(found) > _NAMED else "")
+            label = (definition["metadata"].get("labels") or {}).get("app.kubernetes.io/component", "its controller")
+            problems.append(
+                f"- without {label} {name} would go, and with it {definition['spec']['names']['kind']} {listed}. Delete "
+                f"these by a commit first, or leave {label} in flux_components"
+            )
+    if problems:
+        raise FluxError("Flux was left as it is:\n" + "\n".join(problems))
+
+
+def _place(item: Mapping[str, Any]) -> tuple[str, str]:
+    return str(item["metadata"].get("namespace") or ""), str(item["metadata"]["name"])
 
 
 def migrate(cluster: Cluster, wanted: Iterable[Mapping[str, Any]], tell: Callable[[str], None]) -> None:

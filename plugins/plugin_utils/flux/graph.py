@@ -75,6 +75,16 @@ def appliers(objects: Objects) -> dict[Ref, Ref]:
     }
 
 
+def owners(objects: Objects) -> dict[Ref, list[Ref]]:
+    """Return of each applied object who has it in its inventory; who applies to other clusters is left out."""
+    found: dict[Ref, list[Ref]] = {}
+    for named, item in objects.items():
+        if not mapping(item, "spec", "kubeConfig"):
+            for child in kinds.inventory(item):
+                found.setdefault(child, []).append(named)
+    return found
+
+
 def followers(source: Ref, objects: Objects) -> set[Ref]:
     """Return the Kustomizations and HelmReleases that take their content from `source`."""
     return {

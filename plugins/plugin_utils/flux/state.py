@@ -24,7 +24,7 @@ State = Literal["absent", "unfinished", "plain", "bootstrapped", "foreign", "hel
 FIELD_MANAGER = "stagecraft.gitops"
 OLDEST_KUBERNETES = (1, 33)
 CRDS = "/apis/apiextensions.k8s.io/v1/customresourcedefinitions"
-_SOURCE_CRD = "gitrepositories.source.toolkit.fluxcd.io"
+SOURCE_CRD = "gitrepositories.source.toolkit.fluxcd.io"
 _PART_OF = "app.kubernetes.io/part-of"
 _MANAGED_BY = "app.kubernetes.io/managed-by"
 
@@ -89,7 +89,7 @@ def observe(api: ApiClient, namespace: str) -> Observed:
         return found
 
     home = get(f"/api/v1/namespaces/{namespace}")
-    crd = get(f"{CRDS}/{_SOURCE_CRD}")
+    crd = get(f"{CRDS}/{SOURCE_CRD}")
     selector = {"labelSelector": "app.kubernetes.io/part-of=flux"}
     listed = api.items(f"/apis/apps/v1/namespaces/{namespace}/deployments", **selector) if home else []
     instances = get("/apis/fluxcd.controlplane.io/v1/fluxinstances")
@@ -126,8 +126,7 @@ def classify(seen: Observed, wanted: Sync) -> State:
     if going(seen.crd):
         return "unfinished"
     if seen.follows is not None:
-        same = seen.follows.path == wanted.path and seen.follows.url == wanted.url
-        return "bootstrapped" if same else "foreign"
+        return "bootstrapped" if seen.follows == wanted else "foreign"
     if seen.crd is None and not seen.deployments:
         return "absent"
     return "unfinished" if seen.crd is None or ours(seen.crd) else "plain"
@@ -157,7 +156,7 @@ def refusals(seen: Observed, state: State, wanted: Sync, *, takeover: bool) -> l
             )
         elif not takeover:
             found.append(
-                f"somebody bootstrapped Flux here from another repository: it follows {seen.follows}; wanted {wanted}."
+                f"somebody bootstrapped Flux here from another repository or branch: it follows {seen.follows}; wanted {wanted}."
                 " Set flux_takeover: true to make it follow the new one."
             )
     by_helm = any(_labels(item).get(_MANAGED_BY) == "Helm" for item in seen.deployments)
@@ -200,7 +199,7 @@ def removal_refusals(seen: Observed, state: State, wanted: Sync, *, takeover: bo
             " the kubeconfig's context. To remove that environment's Flux on purpose, run this with its settings."
         ]
     said = {
-        "foreign": f"somebody bootstrapped Flux here from another repository: it follows {seen.follows}; wanted {wanted}."
+        "foreign": f"somebody bootstrapped Flux here from another repository or branch: it follows {seen.follows}; wanted {wanted}."
         " Correct stagecraft_repository, or set flux_takeover: true to remove it all the same.",
         "helm": "Flux was installed by Helm here, and is to be removed by it: `helm uninstall`. Set flux_takeover: true"
         " to take away what the release leaves behind.",

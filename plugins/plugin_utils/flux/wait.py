@@ -128,7 +128,7 @@ class Wait:
             seconds=time.monotonic() - self._start,
             superseded=self._superseded,
             trouble=() if decision == "done" else trouble,
-            causes=() if decision == "done" else causes(self._session, found, picture.objects),
+            causes=() if decision == "done" else tuple(c.said for c in causes(self._session, found, picture.objects)),
         )
 
     def _charts(self, objects: Mapping[Ref, Object]) -> dict[Ref, Object]:
@@ -311,18 +311,32 @@ def descends(clone: Path | None, found: str, target: str) -> bool:
     return False
 
 
-def causes(session: Session, found: survey.Survey, objects: Mapping[Ref, Object]) -> tuple[str, ...]:
+@dataclass(frozen=True)
+class Cause:
+    """A workload that is not ready, whose health checks `of` (one of Flux's objects) wait for; `said` is a sentence.
+
+    `stuck` says that it has more trouble than having just been started.
+    """
+
+    workload: Ref
+    of: Ref
+    said: str
+    stuck: bool
+
+
+def causes(session: Session, found: survey.Survey, objects: Mapping[Ref, Object]) -> tuple[Cause, ...]:
     """Look into the pods of the workloads that health checks wait for."""
-    suspects: dict[Ref, None] = {}
+    suspects: dict[Ref, Ref] = {}
     for named, verdict in found.having("failed", "passing", "waiting").items():
         for kind, namespace, name in _WORKLOAD.findall(verdict.message):
-            suspects[Ref(_GROUPS.get(kind, ""), kind, namespace, name)] = None
+            suspects.setdefault(Ref(_GROUPS.get(kind, ""), kind, namespace, name), named)
         if (
             verdict.state == "waiting"
             and named in objects
             and condition(objects[named], "Healthy").get("status") != "True"
         ):
-            suspects |= dict.fromkeys(kinds.inventory(objects[named]))
+            for child in kinds.inventory(objects[named]):
+                suspects.setdefault(child, named)
     told = []
     for suspect in [s for s in suspects if s.kind in _GROUPS][:_SUSPECTS]:
         with contextlib.suppress(KubeError):
@@ -330,5 +344,7 @@ def causes(session: Session, found: survey.Survey, objects: Mapping[Ref, Object]
             judged = status.status(item)
             if judged.state != "Current":
                 cause = explain.workload(session, item)
-                told.append(f"{suspect}: {judged}" + (f" ({cause})" if cause else ""))
+                said = f"{suspect}: {judged}" + (f" ({cause})" if cause else "")
+                stuck = judged.state == "Failed" or bool(cause and not explain.starts(cause))
+                told.append(Cause(suspect, suspects[suspect], said, stuck))
     return tuple(told)

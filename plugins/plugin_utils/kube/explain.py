@@ -25,6 +25,8 @@ from ansible_collections.stagecraft.gitops.plugins.plugin_utils.kube.status impo
 if TYPE_CHECKING:
     from ansible_collections.stagecraft.gitops.plugins.plugin_utils.kube.session import Session
 
+_UNSEEN = "not seen by a kubelet yet"
+_STARTS = (": it is Pending", f": it is {_UNSEEN}")
 _WORKLOADS = ("Deployment", "StatefulSet", "DaemonSet", "ReplicaSet", "Job")
 
 
@@ -56,6 +58,11 @@ def pods_problem(pods: Iterable[Object]) -> str:
     return f"pod {names[0]}{others}: {said}"
 
 
+def starts(said: str) -> bool:
+    """Say of what `workload` returned whether its pods have only not been started yet. Pure."""
+    return said.endswith(_STARTS)
+
+
 def _pod(pod: Object) -> str:
     if text(pod, "metadata", "deletionTimestamp") or text(pod, "status", "phase") == "Succeeded":
         return ""
@@ -65,5 +72,5 @@ def _pod(pod: Object) -> str:
     problem = container_problem(pod)
     if problem or is_true(ready):
         return problem
-    phase = text(pod, "status", "phase") or "not seen by a kubelet yet"
+    phase = text(pod, "status", "phase") or _UNSEEN
     return "it runs, but its readiness probe does not pass" if phase == "Running" else f"it is {phase}"

@@ -18,8 +18,11 @@ LABEL = "app.kubernetes.io/managed-by"
 
 
 def config_map(named: Ref, objects: Iterable[Ref], manager: str) -> dict[str, Any]:
-    """Return the inventory: an identity a line, `<namespace>_<name>_<group>_<kind>`; names only, never content."""
-    lines = sorted("_".join((o.namespace, o.name.replace(":", "__"), o.group, o.kind)) for o in objects)
+    """Return the inventory: an identity a line, `<namespace>_<name>_<group>_<kind>`; names only, never content.
+
+    Unlike Flux's own, a colon stands for itself, so that RBAC names with two underscores are read back as they are.
+    """
+    lines = sorted(f"{o.namespace}_{o.name}_{o.group}_{o.kind}" for o in objects)
     return {
         "apiVersion": "v1",
         "kind": "ConfigMap",
@@ -46,7 +49,7 @@ def _entry(line: str) -> Ref:
     namespace, _unused, rest = line.partition("_")
     rest, _unused, kind = rest.rpartition("_")
     name, _unused, group = rest.rpartition("_")
-    return Ref(group, kind, namespace, name.replace("__", ":"))
+    return Ref(group, kind, namespace, name)
 
 
 def kept(item: Object, manager: str, protected: Collection[str]) -> str:

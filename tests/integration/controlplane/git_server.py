@@ -118,6 +118,7 @@ def _handler(root: Path) -> type[BaseHTTPRequestHandler]:
             for key, value in fields.items():
                 self.send_header(key, value)
             self.send_header("Content-Length", str(len(data)))
+            self.send_header("Connection", "close")  # a server that was closed is to answer nobody
             self.end_headers()
             self.wfile.write(data)
 

@@ -66,7 +66,7 @@ def test_from_nothing_to_nothing(world: World) -> None:
     world.server.create("infra/moved.git")
     for wanted in ("present", "absent"):
         refused = world.bootstrap(repository=moved, state=wanted)
-        assert "somebody bootstrapped Flux here from another repository" in refused["msg"]
+        assert "somebody bootstrapped Flux here from another repository or branch" in refused["msg"]
     world.follows(done["commit"])
 
     gone = world.bootstrap(state="absent")
@@ -74,6 +74,62 @@ def test_from_nothing_to_nothing(world: World) -> None:
     assert world.get(DEFINITIONS)["items"] == []
     assert world.get(f"/api/v1/namespaces/{NAMESPACE}") is None
     assert world.bootstrap(state="absent")["changed"] is False
+
+
+LEAVING_OUT = """\
+apiVersion: kustomize.config.k8s.io/v1beta1
+kind: Kustomization
+resources: [gotk-components.yaml, gotk-sync.yaml]
+patches:
+  - patch: |
+      apiVersion: apps/v1
+      kind: Deployment
+      metadata: {name: notification-controller, namespace: flux-system}
+      $patch: delete
+"""
+
+
+def test_what_the_repository_deletes_by_a_patch_goes_and_is_not_missed(world: World) -> None:
+    world.push(f"clusters/staging/{NAMESPACE}/kustomization.yaml", LEAVING_OUT)
+    done = world.bootstrap()
+    assert not done.get("failed"), done["msg"]
+    world.follows(done["commit"])
+    home = f"/apis/apps/v1/namespaces/{NAMESPACE}/deployments"
+    names = {item["metadata"]["name"] for item in world.get(home)["items"]}
+    assert names == {"source-controller", "kustomize-controller", "helm-controller"}
+    again = world.bootstrap()
+    assert (again["changed"], again["steps"]) == (False, []), again
+
+
+def test_a_component_goes_only_when_nothing_of_its_kinds_is_there(world: World) -> None:
+    done = world.bootstrap()
+    assert not done.get("failed"), done["msg"]
+    smaller = {"components": ["source-controller", "kustomize-controller", "notification-controller"]}
+    place = f"/apis/helm.toolkit.fluxcd.io/v2/namespaces/{NAMESPACE}/helmreleases"
+    source = {"kind": "OCIRepository", "name": "charts"}
+    release = {
+        "apiVersion": "helm.toolkit.fluxcd.io/v2",
+        "kind": "HelmRelease",
+        "metadata": {"name": "web"},
+        "spec": {"interval": "1h", "suspend": True, "chartRef": source},
+    }
+    with world.plane.session() as session:
+        session.call(lambda api: api.request("POST", place, body=release))
+    for arguments in (["--check"], []):
+        refused = world.bootstrap(*arguments, **smaller)
+        assert refused["failed"]
+        assert f"and with it HelmRelease {NAMESPACE}/web. Delete these by a commit first" in refused["msg"]
+    assert world.commits() == [f"chore(staging): add Flux v{VERSION}"]
+    with world.plane.session() as session:
+        body = {"metadata": {"finalizers": None}}
+        kind = "application/merge-patch+json"
+        session.call(lambda api: api.request("PATCH", f"{place}/web", body=body, content_type=kind))
+        session.call(lambda api: api.request("DELETE", f"{place}/web"))
+    done = world.bootstrap(**smaller)
+    assert not done.get("failed"), done["msg"]
+    world.follows(done["commit"])
+    assert world.get(f"{DEFINITIONS}/helmreleases.helm.toolkit.fluxcd.io") is None
+    assert world.bootstrap(**smaller)["changed"] is False
 
 
 BUCKETS = "buckets.source.toolkit.fluxcd.io"

@@ -12,6 +12,8 @@ from pathlib import Path
 
 import yaml
 from ansible_collections.stagecraft.gitops.plugins.plugin_utils.flux.wait import Outcome
+from ansible_collections.stagecraft.gitops.plugins.plugin_utils.kube.objects import listed, text
+from ansible_collections.stagecraft.gitops.plugins.plugin_utils.kube.session import Session
 
 from tests.integration.controlplane.control_plane import send
 from tests.integration.controlplane.git_server import git
@@ -219,15 +221,29 @@ def test_the_api_server_may_go_away_during_a_wait(site: Site) -> None:
     site.follow()
     site.kustomization("a")
     site.ready(first)
-    site.plane.kill("kube-apiserver")
     commit = site.repository.push({"a/a.yaml": site.config_map("a", n="1")})
-    with ThreadPoolExecutor(1) as pool:
-        waiting = pool.submit(site.wait, commit, seconds=60)
-        time.sleep(2)
-        site.plane.start("kube-apiserver")  # here, because it dies with the thread that started it
+    site.server.close()  # so that there is something to wait for until the API server is back
+    with site.plane.session() as looking, ThreadPoolExecutor(1) as pool:
+        try:
+            waiting = pool.submit(site.wait, commit, seconds=60, grace=60.0)
+            site.plane.wait_for("the wait to see that the Git host is down", lambda: refused(looking, site))
+            assert not waiting.done()
+            site.plane.kill("kube-apiserver")
+            time.sleep(2)
+            assert not waiting.done()
+            site.plane.start("kube-apiserver")  # here, because it dies with the thread that started it
+        finally:
+            site.server.open()
         outcome = waiting.result()
     assert outcome.ok, pretty(outcome)
     assert outcome.seconds > 2
+
+
+def refused(session: Session, site: Site) -> bool:
+    """Say whether the source was asked, and has found nobody at the Git host's address."""
+    item = session.object(site.source) or {}
+    said = " ".join(text(entry, "message") for entry in listed(item, "status", "conditions"))
+    return "connection refused" in said
 
 
 def test_no_flux_object_at_all_is_told(site: Site) -> None:

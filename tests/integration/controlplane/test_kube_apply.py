@@ -218,9 +218,9 @@ def test_prune_removes_only_what_was_applied_and_is_still_ours(session: Session,
 
 
 def test_a_thousand_objects(session: Session, namespace: str) -> None:
-    texts = ["---\n".join(config_map(f"m{n}", namespace, key=str(n)) for n in range(300))]
-    assert len(run(session, texts, preflight=False).changes) == 300
-    assert run(session, texts).unchanged == 300
+    texts = ["---\n".join(config_map(f"m{n}", namespace, key=str(n)) for n in range(1000))]
+    assert len(run(session, texts, preflight=False).changes) == 1000
+    assert run(session, texts).unchanged == 1000
 
 
 @pytest.fixture

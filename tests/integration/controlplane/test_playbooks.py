@@ -5,6 +5,7 @@
 
 from __future__ import annotations
 
+import getpass
 import json
 import os
 import shutil
@@ -28,13 +29,16 @@ COLLECTION = Path(__file__).parents[3]
 
 
 class Ansible:
-    """Runs ansible-playbook for an environment whose API server is the control plane's."""
+    """Runs ansible-playbook for an environment whose API server is the control plane's; `gate` is one more host's."""
 
-    def __init__(self, plane: ControlPlane, directory: Path) -> None:
+    def __init__(self, plane: ControlPlane, directory: Path, gate: dict[str, Any] | None = None) -> None:
         self.directory = directory
         hosts = {"cp1": {"ansible_connection": "local", "ansible_python_interpreter": sys.executable}}
         variables = {"kubeconfig_path": str(plane.kubeconfig), "kubeconfig_name": "test"}
-        inventory = {"all": {"vars": variables, "children": {"control_plane": {"hosts": hosts}, "workers": {}}}}
+        others = {"gate": gate} if gate else {}
+        inventory = {
+            "all": {"vars": variables, "hosts": others, "children": {"control_plane": {"hosts": hosts}, "workers": {}}}
+        }
         (directory / "hosts.yml").write_text(yaml.safe_dump(inventory))
 
     def run(self, playbook: Path, *arguments: str) -> subprocess.CompletedProcess[str]:
@@ -66,6 +70,12 @@ class Ansible:
         path = self.directory / "play.yml"
         path.write_text(yaml.safe_dump([play]))
         return self.run(path, *arguments)
+
+
+def result(done: subprocess.CompletedProcess[str]) -> dict[str, Any]:
+    """The result of the last task of a run with -v."""
+    found: dict[str, Any] = json.JSONDecoder().raw_decode("{" + done.stdout.rpartition(" => {")[2])[0]
+    return found
 
 
 @pytest.fixture
@@ -104,8 +114,45 @@ def test_everything_works_through_ssh(plane: ControlPlane, site: Site, sshd: Ser
         commit = site.repository.push({"apps/a.yaml": site.config_map("a")})
         site.follow()
         site.kustomization("apps")
-        site.session = session
+        own, site.session = site.session, session
         site.ready(commit)
+        site.session = own  # which takes away afterwards what was made
+
+
+def test_modules_of_flux_go_through_ssh(plane: ControlPlane, site: Site, sshd: Server, tmp_path: Path) -> None:
+    gate = {
+        "ansible_host": "127.0.0.1",
+        "ansible_port": sshd.port,
+        "ansible_user": getpass.getuser(),
+        "ansible_ssh_private_key_file": str(sshd.key_file),
+        "ansible_ssh_common_args": f"-o UserKnownHostsFile={sshd.known_hosts} -o StrictHostKeyChecking=yes",
+    }
+    directory = tmp_path / "play"
+    directory.mkdir()
+    # a name of the API server's that only its own host can do something with
+    config = plane.kubeconfig.read_text().replace("https://127.0.0.1:", "https://kubernetes.default.svc:")
+    (directory / "far").write_text(config)
+    through = {"kubeconfig": str(directory / "far"), "api_access": "ssh", "ssh_host": "gate"}
+    ansible = Ansible(plane, directory, gate)
+    commit = site.repository.push({"apps/a.yaml": site.config_map("a")})
+    site.follow()
+    site.kustomization("apps")
+    source, app = f"GitRepository/{site.name}", f"Kustomization/{site.name}-apps"
+    wanted = {"source": source, "revision": commit, "timeout": 40}
+    waited = ansible.task("flux_wait", wanted | through)
+    assert waited.returncode == 0, waited.stdout
+    told = ansible.task("flux_info", {"object": app} | through, "-v")
+    assert [(row["ready"], row["revision"]) for row in result(told)["objects"]] == [(True, f"main@sha1:{commit}")]
+    asked = ansible.task("flux_reconcile", {"objects": [app], "timeout": 40} | through)
+    assert asked.returncode == 0, asked.stdout
+    for changed in (1, 0):
+        assert (
+            f"changed={changed}"
+            in ansible.task("flux_suspend", {"objects": [app], "state": "suspended"} | through).stdout
+        )
+    directly = ansible.task("flux_wait", wanted | through | {"api_access": "direct", "timeout": 1})
+    assert directly.returncode != 0
+    assert "kubernetes.default.svc" in directly.stdout
 
 
 def test_the_users_verbs(ansible: Ansible, site: Site) -> None:
@@ -127,6 +174,15 @@ def test_the_users_verbs(ansible: Ansible, site: Site) -> None:
     )
     for part in (f"Deployment {site.name}/web", f"Kustomization flux-system/{site.name}-apps", commit):
         assert part in traced.stdout
+
+    told = result(ansible.task("flux_info", {"gather": ["events"], "object": app}, "-v"))["events"]
+    assert {row["object"] for row in told} == {f"Kustomization flux-system/{site.name}-apps"}
+    assert [row["last"] for row in told] == sorted((row["last"] for row in told), reverse=True)
+    (done,) = (row for row in told if row["reason"] == "ReconciliationSucceeded")
+    assert (done["type"], done["revision"]) == ("Normal", f"main@sha1:{commit}")
+    everything = result(ansible.task("flux_info", {"gather": ["events"]}, "-v"))["events"]
+    assert {row["object"] for row in everything} >= {told[0]["object"], f"GitRepository flux-system/{site.name}"}
+    assert not [row for row in everything if row["object"].startswith(("Pod ", "Deployment "))]
 
     suspended = ansible.playbook("suspend", "-e", json.dumps({"suspend_objects": [app]}))
     assert "changed=1" in suspended.stdout, suspended.stdout + suspended.stderr
@@ -175,7 +231,81 @@ def test_wrong_arguments_are_told(ansible: Ansible, playbook: str, arguments: di
 
 
 def test_one_list_of_what_holds(ansible: Ansible) -> None:
-    done = ansible.playbook("verify-environment", "-e", json.dumps({"verify_dns": ["localhost"]}))
+    done = ansible.playbook("verify-environment", "-e", json.dumps({"verify_dns": ["localhost", "nobody.invalid"]}))
     assert done.returncode != 0
-    for what in ("hosts: ok", "DNS: ok", "cluster: ", "GitOps: ", "certificates: FAILED: cp1: it could not be read"):
+    for what in (
+        "hosts: ok",
+        "cluster: ok",
+        "GitOps: ok",
+        "DNS: FAILED: nobody.invalid Add the records",
+        "certificates: FAILED: cp1: it could not be read",
+        "DNS, certificates: see the list",
+    ):
         assert what in done.stdout, done.stdout + done.stderr
+
+
+# Its one node is the machine itself, whose certificate Minikube renews.
+HOLDS = json.dumps({"verify_dns": ["localhost"], "stagecraft_distribution": "minikube"})
+
+
+def test_what_does_not_come_up_is_told_by_every_playbook_until_it_is_repaired(ansible: Ansible, site: Site) -> None:
+    site.repository.push({"apps/a.yaml": site.deployment("web", "example.com/app:missing")})
+    site.follow(interval="5m")
+    site.kustomization("apps", wait=True, timeout="2m")
+
+    def checking() -> bool:
+        said = [condition["message"] for condition in site.live(site.ref("apps"))["status"]["conditions"]]
+        return any("Running health checks" in message for message in said)
+
+    site.plane.wait_for("health checks", checking)
+    site.plane.wait_for("the pod's trouble", lambda: "ImagePullBackOff" in ansible.playbook("diagnose").stdout)
+    why = f"Deployment {site.name}/web: InProgress"
+    for playbook, words in (("diagnose", "HealthCheck: "), ("verify-environment", "GitOps: FAILED: "), ("status", "")):
+        done = ansible.playbook(playbook, *(("-e", HOLDS) if playbook == "verify-environment" else ()))
+        assert done.returncode != 0, done.stdout
+        for part in (words, why, "ImagePullBackOff"):
+            assert part in done.stdout, (playbook, done.stdout)
+    every = {"validate_namespaces": [site.name], "validate_timeout": 2}
+    one = {"validate_workloads": [{"namespace": site.name, "name": "web"}], "validate_timeout": 2}
+    for variables in (every, one):
+        done = ansible.playbook("validate-deployment", "-e", json.dumps(variables))
+        assert done.returncode != 0, done.stdout
+        assert f"{site.name}/web" in done.stdout
+        assert "ImagePullBackOff" in done.stdout
+
+    commit = site.repository.push({"apps/a.yaml": site.deployment("web")})
+    wanted = {"source": f"GitRepository/{site.name}", "revision": commit, "timeout": 150}
+    waited = ansible.task("flux_wait", wanted)
+    assert waited.returncode == 0, waited.stdout
+    for variables in (every, one):
+        done = ansible.playbook("validate-deployment", "-e", json.dumps({**variables, "validate_timeout": 30}))
+        assert done.returncode == 0, done.stdout
+    diagnosed = ansible.playbook("diagnose")
+    assert diagnosed.returncode == 0, diagnosed.stdout
+    assert "Nothing blocks" in diagnosed.stdout, diagnosed.stdout
+    verified = ansible.playbook("verify-environment", "-e", HOLDS)
+    assert verified.returncode == 0, verified.stdout
+    for what in ("hosts", "cluster", "DNS", "GitOps"):
+        assert f"{what}: ok" in verified.stdout
+
+
+@pytest.mark.parametrize("wanted", [{"status": 204}, {"contains": "nobody writes this"}])
+def test_a_request_that_is_answered_otherwise_fails(ansible: Ansible, site: Site, wanted: dict[str, Any]) -> None:
+    site.repository.push({"apps/a.yaml": site.config_map("a")})
+    url = f"{site.server.url}/{site.name}.git/info/refs?service=git-upload-pack"
+    variables = {"validate_requests": [{"url": url, **wanted}], "validate_timeout": 2}
+    done = ansible.playbook("validate-deployment", "-e", json.dumps(variables))
+    assert done.returncode != 0
+    assert url in done.stdout
+
+
+def test_an_object_of_two_kustomizations_is_told_with_both(ansible: Ansible, site: Site) -> None:
+    commit = site.repository.push({"apps/a.yaml": site.config_map("shared")})
+    site.follow(interval="5m")
+    for name in ("one", "two"):
+        site.kustomization(name, path="apps")
+    site.ready(commit)
+    done = ansible.playbook("diagnose")
+    assert done.returncode != 0
+    both = f"Kustomization flux-system/{site.name}-one and by Kustomization flux-system/{site.name}-two"
+    assert f"ConfigMap {site.name}/shared: applied by {both}: each undoes" in done.stdout

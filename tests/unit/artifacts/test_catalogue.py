@@ -284,3 +284,8 @@ def test_minikube_brings_a_whole_node_only_where_the_machine_is_the_node() -> No
     assert not {key for key in bare if key.startswith(("kicbase/", "minikube-storage-provisioner/"))}
     volumes = CATALOGUE.environment("minikube", "1.36.3", options={"driver": "none", "addons": "storage-provisioner"})
     assert "gcr.io/k8s-minikube/storage-provisioner:v5" in {entry.reference for entry in volumes}
+
+
+def test_the_guide_names_the_releases_of_flux_that_there_are() -> None:
+    guide = (Path(__file__).parents[3] / "docs" / "operator.md").read_text(encoding="utf-8")
+    assert f"The catalogue of this one has Flux {', '.join(CATALOGUE.versions('flux-manifests'))};" in guide

@@ -65,6 +65,7 @@ def ready(status: str = "True", reason: str = "Succeeded", message: str = "", ge
         "reason": reason,
         "message": message,
         "observedGeneration": generation,
+        "lastTransitionTime": "2026-01-01T00:00:05Z",
     }
 
 
@@ -84,6 +85,7 @@ def root(path: str = "./clusters/staging", applied: str = f"main@sha1:{COMMIT}",
     }
 
 
+ELSEWHERE = {**source(), "spec": {"url": URL, "ref": {"branch": "trial"}}}
 OTHER = {**source(), "spec": {"url": "ssh://git@other/x/y.git"}}
 HOLDS = state.Observed(
     kubernetes="v1.36.3",
@@ -104,6 +106,7 @@ FIVE_STATES: list[tuple[state.State, state.Observed]] = [
     ("bootstrapped", HOLDS),
     ("foreign", replace(HOLDS, sync=root("./clusters/production"))),
     ("foreign", replace(HOLDS, source={**source(), "spec": {"url": "ssh://git@other/x/y.git"}})),
+    ("foreign", replace(HOLDS, source=ELSEWHERE)),
     ("helm", state.Observed(crd=crd(**{"app.kubernetes.io/managed-by": "Helm"}))),
     ("flux-operator", state.Observed(crd=crd(**{"app.kubernetes.io/managed-by": "flux-operator"}))),
     ("flux-operator", state.Observed(operator=True)),
@@ -120,7 +123,8 @@ def test_whose_flux_it_is(kind: state.State, seen: state.Observed) -> None:
     ("seen", "said"),
     [
         (replace(HOLDS, sync=root("./clusters/production")), "another environment's: .*clusters/production; wanted .*staging"),
-        (replace(HOLDS, source=OTHER), "another repository: .*flux_takeover: true"),
+        (replace(HOLDS, source=OTHER), "another repository or branch: .*flux_takeover: true"),
+        (replace(HOLDS, source=ELSEWHERE), "branch: it follows .*, branch trial, .*; wanted .*, branch main, .*flux_takeover: true"),
         (state.Observed(crd=crd(manager="flux")), r"Flux v2\.9\.4 is installed here and follows no repository that we know"),
         (state.Observed(crd=crd(**{"app.kubernetes.io/managed-by": "Helm"})), "installed by Helm"),
         (state.Observed(operator=True), "managed by Flux Operator"),
@@ -159,7 +163,7 @@ def test_what_helm_has_left_behind_is_taken_over_and_its_release_is_not() -> Non
         (state.Observed(deployments=(deployment("source-controller"),)), "", True),
         (replace(HOLDS, crd=GOING, source=None, sync=None), "", True),
         (replace(HOLDS, sync=root("./clusters/production")), "another environment's: .*clusters/production; wanted .*staging", False),
-        (replace(HOLDS, source=OTHER), "another repository: .*flux_takeover: true", True),
+        (replace(HOLDS, source=OTHER), "another repository or branch: .*flux_takeover: true", True),
         (state.Observed(crd=crd(manager="flux")), r"Flux v2\.9\.4 is installed here and follows no repository that we know", True),
         (state.Observed(crd=HELM), "installed by Helm", True),
         (state.Observed(operator=True), "Delete its FluxInstance", False),
@@ -258,10 +262,26 @@ def test_the_key_is_made_once_and_its_hosts_are_pinned(key: deploy_key.KeySecret
         (
             {
                 "source": source(
-                    conditions=[ready("False", "GitOperationFailed", "no route")], lastHandledReconcileAt=LATER
+                    conditions=[ready("False", "GitOperationFailed", "couldn't find remote ref")],
+                    lastHandledReconcileAt=LATER,
                 )
             },
-            "GitRepository flux-system/flux-system: GitOperationFailed: no route",
+            "GitRepository flux-system/flux-system: GitOperationFailed: couldn't find remote ref. The branch or tag does not",
+            True,
+        ),
+        (
+            # known before the root has tried anything of the commit
+            {
+                "sync": root(
+                    conditions=[ready("False", "ArtifactFailed", "kustomization path not found: x")],
+                    lastAttemptedRevision="main@sha1:0",
+                    lastHandledReconcileAt=LATER,
+                ),
+                "source": source(
+                    artifact={"revision": f"main@sha1:{COMMIT}", "lastUpdateTime": "2025-12-31T00:00:00Z"}
+                ),
+            },
+            "The path is not in the repository at this commit",
             True,
         ),
         (
@@ -287,6 +307,31 @@ def test_what_does_not_hold_is_named(changes: dict[str, Any], said: str, termina
     verdict = bootstrap.judge(replace(HOLDS, **changes), WANTED, COMMIT, ASKED)
     assert said in "; ".join(verdict.problems)
     assert verdict.terminal == terminal
+
+
+@pytest.mark.parametrize("said", ["lookup git: no such host", "connect: connection refused", "read: i/o timeout"])
+def test_trouble_that_time_may_heal_is_not_terminal(said: str) -> None:
+    away = source(conditions=[ready("False", "GitOperationFailed", said)], lastHandledReconcileAt=LATER)
+    verdict = bootstrap.judge(replace(HOLDS, source=away), WANTED, COMMIT, ASKED)
+    assert (verdict.terminal, verdict.passing) == (False, frozenset({"GitRepository"}))
+    assert "check that it is up" in "; ".join(verdict.problems)
+    hook = "failed calling webhook: connection refused"
+    late = root(
+        applied="main@sha1:0",
+        conditions=[ready("False", "ReconciliationFailed", hook)],
+        lastAttemptedRevision=f"main@sha1:{COMMIT}",
+        lastHandledReconcileAt=LATER,
+    )
+    verdict = bootstrap.judge(replace(HOLDS, sync=late), WANTED, COMMIT, ASKED)
+    assert (verdict.terminal, verdict.passing) == (False, frozenset({"Kustomization"}))
+
+
+def test_another_host_key_is_not_told_as_a_refused_key() -> None:
+    said = "ssh: handshake failed: knownhosts: key mismatch"
+    failing = source(conditions=[ready("False", "GitOperationFailed", said)], lastHandledReconcileAt=LATER)
+    verdict = bootstrap.judge(replace(HOLDS, source=failing), WANTED, COMMIT, ASKED)
+    assert verdict.terminal
+    assert "Allow this key" not in "; ".join(verdict.problems)
 
 
 @pytest.mark.parametrize(

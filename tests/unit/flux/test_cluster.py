@@ -6,11 +6,14 @@
 from __future__ import annotations
 
 import copy
+import time
+from dataclasses import replace
 from typing import Any
 
 import pytest
 from ansible_collections.stagecraft.gitops.plugins.plugin_utils.flux import bootstrap, cluster, deploy_key, state
 from ansible_collections.stagecraft.gitops.plugins.plugin_utils.flux.errors import FluxError
+from ansible_collections.stagecraft.gitops.plugins.plugin_utils.kube import objects
 from ansible_collections.stagecraft.gitops.plugins.plugin_utils.kube.errors import ApiError
 
 from tests.unit.flux import test_bootstrap
@@ -106,6 +109,36 @@ def test_an_upgrade_over_a_release_too_many_is_refused() -> None:
         FluxError, match=f"{NAME} stores v1beta2, which Flux .* does not have\nUpgrade to a release in between"
     ):
         cluster.check_migration([NEW, BETA], [NEW])
+
+
+RELEASES = "helmreleases.helm.toolkit.fluxcd.io"
+
+
+def with_releases(*names: str, pruned: bool = True) -> tuple[FakeApi, dict[str, Any]]:
+    """A cluster with HelmReleases, and a root Kustomization that has their definition in its inventory."""
+    crd = definition(RELEASES, "helmreleases", "v1")
+    crd["metadata"]["labels"] = {"app.kubernetes.io/component": "helm-controller"}
+    crd["spec"]["names"]["kind"] = "HelmRelease"
+    place = "/apis/helm.toolkit.fluxcd.io/v1/helmreleases"
+    items = {f"{place}/{name}": {"metadata": {"namespace": "shop", "name": name}} for name in names}
+    entries = [{"id": f"_{RELEASES}_apiextensions.k8s.io_CustomResourceDefinition", "v": "v1"}] if pruned else []
+    root = {"metadata": {"name": "flux-system"}, "status": {"inventory": {"entries": entries}}}
+    return FakeApi({f"{CRDS}/{RELEASES}": crd, **items}), root
+
+
+def test_a_component_whose_kinds_are_in_use_is_not_taken_out() -> None:
+    api, root = with_releases(*(f"web-{n}" for n in range(7)))
+    with pytest.raises(
+        FluxError,
+        match=rf"without helm-controller {RELEASES} would go, and with it HelmRelease shop/web-0, .* and 2 more\. Delete "
+        "these by a commit first, or leave helm-controller in flux_components",
+    ):
+        cluster.check_removal(cluster.Cluster(api), [NEW], root)  # type: ignore[arg-type]
+    cluster.check_removal(cluster.Cluster(api), [NEW, definition(RELEASES, "x")], root)  # type: ignore[arg-type]
+    cluster.check_removal(cluster.Cluster(api), [NEW], None)  # type: ignore[arg-type]
+    # without objects nothing is lost; and what Flux did not apply it does not prune
+    for harmless, by in (with_releases(), with_releases("web", pruned=False)):
+        cluster.check_removal(cluster.Cluster(harmless), [NEW], by)  # type: ignore[arg-type]
 
 
 def place(namespace: str, name: str) -> str:
@@ -212,8 +245,60 @@ def test_everything_is_applied_in_order_and_handed_over() -> None:
     assert applied[0] == "/api/v1/namespaces/flux-system"
     assert applied[-1] == "/apis/apps/v1/namespaces/flux-system/deployments/notification-controller"
     assert len(applied) == len(WANTED.components)
+    api.objects[state.sync_path("flux-system")] = rooted(*WANTED.components, *WANTED.follow)
     bootstrap.Bootstrap(api, WANTED, hush).release()  # type: ignore[arg-type]
     assert len(api.asked) == 2 * len(WANTED.components) + len(WANTED.follow)
+    # by which the next run sees whether it is finished
+    assert api.asked[-1] == ("PATCH", f"{CRDS}/{NAME}")
+
+
+def rooted(*applied: Any) -> dict[str, Any]:
+    """The root Kustomization when it has applied these."""
+    refs = [objects.ref(item) for item in applied]
+    entries = [{"id": f"{r.namespace}_{r.name}_{r.group}_{r.kind}", "v": "v1"} for r in refs]
+    return {**test_bootstrap.root(), "status": {**test_bootstrap.root()["status"], "inventory": {"entries": entries}}}
+
+
+class Strict(FakeApi):
+    """An API server that refuses an applied Deployment without its selector, as the real one does of a new object."""
+
+    def request(self, method: str, path: str, *, body: Any = None, **more: Any) -> Any:
+        if method == "PATCH" and "/deployments/" in path and "spec" not in body and path not in self.objects:
+            raise ApiError("Deployment.apps is invalid: spec.selector: Required value", 422)
+        return super().request(method, path, body=body, **more)
+
+
+DEPLOYMENTS = "/apis/apps/v1/namespaces/flux-system/deployments"
+
+
+@pytest.mark.parametrize("there", [True, False])
+def test_what_the_repository_leaves_out_by_a_patch_is_taken_away(there: bool) -> None:
+    mine = {"metadata": {"name": "x", "managedFields": [{"manager": "stagecraft.gitops"}]}}
+    theirs = {"metadata": {"name": "x", "managedFields": [{"manager": "somebody"}]}}
+    out = f"{DEPLOYMENTS}/notification-controller"
+    account = "/api/v1/namespaces/flux-system/serviceaccounts/source-controller"
+    kept = [item for item in WANTED.components if cluster.path_of(item) not in (out, account)]
+    assert len(kept) == len(WANTED.components) - 2
+    bare = [item for item in kept if item["kind"] not in ("Namespace", "CustomResourceDefinition")]
+    others: dict[str, Any] = {cluster.path_of(item): {} for item in kept if item["kind"] == "Deployment"}
+    api = Strict({**others, account: theirs, **({out: mine} if there else {})})
+    for root in (rooted(*kept, *WANTED.follow), rooted(*bare)):
+        api.objects[state.sync_path("flux-system")] = root
+        bootstrap.Bootstrap(api, WANTED, hush).release()  # type: ignore[arg-type]
+    assert [path for method, path in api.asked if method == "DELETE"] == ([out] if there else [])
+    assert out not in api.objects
+    assert account in api.objects
+
+
+def test_what_the_repository_leaves_out_is_neither_installed_nor_missed() -> None:
+    items = [item for item in WANTED.components if item["metadata"]["name"] != "notification-controller"]
+    running = tuple(d for d in test_bootstrap.HOLDS.deployments if d["metadata"]["name"] != "notification-controller")
+    seen = replace(test_bootstrap.HOLDS, deployments=running, sync=rooted(*items))
+    assert bootstrap.plan(seen, WANTED, {}).steps == ()
+    assert bootstrap.judge(seen, WANTED, COMMIT, "").problems == ()
+    lost = replace(seen, sync=rooted(*WANTED.components))
+    assert bootstrap.plan(lost, WANTED, {}).install
+    assert bootstrap.judge(lost, WANTED, COMMIT, "").problems == ("Deployment notification-controller is not there",)
 
 
 def test_a_kind_that_is_never_served_is_named() -> None:
@@ -272,3 +357,38 @@ def test_a_commit_that_does_not_come_after_ours_is_not_taken_for_it() -> None:
     work = bootstrap.Bootstrap(Controllers(NEWER), WANTED, hush)  # type: ignore[arg-type]
     with pytest.raises(FluxError, match=f"has main@sha1:{NEWER}, wanted commit {COMMIT}"):
         work.verify(COMMIT, 0.5, lambda _: None, new_key=False)
+
+
+class Restarting(Controllers):
+    """Flux whose Git host does not answer the first `silent` times that it is asked."""
+
+    def __init__(self, silent: int) -> None:
+        super().__init__(COMMIT)
+        self.silent = silent
+
+    def request(self, method: str, path: str, *, body: Any = None, **more: Any) -> Any:
+        answer = super().request(method, path, body=body, **more)
+        self.silent -= path == state.source_path("flux-system")
+        if self.silent >= 0:
+            asked = body["metadata"]["annotations"]["reconcile.fluxcd.io/requestedAt"]
+            refused = test_bootstrap.ready("False", "GitOperationFailed", "dial tcp: connect: connection refused")
+            self.objects[state.source_path("flux-system")] = test_bootstrap.source(
+                "main@sha1:0", conditions=[refused], lastHandledReconcileAt=asked
+            )
+            self.objects[state.sync_path("flux-system")] = test_bootstrap.root(applied="main@sha1:0")
+        return answer
+
+
+def test_a_git_host_that_restarts_meanwhile_is_waited_for(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(bootstrap, "_ASK_AGAIN", 0.5)
+    work = bootstrap.Bootstrap(Restarting(3), WANTED, hush)  # type: ignore[arg-type]
+    assert work.verify(COMMIT, 20.0, lambda _: None, new_key=False).commit == COMMIT
+
+
+def test_a_git_host_that_stays_away_is_told_after_the_grace(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(bootstrap, "_GRACE", 1.0)
+    start = time.monotonic()
+    work = bootstrap.Bootstrap(Restarting(1000), WANTED, hush)  # type: ignore[arg-type]
+    with pytest.raises(FluxError, match=r"connection refused\. The Git host does not answer from within the cluster"):
+        work.verify(COMMIT, 60.0, lambda _: None, new_key=False)
+    assert 1.0 <= time.monotonic() - start < 10.0

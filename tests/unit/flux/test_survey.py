@@ -16,6 +16,7 @@ from ansible_collections.stagecraft.gitops.plugins.plugin_utils.flux import (
     overview,
     reconcile,
     survey,
+    wait,
 )
 from ansible_collections.stagecraft.gitops.plugins.plugin_utils.flux.errors import FluxError
 from ansible_collections.stagecraft.gitops.plugins.plugin_utils.kube.objects import Ref
@@ -229,6 +230,75 @@ def test_the_diagnosis_tells_deadlocks_and_missing_sources() -> None:
     assert diagnosis.diagnose(by_ref(git(), kustomization("a"))) == []
 
 
+CHECKING = (
+    condition("Ready", "Unknown", "Progressing", "Reconciliation in progress"),
+    condition("Reconciling", "True", "Progressing", "Running health checks for revision x with a timeout of 3m"),
+)
+
+
+def tried(commit: str, ended: str) -> list[dict[str, Any]]:
+    return [{"digest": "d", "lastReconciledStatus": ended, "metadata": {"revision": f"main@sha1:{commit}"}}]
+
+
+@pytest.mark.parametrize(
+    ("history", "severity"),
+    [
+        ([], "waiting"),
+        (tried(NEW, "HealthCheckFailed"), "blocked"),
+        # the commit before failed, this one may heal it; or it was ready, and is looked at again
+        (tried(OLD, "HealthCheckFailed"), "waiting"),
+        (tried(NEW, "ReconciliationSucceeded"), "waiting"),
+        ([*tried(NEW, "ReconciliationSucceeded"), *tried(NEW, "HealthCheckFailed")], "waiting"),
+    ],
+)
+def test_what_failed_before_and_is_tried_again_blocks(history: list[dict[str, Any]], severity: str) -> None:
+    again = kustomization("a", OLD, *CHECKING, attempted=NEW, history=history)
+    (finding,) = diagnosis.diagnose(by_ref(git(), again))
+    assert finding.severity == severity
+    if severity == "blocked":
+        assert "HealthCheckFailed: main@sha1:bbbbbbbbbbbb failed before and is being tried again" in finding.sentence
+        assert "correct it by a commit" in finding.sentence
+
+
+@pytest.mark.parametrize(("stuck", "severity"), [(True, "blocked"), (False, "waiting")])
+def test_a_workload_that_does_not_become_ready_blocks_at_the_first_try(stuck: bool, severity: str) -> None:
+    web = Ref("apps", "Deployment", "shop", "web")
+    cause = wait.Cause(web, named("a"), f"{web}: InProgress: LessReplicas: 0 of 1 available (pod web-1: why)", stuck)
+    objects = by_ref(git(), kustomization("a", OLD, *CHECKING, attempted=NEW, applied=(web,)))
+    (finding,) = diagnosis.diagnose(objects, "", [cause])
+    assert finding.severity == severity
+    assert ("0 of 1 available (pod web-1: why)" in finding.sentence) is stuck
+
+
+def test_an_object_of_two_kustomizations_is_told_with_both() -> None:
+    shared = Ref("apps", "Deployment", "shop", "web")
+    objects = by_ref(
+        git(),
+        kustomization("a", applied=(shared, Ref("", "ConfigMap", "shop", "mine"))),
+        kustomization("b", applied=(shared,)),
+        kustomization("other-cluster", applied=(shared,), spec={"kubeConfig": {"secretRef": {"name": "x"}}}),
+    )
+    (finding,) = diagnosis.diagnose(objects)
+    assert (finding.severity, finding.named, finding.reason) == ("blocked", shared, "OwnedTwice")
+    assert finding.sentence.startswith(
+        "Deployment shop/web: applied by Kustomization flux-system/a and by Kustomization flux-system/b: each undoes"
+    )
+    assert "kustomize.toolkit.fluxcd.io/prune: disabled" in finding.sentence
+    assert diagnosis.diagnose(objects, "shop") == []
+    # on its way from one to the other
+    moving = {**objects, **by_ref(kustomization("b", OLD, *CHECKING, attempted=NEW, applied=(shared,)))}
+    assert {f.reason: f.severity for f in diagnosis.diagnose(moving)}["OwnedTwice"] == "waiting"
+    # who does nothing is in nobody's way
+    still = {**objects, **by_ref(kustomization("b", applied=(shared,), spec={"suspend": True}))}
+    assert "OwnedTwice" not in {f.reason for f in diagnosis.diagnose(still)}
+
+
+def test_many_common_objects_are_one_finding() -> None:
+    both = tuple(Ref("", "ConfigMap", "shop", f"m{n}") for n in range(9))
+    (finding,) = diagnosis.diagnose(by_ref(git(), kustomization("a", applied=both), kustomization("b", applied=both)))
+    assert "ConfigMap shop/m0, ConfigMap shop/m1, ConfigMap shop/m2 and 6 more: applied by" in finding.sentence
+
+
 def elsewhere(item: dict[str, Any], namespace: str) -> dict[str, Any]:
     return {**item, "metadata": {**item["metadata"], "namespace": namespace}}
 
@@ -274,6 +344,55 @@ def test_tree_and_graph() -> None:
         "from": "Kustomization flux-system/a",
         "to": "Kustomization flux-system/root",
     } in drawn["edges"]
+
+
+class Told:
+    """A session that only lists events."""
+
+    def __init__(self, *items: dict[str, Any]) -> None:
+        self.listed = list(items)
+        self.asked: list[tuple[str, dict[str, str]]] = []
+
+    def items(self, path: str, **query: str) -> list[dict[str, Any]]:
+        self.asked.append((path, query))
+        return self.listed
+
+
+def told(kind: str, name: str, last: str, api: str = "kustomize.toolkit.fluxcd.io/v1", **more: Any) -> dict[str, Any]:
+    about = {"apiVersion": api, "kind": kind, "namespace": "flux-system", "name": name}
+    said = {"type": "Normal", "reason": "Progressing", "message": "two\nlines", "lastTimestamp": last}
+    return {"metadata": {}, "involvedObject": about, **said, **more}
+
+
+def test_events_are_of_flux_alone_and_the_newest_comes_first() -> None:
+    annotations = {"kustomize.toolkit.fluxcd.io/revision": f"main@sha1:{NEW}"}
+    session = Told(
+        told("Kustomization", "a", "2026-01-01T00:00:01Z"),
+        told("Pod", "web-1", "2026-01-01T00:00:02Z", api="v1"),
+        told("Kustomization", "other", "2026-01-01T00:00:02Z", api="example.com/v1"),
+        told(
+            "Kustomization", "b", "", eventTime="2026-01-01T00:00:03Z", count=3, metadata={"annotations": annotations}
+        ),
+    )
+    rows = overview.events(session, None)  # type: ignore[arg-type]
+    assert [row["object"] for row in rows] == ["Kustomization flux-system/b", "Kustomization flux-system/a"]
+    assert rows[0] == {
+        "object": "Kustomization flux-system/b",
+        "type": "Normal",
+        "reason": "Progressing",
+        "message": "two lines",
+        "count": 3,
+        "last": "2026-01-01T00:00:03Z",
+        "revision": f"main@sha1:{NEW}",
+    }
+    assert (rows[1]["count"], rows[1]["revision"]) == (1, "")
+    overview.events(session, None, "shop")  # type: ignore[arg-type]
+    assert len(overview.events(session, Ref("", "Pod", "shop", "web-1"))) == 4  # type: ignore[arg-type]
+    assert session.asked == [
+        ("/api/v1/events", {}),
+        ("/api/v1/namespaces/shop/events", {}),
+        ("/api/v1/namespaces/shop/events", {"fieldSelector": "involvedObject.kind=Pod,involvedObject.name=web-1"}),
+    ]
 
 
 def test_names_of_inventories() -> None:

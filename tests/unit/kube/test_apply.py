@@ -156,7 +156,7 @@ REFS = st.builds(
     st.sampled_from(["", "apps", "rbac.authorization.k8s.io"]),
     st.sampled_from(["ConfigMap", "Role"]),
     st.sampled_from(["", "shop"]),
-    st.sampled_from(["a", "web-1", "system:reader", "a.b"]),
+    st.sampled_from(["a", "web-1", "system:reader", "system__reader", "a__b", "a.b"]),
 )
 
 

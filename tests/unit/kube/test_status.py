@@ -8,6 +8,7 @@ from __future__ import annotations
 from typing import Any
 
 import pytest
+from ansible_collections.stagecraft.gitops.plugins.plugin_utils.kube import explain
 from ansible_collections.stagecraft.gitops.plugins.plugin_utils.kube.status import status
 
 
@@ -177,3 +178,23 @@ def test_a_pod_has_some_seconds_to_be_scheduled() -> None:
     unscheduled = pod("Pending", said("PodScheduled", "False", "Unschedulable", "full"))
     assert status(unscheduled, age=3.0).state == "InProgress"
     assert status(unscheduled).state == "InProgress"
+
+
+def _pods(phase: str, *waiting: str) -> list[dict[str, Any]]:
+    containers = [{"name": "web", "state": {"waiting": {"reason": reason}}} for reason in waiting]
+    return [{"metadata": {"name": "web-1"}, "status": {"phase": phase, "containerStatuses": containers}}]
+
+
+@pytest.mark.parametrize(
+    ("pods", "starts"),
+    [
+        (_pods("Pending", "ContainerCreating"), True),
+        (_pods(""), True),
+        (_pods("Pending", "ImagePullBackOff"), False),
+        (_pods("Running"), False),
+    ],
+)
+def test_pods_that_only_start_are_told_from_those_in_trouble(pods: list[dict[str, Any]], starts: bool) -> None:
+    said = explain.pods_problem(pods)
+    assert said.startswith("pod web-1: ")
+    assert explain.starts(said) is starts
