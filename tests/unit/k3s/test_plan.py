@@ -170,9 +170,16 @@ def test_an_older_version_is_refused_with_the_snapshots_that_fit() -> None:
     assert "k3s_restore_snapshot" in problem
 
 
-def test_with_the_snapshot_named_the_primary_goes_back_and_the_others_join_it_again() -> None:
+BY_A, BY_B = "https://192.0.2.1:6443", "https://192.0.2.2:6443"
+
+
+def back(seen: dict[str, dict[str, Any]], **more: Any) -> Plan:
+    return plan(desired(("a", "b", "c"), ("w",), version=OLD, snapshot="old", **more), seen, *"abcw")
+
+
+def test_with_the_snapshot_named_one_server_goes_back_and_the_others_join_it_again() -> None:
     seen = {h: server(tuple("abcw"), snapshots={"old": OLD}) for h in "abc"} | {"w": agent()}
-    made = plan(desired(("a", "b", "c"), ("w",), version=OLD, snapshot="old"), seen, *"abcw")
+    made = back(seen)
     assert made.steps == {
         "a": ("restore",),
         "b": ("clean", "forget", "join"),
@@ -180,11 +187,114 @@ def test_with_the_snapshot_named_the_primary_goes_back_and_the_others_join_it_ag
         "w": ("upgrade",),
     }
     assert made.waves == (("a",), ("b",), ("c",), ("w",))
+    assert made.servers == {"a": "", "b": BY_A, "c": BY_A, "w": BY_A}
+
+
+def test_the_server_that_goes_back_is_the_one_with_the_snapshot_and_joins_nobody() -> None:
+    """The first server was replaced before, so that it joined by the second: K3s resets no cluster of a server that joins."""
+    by: dict[str, Any] = {"a": {"server": BY_B}, "b": {}, "c": {"server": BY_A}}
+    seen = {h: server(tuple("abcw"), journal=by[h]) for h in "abc"} | {"w": agent()}
+    seen["a"]["snapshots"] = {"old": OLD}
+    made = back(seen)
+    assert (made.primary, made.servers) == ("a", {"a": "", "b": BY_A, "c": BY_A, "w": BY_A})
+    seen["c"]["snapshots"], seen["a"]["snapshots"] = {"old": OLD}, {}
+    made = back(seen)
+    assert (made.primary, made.waves) == ("c", (("c",), ("a",), ("b",), ("w",)))
+    assert made.servers["c"] == ""
+    assert {made.servers[host] for host in "ab"} == {"https://192.0.2.3:6443"}
+
+
+def test_going_back_takes_the_servers_along_that_never_left_the_older_version() -> None:
+    seen = {h: server(tuple("abcw"), OLD) for h in "bc"} | {"w": agent(OLD)}
+    seen["a"] = server(tuple("abcw"), snapshots={"old": OLD})
+    made = back(seen)
+    assert made.steps["a"] == ("restore",)
+    assert made.steps["b"] == made.steps["c"] == ("clean", "forget", "join")
+
+
+def test_going_back_that_was_cut_short_is_gone_on_with() -> None:
+    down: dict[str, Any] = {"ready": False, "pid": 0, "running": "", "active": "inactive"}
+    stopped = {h: server(tuple("abcw"), **down) for h in "abc"} | {"w": agent()}
+    stopped["b"]["snapshots"] = {"old": OLD}
+    made = back(stopped)
+    assert made.steps["b"] == ("restore",)
+    # the first one is back, the next was cleaned and never joined
+    went = {**stopped, "b": server(tuple("abcw"), OLD, snapshots={"old": OLD}), "c": bare()}
+    made = back(went)
+    assert made.primary == "b"
+    assert made.steps["a"] == ("clean", "forget", "join")
+    assert made.steps["c"] == ("forget", "join")
+    assert "restore" not in made.steps["b"]
+    assert made.servers["a"] == made.servers["c"] == BY_B
+
+
+def test_a_server_that_goes_back_alone_joins_those_that_never_left() -> None:
+    """Its upgrade failed before it served: the first server would else make a cluster of its own, as its journal says."""
+    seen = {h: server(tuple("abcw"), OLD, journal={"server": BY_A}) for h in "bc"} | {"w": agent(OLD)}
+    seen["a"] = server(ready=False, snapshots={"old": OLD})
+    made = back(seen)
+    assert made.primary == "b"
+    assert made.steps["a"] == ("clean", "forget", "join")
+    assert made.servers["a"] == BY_B
+
+
+def test_a_server_that_began_a_cluster_of_its_own_joins_no_other() -> None:
+    begun = {"environment": "staging", "role": "server", "server": "", "version": NEW}
+    own = bare(membership="interrupted", begun=begun, datastore="etcd")
+    seen = {"a": server(("a", "b")), "b": server(("a", "b")), "c": own}
+    (problem,) = plan(desired(("a", "b", "c")), seen).problems
+    assert problem.startswith("c: is to join the cluster of a, and began one of its own")
+    assert "reset.yml --limit c" in problem
+    assert plan(desired(("a", "b", "c")), {**seen, "c": {**own, "datastore": ""}}).servers["c"] == BY_A
+
+
+def test_going_back_is_refused_where_a_server_could_go_on_with_what_is_given_up() -> None:
+    seen = {h: server(tuple("abcw"), snapshots={"old": OLD}) for h in "ab"} | {"w": agent()}
+    (problem,) = back(seen).problems
+    assert problem.startswith("c: not looked at in this run, and going back stops every server first")
+
+
+def test_the_way_back_of_an_external_datastore_is_its_own() -> None:
+    seen = {"s1": server(datastore="external")}
+    for snapshot in ("", "old"):
+        wanted = desired(version=OLD, datastore="external", snapshot=snapshot)
+        (problem, *_) = plan(wanted, seen).problems
+        assert "restore the database by its own tools" in problem
+        assert "k3s_restore_snapshot" not in problem
+
+
+def test_the_datastore_is_saved_once_for_an_upgrade() -> None:
+    hosts = ("a", "b", "c")
+    seen = {h: server(hosts, OLD) for h in hosts}
+    assert plan(desired(hosts), seen).snapshot == "a"
+    seen["a"] = server(hosts, NEW, snapshots={"stagecraft": OLD})
+    made = plan(desired(hosts), seen)
+    assert made.steps == {"b": ("upgrade",), "c": ("upgrade",)}
+    assert made.snapshot == ""
+    # nothing of the older version is there to go back to: then rather this than none
+    seen["a"] = server(hosts, NEW)
+    assert plan(desired(hosts), seen).snapshot == "a"
+
+
+def test_what_a_new_version_wrote_before_it_failed_is_not_saved_as_the_old_one_s() -> None:
+    down: dict[str, Any] = {"ready": False, "pid": 0, "running": "", "active": "activating", "datastore": "sqlite"}
+    failing = server(version=OLD, installed=NEW, snapshots={"stagecraft": OLD}, **down)
+    made = plan(desired(), {"s1": failing}, "s1")
+    assert (made.steps, made.snapshot) == ({"s1": ("upgrade",)}, "")
+    assert plan(desired(), {"s1": {**failing, "installed": OLD}}, "s1").snapshot == "s1"
+
+
+def test_growing_together_with_a_new_version_saves_what_the_only_server_has() -> None:
+    seen = {"a": server(("a", "w"), OLD, datastore="sqlite"), "b": bare(), "c": bare(), "w": agent(OLD)}
+    made = plan(desired(("a", "b", "c"), ("w",)), seen, *"abcw")
+    assert made.datastore == "etcd"
+    assert made.steps == {"a": ("upgrade",), "b": ("join",), "c": ("join",), "w": ("upgrade",)}
+    assert made.snapshot == "a"
 
 
 def test_a_snapshot_that_is_not_there_or_too_new_is_refused() -> None:
     seen = {"s1": server(snapshots={"new": NEW})}
-    assert "no snapshot 'old'" in plan(desired(version=OLD, snapshot="old"), seen).problems[0]
+    assert "no server has a snapshot 'old': s1 has new" in plan(desired(version=OLD, snapshot="old"), seen).problems[0]
     assert "cannot read" in plan(desired(version=OLD, snapshot="new"), seen).problems[0]
 
 
