@@ -177,7 +177,7 @@ facts:
       type: str
       sample: /usr/bin/python3
     listening:
-      description: Ports that something listens on, with C(protocol), C(address), C(port), C(process) and C(pid).
+      description: Ports that something listens on, with C(protocol), C(address), C(port), C(process), C(pid) and C(pod), which says whether it runs in one.
       type: list
       elements: dict
     leftovers:
