@@ -468,3 +468,43 @@ def test_waves_hold_each_host_with_work_once_and_servers_come_one_by_one(states:
     assert set(made.steps) == {name for name in names if kinds[name] in ("bare", "old", "changed")}
     assert all(len(wave) == 1 for wave in made.waves if set(wave) & set(wanted.control_planes))
     assert set(made.drains) == {name for name in names if kinds[name] == "old"}
+
+
+@given(
+    kinds=st.lists(st.sampled_from(["old", "new", "down", "bare"]), min_size=3, max_size=5),
+    holder=st.integers(min_value=0, max_value=4),
+    by=st.integers(min_value=0, max_value=4),
+)
+def test_going_back_leaves_one_cluster_whatever_a_run_before_has_left(kinds: list[str], holder: int, by: int) -> None:
+    """Each server that has anything to do joins the one that stays or goes back, and that one comes first."""
+    names = tuple("abcde"[: len(kinds)])
+    joined = {"server": f"https://192.0.2.{by % len(names) + 1}:6443"}
+    down: dict[str, Any] = {"ready": False, "pid": 0, "running": "", "active": "inactive"}
+    of = {"old": {"version": OLD}, "new": {}, "down": down}
+    seen = {
+        h: bare() if k == "bare" else server(names, journal=joined, **of[k]) for h, k in zip(names, kinds, strict=True)
+    }
+    kept = names[holder % len(names)]
+    if seen[kept]["membership"] == "member":
+        seen[kept]["snapshots"] = {"old": OLD}
+    made = plan(desired(names, version=OLD, snapshot="old"), seen, *names)
+    if made.problems:
+        return
+    restored = [host for host in names if "restore" in made.steps.get(host, ())]
+    newer = [host for host, kind in zip(names, kinds, strict=True) if kind in ("new", "down")]
+    others = [host for host in names if host != made.primary]
+    if restored:
+        assert restored == [made.primary]
+        assert made.waves[0] == (made.primary,)
+        assert made.servers[restored[0]] == ""
+        assert all("join" in made.steps[host] for host in others)
+        assert {host for host in others if seen[host]["membership"] == "member"} == {
+            host for host in others if "clean" in made.steps[host]
+        }
+    for host in others:
+        if host in newer or restored:
+            assert "join" in made.steps[host]
+            assert (
+                made.servers[host] == f"https://192.0.2.{names.index(str(made.primary)) + 1}:6443" or host not in newer
+            )
+    assert made.primary not in newer or restored
