@@ -323,7 +323,10 @@ def _cluster_problems(
         repairable = [
             host
             for host in cluster.members
-            if predicted.get(host) or not observed[host]["pid"] or observed[host]["running"] != desired.version
+            if predicted.get(host)
+            or observed[host]["active"] != "active"
+            or observed[host]["running"] != desired.version
+            or _is_unfinished(observed[host])
         ]
         if repairable or any(observed[host]["membership"] == "interrupted" for host in cluster.members):
             return []
@@ -444,8 +447,13 @@ def _member_steps(desired: Desired, host: str, seen: Seen, cluster: _Cluster, pr
         return (UPGRADE,)
     if predicted or seen["active"] != "active" or (cluster.nodes and known is None):
         return (RESTART,)
-    # a run that was cut short has emptied the node and never given it back
-    return (RELEASE,) if known is not None and known["cordoned"] else ()
+    # a run that was cut short has emptied the node and never given it back, or never saw its version become ready
+    return (RELEASE,) if _is_unfinished(seen) or (known is not None and known["cordoned"]) else ()
+
+
+def _is_unfinished(seen: Seen) -> bool:
+    """Whether another version runs than the one that a run last saw ready: it may only just have been started."""
+    return bool(seen["running"]) and str((seen.get("member") or {}).get("version", "")) != seen["running"]
 
 
 def _server(desired: Desired, host: str, seen: Seen, todo: tuple[str, ...], primary: str, datastore: str) -> str:

@@ -366,6 +366,19 @@ def test_a_cluster_that_does_not_answer_and_has_no_work_is_left_alone() -> None:
     assert "connection refused" in problem
 
 
+def test_a_new_version_that_was_only_just_started_is_waited_for() -> None:
+    """The run before was killed right after the switch: the API does not answer yet, and nothing is left to change."""
+    for active in ("activating", "active"):
+        seen = {
+            "s1": server(ready=False, active=active, installed=NEW, journal={"version": OLD}, datastore="sqlite"),
+            "a1": agent(OLD),
+        }
+        made = plan(desired(("s1",), ("a1",)), seen, "a1")
+        assert made.problems == ()
+        assert made.waves == (("s1",), ("a1",))
+        assert set(made.steps["s1"]) <= {"restart", "release"}
+
+
 def test_a_cluster_that_does_not_answer_is_worked_on_where_something_is_to_be_put_right() -> None:
     assert plan(desired(), {"s1": server(ready=False)}, "s1").steps == {"s1": ("restart",)}
     assert plan(desired(), {"s1": server(ready=False, pid=0, active="failed")}).steps == {"s1": ("restart",)}
