@@ -546,13 +546,17 @@ def _drains(desired: Desired, steps: Mapping[str, tuple[str, ...]], cluster: _Cl
     if not cluster.nodes:
         # no server answers yet: by the time an agent's turn has come, one does
         return tuple(host for host in desired.workers if UPGRADE in steps.get(host, ()))
-    able = {name for name, node in cluster.nodes.items() if node["ready"] and not node["unschedulable"]}
+    # what a run that was cut short has cordoned is given back in this one, and servers come before agents
+    ours = {desired.node_names[host] for host in desired.control_planes if host in steps}
+    usable = {name: node for name, node in cluster.nodes.items() if not node["unschedulable"] or node["cordoned"]}
+    ready = {name for name, node in usable.items() if node["ready"]}
+    able = {SERVER: ready, AGENT: ready | (ours & set(usable))}
     return tuple(
         host
         for host in desired.hosts
         if UPGRADE in steps.get(host, ())
         and desired.node_names[host] in cluster.nodes
-        and able - {desired.node_names[host]}
+        and able[desired.role(host)] - {desired.node_names[host]}
     )
 
 

@@ -136,6 +136,16 @@ def test_a_node_that_others_cordoned_is_no_place_for_pods() -> None:
     assert made.drains == ("a1",)
 
 
+def test_an_agent_is_emptied_where_the_server_is_only_about_to_take_pods_again() -> None:
+    """The run before was killed with the server cordoned by it, and started anew; by the agent's turn it is given back."""
+    for of in ({"unschedulable": True, "cordoned": True}, {"ready": False}):
+        known = (node("s1", **of), node("a1"))
+        seen = {"s1": server(known=known, journal={"version": OLD}), "a1": agent(OLD)}
+        made = plan(desired(("s1",), ("a1",)), seen, "a1")
+        assert made.steps["s1"] == ("release",)
+        assert made.drains == ("a1",)
+
+
 def test_drain_is_left_out_where_it_is_not_wanted() -> None:
     observed = {"s1": server(("s1", "a1"), OLD), "a1": agent(OLD)}
     assert plan(desired(("s1",), ("a1",), drain=False), observed, "s1", "a1").drains == ()
