@@ -15,8 +15,8 @@ description:
   - Opens one SSH connection to the host, runs one POSIX C(sh) script that only reads, and compares what it finds with
     O(requirements). All problems are reported at once, each with what was wanted, what was found and what to do.
   - The host needs no Python for it. With C(ansible_connection=local) the script runs on the controller itself.
-  - Used ports and traces of another cluster are no problem on a host whose C(/var/lib/stagecraft/cluster.json) names
-    the same environment, for then they are its own.
+  - Traces of a cluster are no problem on a host whose C(/var/lib/stagecraft/cluster.json) names the same environment, for then
+    they are its own; used ports are none there where one of the cluster's programs or a pod listens on them.
 extends_documentation_fragment:
   - stagecraft.gitops.attributes
   - stagecraft.gitops.attributes.controller
@@ -177,7 +177,7 @@ facts:
       type: str
       sample: /usr/bin/python3
     listening:
-      description: Ports that something listens on, with C(protocol), C(address), C(port), C(process) and C(pid).
+      description: Ports that something listens on, with C(protocol), C(address), C(port), C(process), C(pid) and C(pod), which says whether it runs in one.
       type: list
       elements: dict
     leftovers:

@@ -52,6 +52,10 @@ TRACES = (
 #: A node's own credentials: without them it is none, whatever the journal says.
 CREDENTIALS = DATA + "/agent/kubelet.kubeconfig"
 
+#: A copy of SQLite on its way into the database's place, and what was there: a restore that is killed leaves one of them.
+RESTORED = DATA + "/server/db.restored"
+BEFORE = DATA + "/server/db.before"
+
 ABSENT = "absent"
 INTERRUPTED = "interrupted"
 MEMBER = "member"
@@ -85,7 +89,7 @@ def datastore(host: Host) -> str:
     """Where a server keeps the objects, told from its files: etcd, sqlite, external, or "" where it has none yet."""
     if host.exists(DATA + "/server/db/etcd/member"):
         return "etcd"
-    if host.exists(DATA + "/server/db/state.db"):
+    if any(host.exists(place + "/state.db") for place in (DATA + "/server/db", RESTORED, BEFORE)):
         return "sqlite"
     return "external" if host.exists(DATA + "/server/tls/server-ca.key") else ""
 

@@ -28,6 +28,7 @@ _MANAGED = {
     "config": "the role writes the file that K3s reads by itself",
     "data-dir": "K3s keeps its data in /var/lib/rancher/k3s; mount a disk there",
     "datastore-endpoint": "set k3s_datastore_endpoint",
+    "etcd-snapshot-dir": "snapshots are looked for in /var/lib/rancher/k3s/server/db/snapshots; mount a disk there",
     "https-listen-port": "set k3s_port",
     "kubelet-arg": "set k3s_kubelet_arguments",
     "node-ip": "set host_node_ip",

@@ -82,7 +82,7 @@ class Plan:
 
     primary    the server that makes the cluster, or that newcomers join by; None where there are problems
     datastore  sqlite, etcd or external
-    servers    inventory name → URL of the server that it joins by; empty for the one that makes the cluster
+    servers    inventory name → URL of the server that it joins by; empty for the one that makes the cluster, or goes back to a snapshot
     steps      inventory name → its steps in order; hosts without work are absent
     waves      the hosts that are worked on at the same time, in order
     drains     hosts that are emptied first
@@ -115,6 +115,8 @@ class _Cluster:
     members: tuple[str, ...]
     serving: tuple[str, ...]
     nodes: Mapping[str, Seen]
+    back: bool = False
+    """Whether the datastore goes back to a snapshot: no server goes on with what it has."""
 
     @property
     def exists(self) -> bool:
@@ -143,7 +145,7 @@ def make_plan(
     problems += _datastore_problems(desired, observed, datastore)
     if problems:
         return Plan(problems=tuple(dict.fromkeys(problems)))
-    primary = (cluster.serving or cluster.members or desired.control_planes)[0]
+    primary = _primary(desired, observed, cluster)
     steps = {
         host: todo
         for host in desired.hosts
@@ -151,6 +153,13 @@ def make_plan(
         for todo in [_steps(desired, host, observed[host], cluster, primary, changing.get(host, False))]
         if todo
     }
+    servers = {
+        host: _server(desired, host, observed.get(host, {}), steps.get(host, ()), primary, datastore)
+        for host in desired.hosts
+    }
+    apart = _apart(desired, cluster, steps, servers, primary, datastore)
+    if apart:
+        return Plan(problems=tuple(apart))
     thin = _thin(desired, cluster, steps) if predicted is not None else ""
     if thin and not any(JOIN in steps.get(host, ()) for host in desired.control_planes):
         return Plan(problems=(thin,))
@@ -158,11 +167,11 @@ def make_plan(
     return Plan(
         primary=primary,
         datastore=datastore,
-        servers={host: _server(desired, host, observed, cluster, primary, datastore) for host in desired.hosts},
+        servers=servers,
         steps=steps,
         waves=_waves(desired, steps, primary, joiners_first=bool(thin)),
         drains=_drains(desired, steps, cluster),
-        snapshot=_snapshot(desired, steps, cluster, primary, datastore),
+        snapshot=_snapshot(desired, observed, steps, cluster, primary),
         unmanaged=tuple(sorted(set(cluster.nodes) - known)),
         warnings=(
             *(
@@ -185,7 +194,39 @@ def _cluster(desired: Desired, observed: Mapping[str, Seen]) -> _Cluster:
     serving = tuple(host for host in members if (observed[host].get("api") or {}).get("ready"))
     nodes = {node["name"]: node for host in serving[:1] for node in observed[host]["api"]["nodes"]}
     # one that made the cluster and was cut short is still the one to go on with
-    return _Cluster(members, serving, nodes)
+    return _Cluster(members, serving, nodes, _goes_back(desired, observed, members, serving))
+
+
+def _goes_back(
+    desired: Desired, observed: Mapping[str, Seen], members: tuple[str, ...], serving: tuple[str, ...]
+) -> bool:
+    """Whether a snapshot was named and what there is was written by a newer version.
+
+    Where the declared version serves and no newer one does, it has not been: a restore was cut short after its first server,
+    or an upgrade before its first server served. Then only the newer ones are made anew.
+    """
+    newer = {host for host in members if _is_newer(desired, observed[host])}
+    if not desired.snapshot or not newer:
+        return False
+    return bool(newer & set(serving)) or not serving
+
+
+def _is_newer(desired: Desired, seen: Seen) -> bool:
+    version = _running(seen)
+    return bool(version) and numbers(desired.version) < numbers(version)
+
+
+def _primary(desired: Desired, observed: Mapping[str, Seen], cluster: _Cluster) -> str:
+    """The server that makes the cluster, or that others join by; going back, the first one that has the snapshot.
+
+    The latter holds whoever serves: a restore that was cut short with all servers stopped is gone on with by the same one.
+    """
+    holders = _holders(desired, observed, cluster) if cluster.back else []
+    return (holders or cluster.serving or cluster.members or desired.control_planes)[0]
+
+
+def _holders(desired: Desired, observed: Mapping[str, Seen], cluster: _Cluster) -> list[str]:
+    return [host for host in cluster.members if desired.snapshot in (observed[host].get("snapshots") or {})]
 
 
 def _datastore(desired: Desired, observed: Mapping[str, Seen]) -> str:
@@ -276,12 +317,16 @@ def _cluster_problems(
             if observed[host]["membership"] == "member"
             and desired.node_names[host] not in cluster.nodes
             and observed[host]["datastore"] == ETCD
+            and not (desired.snapshot and _is_newer(desired, observed[host]))
         ]
     if cluster.members:
         repairable = [
             host
             for host in cluster.members
-            if predicted.get(host) or not observed[host]["pid"] or observed[host]["running"] != desired.version
+            if predicted.get(host)
+            or observed[host]["active"] != "active"
+            or observed[host]["running"] != desired.version
+            or _is_unfinished(observed[host])
         ]
         if repairable or any(observed[host]["membership"] == "interrupted" for host in cluster.members):
             return []
@@ -313,7 +358,14 @@ def _version_problems(desired: Desired, observed: Mapping[str, Seen], cluster: _
         version = _running(observed[host])
         if not version:
             continue
-        if numbers(desired.version) < numbers(version) and not desired.snapshot:
+        if numbers(desired.version) < numbers(version) and observed[host]["datastore"] == EXTERNAL:
+            found.append(
+                f"{host}: runs K3s {version}, and {desired.version} is declared. An older version cannot read what a newer one has "
+                "written, and the datastore is not K3s' own: its database must go back. Keep /var/lib/rancher/k3s/server/token, reset "
+                "the hosts (playbooks/reset.yml), restore the database by its own tools, name the token in k3s_token_file and run "
+                f'again; or declare stagecraft_kubernetes_version: "{version}".'
+            )
+        elif numbers(desired.version) < numbers(version) and not desired.snapshot:
             saved = observed[host].get("snapshots") or {}
             fitting = [name for name, of in saved.items() if of and numbers(of) <= numbers(desired.version)]
             have = f"There are {', '.join(fitting)} on it" if fitting else "There is none on it that fits"
@@ -332,22 +384,26 @@ def _version_problems(desired: Desired, observed: Mapping[str, Seen], cluster: _
 
 
 def _snapshot_problems(desired: Desired, observed: Mapping[str, Seen], cluster: _Cluster) -> list[str]:
-    """A snapshot that is named for going back must be on the server that goes back first, and readable by the version."""
-    if not desired.snapshot or not cluster.members:
+    """A snapshot that is named for going back must be on a server and readable by the version, and every server must be stopped."""
+    if not cluster.back:
         return []
-    primary = (cluster.serving or cluster.members)[0]
-    version, saved = _running(observed[primary]), observed[primary].get("snapshots") or {}
-    if not version or numbers(desired.version) >= numbers(version):
-        return []
-    if desired.snapshot not in saved:
-        return [
-            f"{primary}: has no snapshot {desired.snapshot!r}; it has {', '.join(saved) or 'none'}. Correct k3s_restore_snapshot."
-        ]
-    of = saved[desired.snapshot]
+    holders = _holders(desired, observed, cluster)
+    if not holders:
+        have = "; ".join(
+            f"{host} has {', '.join(observed[host].get('snapshots') or {}) or 'none'}" for host in cluster.members
+        )
+        return [f"no server has a snapshot {desired.snapshot!r}: {have}. Correct k3s_restore_snapshot."]
+    of = observed[holders[0]]["snapshots"][desired.snapshot]
     if of and numbers(of) > numbers(desired.version):
         return [
-            f"{primary}: snapshot {desired.snapshot} was written by {of}, which {desired.version} cannot read. "
+            f"{holders[0]}: snapshot {desired.snapshot} was written by {of}, which {desired.version} cannot read. "
             f'Name an older snapshot, or declare stagecraft_kubernetes_version: "{of}".'
+        ]
+    unseen = [host for host in desired.control_planes if host not in observed]
+    if unseen:
+        return [
+            f"{', '.join(unseen)}: not looked at in this run, and going back stops every server first: one that goes on would keep "
+            "the cluster that is given up. Include it in --limit; take it out of control_plane where it is lost for good."
         ]
     return []
 
@@ -364,8 +420,10 @@ def _running(seen: Seen) -> str:
 def _steps(
     desired: Desired, host: str, seen: Seen, cluster: _Cluster, primary: str, predicted: bool
 ) -> tuple[str, ...]:
+    if cluster.back and desired.role(host) == SERVER:
+        return _steps_back(host, seen, primary)
     if seen["membership"] == "member":
-        return _member_steps(desired, host, seen, cluster, primary, predicted)
+        return _member_steps(desired, host, seen, cluster, predicted)
     if host == primary and (seen["membership"] == "interrupted" or not cluster.exists):
         return (INITIALIZE,)
     if seen["membership"] == "absent" and desired.node_names[host] in cluster.nodes:
@@ -373,38 +431,70 @@ def _steps(
     return (JOIN,)
 
 
-def _member_steps(
-    desired: Desired, host: str, seen: Seen, cluster: _Cluster, primary: str, predicted: bool
-) -> tuple[str, ...]:
+def _steps_back(host: str, seen: Seen, primary: str) -> tuple[str, ...]:
+    """One server has the snapshot; all others, whatever they run, give up what they have and join it anew."""
+    if host == primary:
+        return (RESTORE,)
+    return (FORGET, JOIN) if seen["membership"] == "absent" else (CLEAN, FORGET, JOIN)
+
+
+def _member_steps(desired: Desired, host: str, seen: Seen, cluster: _Cluster, predicted: bool) -> tuple[str, ...]:
     version = _running(seen)
-    older = bool(version) and numbers(desired.version) < numbers(version)
     known = cluster.nodes.get(desired.node_names[host])
-    if desired.role(host) == SERVER and older and desired.snapshot:
-        return (RESTORE,) if host == primary else (CLEAN, FORGET, JOIN)
+    if desired.role(host) == SERVER and desired.snapshot and _is_newer(desired, seen):
+        return (CLEAN, FORGET, JOIN)
     if version and version != desired.version:
         return (UPGRADE,)
     if predicted or seen["active"] != "active" or (cluster.nodes and known is None):
         return (RESTART,)
-    # a run that was cut short has emptied the node and never given it back
-    return (RELEASE,) if known is not None and known["cordoned"] else ()
+    # a run that was cut short has emptied the node and never given it back, or never saw its version become ready
+    return (RELEASE,) if _is_unfinished(seen) or (known is not None and known["cordoned"]) else ()
 
 
-def _server(
-    desired: Desired, host: str, observed: Mapping[str, Seen], cluster: _Cluster, primary: str, datastore: str
-) -> str:
-    """The URL by which a host joins: what its journal has while that is a server still, else one of a server that is there."""
-    if desired.role(host) == SERVER and datastore in (EXTERNAL, SQLITE):
+def _is_unfinished(seen: Seen) -> bool:
+    """Whether another version runs than the one that a run last saw ready: it may only just have been started."""
+    return bool(seen["running"]) and str((seen.get("member") or {}).get("version", "")) != seen["running"]
+
+
+def _server(desired: Desired, host: str, seen: Seen, todo: tuple[str, ...], primary: str, datastore: str) -> str:
+    """The URL by which a host joins: what its journal has while that is a server still, else one of a server that is there.
+
+    A host that is cleaned has no journal any more, and one whose datastore goes back is the only server of its cluster.
+    """
+    if (desired.role(host) == SERVER and datastore in (EXTERNAL, SQLITE)) or RESTORE in todo:
         return ""
     urls = {name: f"https://{desired.addresses[name]}:{desired.port}" for name in desired.control_planes}
-    seen = observed.get(host, {})
     journal = seen.get("member") or (seen.get("begun") if seen.get("membership") == "interrupted" else None)
-    if journal is not None:
+    if journal is not None and CLEAN not in todo:
         recorded = str(journal.get("server", ""))
-        if recorded in urls.values() or (not recorded and desired.role(host) == SERVER):
+        made = not recorded and desired.role(host) == SERVER and (JOIN not in todo or seen.get("datastore") == ETCD)
+        if recorded in urls.values() or made:
             return recorded
     if host == primary:
         return ""
     return urls[primary]
+
+
+def _apart(
+    desired: Desired,
+    cluster: _Cluster,
+    steps: Mapping[str, tuple[str, ...]],
+    servers: Mapping[str, str],
+    primary: str,
+    datastore: str,
+) -> list[str]:
+    """Servers that would make a second cluster instead of joining the one that there is."""
+    return [
+        f"{host}: is to join the cluster of {primary}, and began one of its own, which was never finished. "
+        f"Clean it, then it joins: playbooks/reset.yml --limit {host}."
+        for host in desired.control_planes
+        if datastore == ETCD
+        and cluster.serving
+        and host != primary
+        and JOIN in steps.get(host, ())
+        and not servers[host]
+        and desired.node_names[host] not in cluster.nodes
+    ]
 
 
 def _thin(desired: Desired, cluster: _Cluster, steps: Mapping[str, tuple[str, ...]]) -> str:
@@ -456,25 +546,52 @@ def _drains(desired: Desired, steps: Mapping[str, tuple[str, ...]], cluster: _Cl
     if not cluster.nodes:
         # no server answers yet: by the time an agent's turn has come, one does
         return tuple(host for host in desired.workers if UPGRADE in steps.get(host, ()))
-    able = {name for name, node in cluster.nodes.items() if node["ready"] and not node["unschedulable"]}
+    # what a run that was cut short has cordoned is given back in this one, and servers come before agents
+    ours = {desired.node_names[host] for host in desired.control_planes if host in steps}
+    usable = {name: node for name, node in cluster.nodes.items() if not node["unschedulable"] or node["cordoned"]}
+    ready = {name for name, node in usable.items() if node["ready"]}
+    able = {SERVER: ready, AGENT: ready | (ours & set(usable))}
     return tuple(
         host
         for host in desired.hosts
         if UPGRADE in steps.get(host, ())
         and desired.node_names[host] in cluster.nodes
-        and able - {desired.node_names[host]}
+        and able[desired.role(host)] - {desired.node_names[host]}
     )
 
 
 def _snapshot(
-    desired: Desired, steps: Mapping[str, tuple[str, ...]], cluster: _Cluster, primary: str, datastore: str
+    desired: Desired,
+    observed: Mapping[str, Seen],
+    steps: Mapping[str, tuple[str, ...]],
+    cluster: _Cluster,
+    primary: str,
 ) -> str:
-    upgraded = any(UPGRADE in steps.get(host, ()) for host in desired.control_planes)
-    if not upgraded or datastore == EXTERNAL:
+    """The server whose datastore is saved: once for an upgrade, before its first server has the new version.
+
+    What is saved later has been written by the new version and is no way back to the old one.
+    """
+    upgraded = [host for host in desired.control_planes if UPGRADE in steps.get(host, ())]
+    kinds = {observed[host]["datastore"] for host in upgraded}
+    if not upgraded or kinds <= {EXTERNAL, ""}:
         return ""
-    if datastore == ETCD:
-        return cluster.serving[0] if cluster.serving else ""
-    return primary if UPGRADE in steps.get(primary, ()) else ""
+    if any(_has_begun(desired, observed[host]) for host in cluster.members) and _older_snapshots(
+        desired, observed, cluster
+    ):
+        return ""
+    if SQLITE in kinds:
+        return primary if primary in upgraded else ""
+    return cluster.serving[0] if cluster.serving else ""
+
+
+def _has_begun(desired: Desired, seen: Seen) -> bool:
+    """Whether the declared version has run on a server: it runs, or it is installed and what ran before runs no more."""
+    return seen["running"] == desired.version or (not seen["running"] and seen["installed"] == desired.version)
+
+
+def _older_snapshots(desired: Desired, observed: Mapping[str, Seen], cluster: _Cluster) -> bool:
+    saved = [of for host in cluster.members for of in (observed[host].get("snapshots") or {}).values()]
+    return any(of and numbers(of) < numbers(desired.version) for of in saved)
 
 
 def _hosts_left_out(desired: Desired, observed: Mapping[str, Seen]) -> list[str]:

@@ -99,6 +99,12 @@ SYSCTLS = (
     "kernel.keys.root_maxkeys",
 )
 
+#: What a cluster of ours listens by, as the kernel cuts the names of programs (15 characters).
+CLUSTER_PROGRAMS = {
+    "containerd", "cri-dockerd", "dockerd", "etcd", "flanneld", "haproxy", "k3s",
+    "k3s-agent", "k3s-server", "kube-apiserver", "kube-controller", "kube-proxy", "kube-scheduler", "kubelet",
+}  # fmt: skip
+
 _SCRIPT = r"""
 LC_ALL=C; export LC_ALL
 PATH=$PATH:/usr/local/sbin:/usr/sbin:/sbin; export PATH
@@ -160,7 +166,11 @@ say finished "$(now)"
 _PAIRS = r"""while read -r word number; do
   if [ "$word" = @process ]; then pid=$number name=
   else
-    [ -n "$name" ] || { first "/proc/$pid/comm"; name=$line; }
+    [ -n "$name" ] || {
+      first "/proc/$pid/cgroup"
+      case $line in *kubepods*) say pod "$pid" ;; esac
+      first "/proc/$pid/comm"; name=$line
+    }
     say owner "$number $pid $name"
   fi
 done"""
@@ -187,13 +197,14 @@ def _name(module: str) -> str:
 
 @dataclass(frozen=True, slots=True)
 class Listener:
-    """A port that something on the host listens on. ``process`` is empty where it could not be seen."""
+    """A port that something on the host listens on. ``process`` is empty where it could not be seen; ``pod``: it runs in one."""
 
     protocol: Literal["tcp", "udp"]
     address: str
     port: int
     process: str = ""
     pid: int | None = None
+    pod: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -323,7 +334,7 @@ def parse(text: str, sent: float, received: float) -> HostFacts:
         kernel_modules=dict(_pair(line) for line in every("module")),
         sysctl=dict(_sysctl(line) for line in every("sysctl")),
         leftovers=leftovers,
-        listening=_listeners(every("net"), every("owner")),
+        listening=_listeners(every("net"), every("owner"), {_number(pid) for pid in every("pod")}),
         marker=_marker(single.get("marker")),
     )
 
@@ -342,7 +353,8 @@ def skew(single: dict[str, str], sent: float, received: float) -> float:
 def evaluate(facts: HostFacts, wanted: Requirements, environment: str) -> Report:
     """Say everything that speaks against the host, at once.
 
-    Ports and leftovers of a cluster that carries our marker with the same environment are our own and no problem.
+    Leftovers of a cluster that carries our marker with the same environment are our own and no problem, and so are ports that
+    its programs and its pods listen on. The marker comes before the cluster: what others took in the meantime is told.
     """
     ours = facts.marker is not None and facts.marker.get("environment") == environment
     problems = [
@@ -350,7 +362,8 @@ def evaluate(facts: HostFacts, wanted: Requirements, environment: str) -> Report
         *_sizes(facts, wanted),
         *_kernel(facts, wanted),
         *_python(facts, wanted),
-        *([] if ours else _occupied(facts, wanted)),
+        *_occupied(facts, wanted, ours=ours),
+        *([] if ours else _leftovers(facts, wanted)),
     ]
     if facts.marker is not None and not ours:
         problems.append(
@@ -461,12 +474,13 @@ def _python(facts: HostFacts, wanted: Requirements) -> list[Problem]:
     ]
 
 
-def _occupied(facts: HostFacts, wanted: Requirements) -> list[Problem]:
+def _occupied(facts: HostFacts, wanted: Requirements, *, ours: bool) -> list[Problem]:
     problems = []
     ports = wanted_ports(wanted.free_ports)
     taken: dict[tuple[int, str, int | None], None] = {}
     for listener in facts.listening:
-        if listener.protocol == "tcp" and listener.port in ports:
+        own = listener.pod or not listener.process or listener.process in CLUSTER_PROGRAMS
+        if listener.protocol == "tcp" and listener.port in ports and not (ours and own):
             taken[listener.port, listener.process, listener.pid] = None
     for port, process, pid in sorted(taken, key=lambda key: key[0]):
         who = f"{process} (pid {pid})" if process else "a process that cannot be seen"
@@ -478,6 +492,11 @@ def _occupied(facts: HostFacts, wanted: Requirements) -> list[Problem]:
                 f"stop {process or 'it'} or move it to another port",
             )
         )
+    return problems
+
+
+def _leftovers(facts: HostFacts, wanted: Requirements) -> list[Problem]:
+    problems = []
     for left in LEFTOVERS:
         paths = facts.leftovers.get(left.name)
         if paths and left.name not in wanted.ignored_leftovers:
@@ -590,7 +609,7 @@ def _marker(text: str | None) -> dict[str, Any] | None:
     return found if isinstance(found, dict) else {"environment": None}
 
 
-def _listeners(lines: list[str], owners: list[str]) -> tuple[Listener, ...]:
+def _listeners(lines: list[str], owners: list[str], pods: set[int]) -> tuple[Listener, ...]:
     names: dict[str, tuple[int, str]] = {}
     for line in owners:
         inode, _unused, rest = line.partition(" ")
@@ -605,7 +624,7 @@ def _listeners(lines: list[str], owners: list[str]) -> tuple[Listener, ...]:
         address, _unused, port = fields[2].partition(":")
         pid, process = names.get(fields[10], (0, ""))
         protocol: Literal["tcp", "udp"] = "tcp" if fields[0].startswith("tcp") else "udp"
-        found.append(Listener(protocol, _address(address), int(port, 16), process, pid or None))
+        found.append(Listener(protocol, _address(address), int(port, 16), process, pid or None, pid in pods))
     return tuple(sorted(found, key=lambda item: (item.protocol, item.port, item.address)))
 
 

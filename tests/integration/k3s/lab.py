@@ -31,6 +31,10 @@ class K3sLab(Lab):
         """Run the set-up of a K3s environment."""
         return self.playbook(SETUP, *options, timeout=timeout, extra=extra)
 
+    def at(self, version: str, **more: Any) -> Run:
+        """Run the set-up with another version declared, and with more variables."""
+        return self.setup("-e", json.dumps({"stagecraft_kubernetes_version": version, **more}))
+
     def unit(self, host: str) -> str:
         return "k3s" if host in self.control_planes else "k3s-agent"
 
@@ -49,6 +53,10 @@ class K3sLab(Lab):
         assert found
         return found.group(1)
 
+    def installed(self, host: str) -> str:
+        """The version that the link to the program leads to."""
+        return self.ssh(host, "readlink /usr/local/bin/k3s; true").rpartition("/k3s/")[2].partition("/")[0]
+
     def nodes_seen(self) -> dict[str, dict[str, Any]]:
         """The nodes by name, as the API has them."""
         return {node["metadata"]["name"]: node for node in self.objects("nodes")}
@@ -56,6 +64,15 @@ class K3sLab(Lab):
     def versions(self) -> dict[str, str]:
         """The version of each node's kubelet."""
         return {name: node["status"]["nodeInfo"]["kubeletVersion"] for name, node in self.nodes_seen().items()}
+
+    def voters(self, via: str) -> set[str]:
+        """The nodes whose member of etcd votes, as the API server of ``via`` has it."""
+        return {
+            node["metadata"]["name"]
+            for node in self.objects("nodes", via=via)
+            for condition in node["status"]["conditions"]
+            if condition["type"] == "EtcdIsVoter" and condition["status"] == "True"
+        }
 
     def tokens(self) -> dict[str, str]:
         """The secrets of the cluster that must be shown nowhere, each with the file that it is in."""

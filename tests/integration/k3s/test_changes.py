@@ -42,8 +42,7 @@ def test_a_name_in_the_certificate(lab: K3sLab) -> None:
     lab.setup().must_work()
 
 
-def test_a_program_that_was_swapped_by_hand_is_noticed_by_what_runs(lab: K3sLab) -> None:
-    """The link is right again, and yet another version runs: only the process tells."""
+def test_an_agent_that_was_stopped_is_started_again(lab: K3sLab) -> None:
     lab.ssh("a1", "systemctl stop k3s-agent")
     assert set(lab.setup().must_work().changed) == {"a1"}
     until("the agent is ready", 60, lambda: "NotReady" not in lab.kubectl("get", "nodes"))

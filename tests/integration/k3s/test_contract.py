@@ -119,7 +119,17 @@ def test_a_manifest_is_applied_and_its_change_too(lab: K3sLab) -> None:
 
 
 def test_secrets_are_encrypted(lab: K3sLab) -> None:
+    """Asked of the bytes on the disk, where an object that is no Secret is found as it was written."""
     assert "Encryption Status: Enabled" in lab.ssh(SERVER, "k3s secrets-encrypt status")
+    words = {"secret": "contract-word-in-a-secret", "configmap": "contract-word-in-a-configmap"}
+    try:
+        lab.kubectl("create", "secret", "generic", "contract", f"--from-literal=word={words['secret']}")
+        lab.kubectl("create", "configmap", "contract-word", f"--from-literal=word={words['configmap']}")
+        look = f"grep -rl {{}} {DATA}/server/db || true"
+        assert lab.ssh(SERVER, look.format(words["configmap"]))
+        assert not lab.ssh(SERVER, look.format(words["secret"]))
+    finally:
+        lab.kubectl("delete", "secret/contract", "configmap/contract-word", "--ignore-not-found")
 
 
 def test_tokens_and_certificates(lab: K3sLab) -> None:
@@ -184,7 +194,7 @@ def test_a_stranger_under_a_node_s_name_is_refused(lab: K3sLab) -> None:
     until("the node is ready again", 90, lambda: "NotReady" not in lab.kubectl("get", "nodes"))
 
 
-def test_a_swapped_file_changes_nothing_until_the_restart(lab: K3sLab) -> None:
+def test_a_swapped_file_changes_nothing_that_runs(lab: K3sLab) -> None:
     link = "/usr/local/bin/k3s"
     target = lab.ssh(SERVER, f"readlink {link}").strip()
     before = lab.pids(SERVER)

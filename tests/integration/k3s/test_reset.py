@@ -5,10 +5,40 @@
 
 from __future__ import annotations
 
-from tests.integration.cluster.lab import until
-from tests.integration.k3s.lab import K3sLab
+import io
+import json
+import tarfile
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from tests.integration.cluster.lab import cache, until
+from tests.integration.k3s.lab import DATA, K3sLab
 
 RESET = "playbooks/reset.yml"
+TOKEN = "a-token-of-the-admin-s-own"
+ENDPOINT = "http://127.0.0.1:12379"
+
+
+@pytest.fixture
+def outside(lab: K3sLab) -> dict[str, Any]:
+    """A datastore outside of the cluster, and the token that opens what K3s keeps in it."""
+    token = lab.state / "token-of-the-cluster"
+    token.write_text(TOKEN + "\n")
+    return {"k3s_datastore_endpoint": ENDPOINT, "k3s_token_file": str(token)}
+
+
+def etcd() -> bytes:
+    """The program from the mirror."""
+    archives = sorted(
+        (cache() / "mirror/github.com/etcd-io/etcd/releases/download").glob("*/etcd-*-linux-amd64.tar.gz")
+    )
+    with tarfile.open(fileobj=io.BytesIO(Path(archives[-1]).read_bytes())) as archive:
+        (name,) = [one for one in archive.getnames() if one.endswith("/etcd")]
+        program = archive.extractfile(name)
+        assert program
+        return program.read()
 
 
 def test_one_agent_leaves_and_the_cluster_forgets_it(lab: K3sLab) -> None:
@@ -34,7 +64,40 @@ def test_all_hosts_are_bare_again(lab: K3sLab) -> None:
     lab.playbook(RESET, "-e", f"reset_environment={lab.context}").must_not_change()
 
 
-def test_set_up_works_again(lab: K3sLab) -> None:
-    lab.setup().must_work()
+def test_another_ingress_is_told_before_anything_is_changed(lab: K3sLab) -> None:
+    """Also where the environment's marker is there already: a first run was cut short right after it."""
+    marker = json.dumps({"environment": lab.context})
+    lab.ssh("s1", "mkdir -p /var/lib/stagecraft && cat > /var/lib/stagecraft/cluster.json", stdin=marker.encode())
+    lab.ssh("s1", "systemd-run --unit=ingress python3 -m http.server 80")
+    try:
+        until("it listens", 20, lambda: ":80 " in lab.ssh("s1", "ss -Hltn"))
+        run = lab.setup()
+    finally:
+        lab.ssh("s1", "systemctl stop ingress; rm /var/lib/stagecraft/cluster.json")
+    assert run.rc != 0
+    assert "TCP port 80 free" in " ".join(run.output.split())
+    assert not run.changed
+
+
+def test_a_datastore_that_is_down_is_told(lab: K3sLab, outside: dict[str, Any]) -> None:
+    run = lab.setup("-e", json.dumps({**outside, "k3s_timeout": 45}))
+    assert run.rc != 0
+    said = " ".join(run.output.split())
+    assert "k3s.service" in said
+    assert "datastore" in said
+    assert TOKEN not in run.output
+
+
+def test_set_up_goes_on_where_it_ended_once_the_datastore_is_up(lab: K3sLab, outside: dict[str, Any]) -> None:
+    lab.ssh("s1", "cat > /tmp/etcd && chmod 755 /tmp/etcd", stdin=etcd())
+    lab.ssh(
+        "s1",
+        f"systemd-run --unit=outside /tmp/etcd --data-dir /tmp/outside --listen-client-urls {ENDPOINT} "
+        f"--advertise-client-urls {ENDPOINT} --listen-peer-urls http://127.0.0.1:12380",
+    )
+    variables = json.dumps(outside)
+    lab.setup("-e", variables).must_work()
     until("the nodes are ready", 60, lambda: "NotReady" not in lab.kubectl("get", "nodes"))
-    lab.setup().must_not_change()
+    assert lab.ssh("s1", f"cat {DATA}/server/token").strip().endswith(f"::server:{TOKEN}")
+    assert lab.ssh("s1", f"ls {DATA}/server/db/etcd {DATA}/server/db/state.db 2>/dev/null; true") == ""
+    lab.setup("-e", variables).must_not_change()

@@ -5,8 +5,12 @@
 
 from __future__ import annotations
 
+import errno
+import hashlib
 import json
 import os
+import shutil
+import zipfile
 from pathlib import Path
 from typing import Any
 
@@ -296,39 +300,173 @@ def test_a_snapshot_that_was_not_made_is_an_error_whatever_the_program_says(host
         snapshot.save(host, "v1.35.8+k3s1", 60)
 
 
-def test_sqlite_is_copied_whole_while_k3s_is_stopped_and_comes_back_whole(host: FakeHost) -> None:
+OLD_PROGRAM = Completed(0, "k3s version v1.35.8+k3s1 (x)", "")
+NAME = "stagecraft-v1.35.8-k3s1-s1-17"
+FILE = f"{DATA}/server/db/snapshots/{NAME}"
+
+
+def of_etcd(host: Host, path: str = FILE, content: bytes = b"x" * 1024) -> bytes:
+    """A snapshot as etcd writes it: pages, and the digest of them at its end."""
+    put(host, SERVER_TOKEN, f"K10{HASH}::server:abc\n")
+    whole = content + hashlib.sha256(content).digest()
+    write_file(host.path(path), whole)
+    return whole
+
+
+def of_sqlite(host: FakeHost) -> str:
+    """A saved SQLite, and what came after it."""
+    put(host, SERVER_TOKEN, f"K10{HASH}::server:abc\n")
     put(host, DATA + "/server/db/state.db", "before")
     name = snapshot.save(host, "v1.35.8+k3s1", 60)
-    assert host.called("systemctl", "stop", "k3s.service")
     put(host, DATA + "/server/db/state.db", "after")
     put(host, DATA + "/server/db/state.db-wal", "newer")
-    host.answers["/usr/local/bin/k3s --version"] = Completed(0, "k3s version v1.35.8+k3s1 (x)", "")
+    put(host, DATA + "/server/db/snapshots/by-hand-s1-1", "of etcd")
+    host.answers["/usr/local/bin/k3s --version"] = OLD_PROGRAM
+    return name
+
+
+def test_sqlite_is_copied_whole_while_k3s_is_stopped_and_comes_back_whole(host: FakeHost) -> None:
+    name = of_sqlite(host)
+    assert host.called("systemctl", "stop", "k3s.service")
+    snapshot.restore(host, name, "v1.35.8+k3s1", 60)
+    assert host.called("systemctl", "disable", "--now", "k3s.service")
+    assert host.read_text(DATA + "/server/db/state.db") == "before"
+    assert not host.exists(DATA + "/server/db/state.db-wal")
+    assert {entry["name"] for entry in snapshots.listed(host)} == {name, "by-hand-s1-1"}
+    assert {entry.name for entry in host.path(DATA + "/server").iterdir()} == {"db", "stagecraft-snapshots", "token"}
+
+
+class Killed(BaseException):
+    """What no handler of the code under test catches."""
+
+
+@pytest.mark.parametrize("call", range(1, 12))
+def test_a_restore_of_sqlite_that_is_killed_at_any_step_is_done_again(
+    host: FakeHost, monkeypatch: pytest.MonkeyPatch, call: int
+) -> None:
+    """Also the look that comes before it must still see SQLite, and not a datastore that is somewhere else."""
+    name = of_sqlite(host)
+    put(host, DATA + "/server/tls/server-ca.key")
+    steps = [
+        (shutil, "copytree"),
+        (shutil, "rmtree"),
+        (os, "replace"),
+        (os, "sync"),
+        (os, "chmod"),
+    ]
+    seen = 0
+    for module, function in steps:
+        plain = getattr(module, function)
+
+        def stepping(*args: Any, plain: Any = plain, **more: Any) -> Any:
+            nonlocal seen
+            seen += 1
+            if seen == call:
+                raise Killed
+            return plain(*args, **more)
+
+        monkeypatch.setattr(module, function, stepping)
+    with pytest.raises(Killed):
+        snapshot.restore(host, name, "v1.35.8+k3s1", 60)
+    monkeypatch.undo()
+    assert observe.datastore(host) == "sqlite"
     snapshot.restore(host, name, "v1.35.8+k3s1", 60)
     assert host.read_text(DATA + "/server/db/state.db") == "before"
     assert not host.exists(DATA + "/server/db/state.db-wal")
-    assert [entry["name"] for entry in snapshots.listed(host)] == [name]
+    assert host.read_text(DATA + "/server/db/snapshots/by-hand-s1-1") == "of etcd"
+    assert not host.exists(observe.RESTORED)
+    assert not host.exists(observe.BEFORE)
+
+
+def test_k3s_starts_again_where_its_database_cannot_be_copied(host: FakeHost, monkeypatch: pytest.MonkeyPatch) -> None:
+    put(host, DATA + "/server/db/state.db")
+
+    def full(*_args: Any, **_more: Any) -> None:
+        raise shutil.Error([("state.db", "there", os.strerror(errno.ENOSPC))])
+
+    monkeypatch.setattr(shutil, "copytree", full)
+    with pytest.raises(NodeError, match=r"could not be copied.*No space left.*started again"):
+        snapshot.save(host, "v1.35.8+k3s1", 60)
+    assert host.calls[-1] == ["systemctl", "start", "--no-block", "k3s.service"]
+    assert snapshots.listed(host) == []
 
 
 def test_the_wrong_program_restores_nothing(host: FakeHost) -> None:
-    put(host, DATA + "/server/db/snapshots/stagecraft-v1.35.8-k3s1-s1-17")
+    of_etcd(host)
     host.answers["/usr/local/bin/k3s --version"] = Completed(0, "k3s version v1.36.3+k3s1 (x)", "")
     with pytest.raises(NodeError, match="nothing was restored"):
-        snapshot.restore(host, "stagecraft-v1.35.8-k3s1-s1-17", "v1.35.8+k3s1", 60)
-    assert not host.called("systemctl", "stop")
+        snapshot.restore(host, NAME, "v1.35.8+k3s1", 60)
+    assert not host.called("systemctl", "disable")
     with pytest.raises(NodeError, match=r"no snapshot 'x' on this server; there are stagecraft-v1\.35\.8-k3s1-s1-17"):
         snapshot.restore(host, "x", "v1.35.8+k3s1", 60)
 
 
-def test_the_newest_snapshots_of_ours_are_kept_and_all_others(host: FakeHost) -> None:
+def test_etcd_goes_back_by_the_program_on_disk_with_k3s_stopped_for_good(host: FakeHost) -> None:
+    of_etcd(host)
+    put(host, DATA + "/server/db/reset-flag")
+    host.answers["/usr/local/bin/k3s --version"] = OLD_PROGRAM
+    snapshot.restore(host, NAME, "v1.35.8+k3s1", 60)
+    reset = ["/usr/local/bin/k3s", "server", "--cluster-reset", f"--cluster-reset-restore-path={host.path(FILE)}"]
+    assert host.calls.index(["systemctl", "disable", "--now", "k3s.service"]) < host.calls.index(reset)
+    assert not host.exists(DATA + "/server/db/reset-flag")
+    host.answers["/usr/local/bin/k3s server --cluster-reset"] = Completed(1, "", "no such member")
+    with pytest.raises(NodeError, match="ended with 1: no such member"):
+        snapshot.restore(host, NAME, "v1.35.8+k3s1", 60)
+
+
+def test_what_is_wrong_with_a_snapshot_is_told_before_anything_is_stopped(host: FakeHost) -> None:
+    whole = of_etcd(host)
+    assert snapshot.verify(host, NAME) == host.path(FILE)
+    archive, other = FILE + ".zip", f"{snapshots.COPIES}/stagecraft-v1.35.8-k3s1-1"
+    with zipfile.ZipFile(str(host.path(archive)), "w") as target:
+        target.writestr(NAME, whole)
+    assert snapshot.verify(host, NAME + ".zip") == host.path(archive)
+    put(host, other + "/state.db")
+    assert snapshot.verify(host, "stagecraft-v1.35.8-k3s1-1") == host.path(other)
+    host.path(other + "/state.db").unlink()
+    for path, content, words in (
+        (FILE, whole[:-1], "is incomplete: it has 1055 bytes"),
+        (FILE, b"y" + whole[1:], "is damaged: its content"),
+        (FILE, b"", "is incomplete: it has 0 bytes"),
+        (archive, host.path(archive).read_bytes()[:200], "is no readable archive"),
+        (archive, host.path(archive).read_bytes().replace(b"xxx", b"xyx", 1), "is damaged in"),
+        (other + "/note", b"", r"holds no state\.db"),
+    ):
+        kept = host.path(path).read_bytes() if host.exists(path) else b""
+        write_file(host.path(path), content)
+        name = "stagecraft-v1.35.8-k3s1-1" if path.startswith(other) else path.rpartition("/")[2]
+        with pytest.raises(NodeError, match=words) as told:
+            snapshot.verify(host, name)
+        assert "nothing was stopped or restored" in str(told.value)
+        write_file(host.path(path), kept)
+    host.path(SERVER_TOKEN).unlink()
+    with pytest.raises(NodeError, match="opens the snapshot's keys with it"):
+        snapshot.verify(host, NAME)
+    assert host.calls == []
+
+
+def test_a_server_that_does_not_stop_is_told(host: FakeHost) -> None:
+    host.answers["systemctl show"] = Completed(0, "ActiveState=active\nMainPID=7\n", "")
+    with pytest.raises(NodeError, match="could not be stopped"):
+        snapshot.stop(host, 60)
+    host.answers["systemctl show"] = Completed(0, "ActiveState=inactive\nMainPID=0\n", "")
+    assert not snapshot.stop(host, 60)
+
+
+def test_the_newest_snapshots_of_each_version_are_kept_and_all_others(host: FakeHost) -> None:
     put(host, DATA + "/server/db/state.db")
     put(host, DATA + "/server/db/snapshots/etcd-snapshot-s1-1")
-    for number in range(5):
-        path = f"{snapshots.COPIES}/stagecraft-v1.35.8-k3s1-{number}"
+    for number, version in enumerate(["v1.35.8"] * 5 + ["v1.36.3"] * 4):
+        path = f"{snapshots.COPIES}/stagecraft-{version}-k3s1-{number}"
         put(host, path + "/state.db")
         os.utime(host.path(path), (number, number))
     snapshot._tidy(host)
     names = {entry["name"] for entry in snapshots.listed(host)}
-    assert names == {"etcd-snapshot-s1-1", *(f"stagecraft-v1.35.8-k3s1-{n}" for n in (2, 3, 4))}
+    assert names == {
+        "etcd-snapshot-s1-1",
+        *(f"stagecraft-v1.35.8-k3s1-{n}" for n in (2, 3, 4)),
+        *(f"stagecraft-v1.36.3-k3s1-{n}" for n in (6, 7, 8)),
+    }
 
 
 # -- a bare host again

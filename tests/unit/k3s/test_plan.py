@@ -136,6 +136,16 @@ def test_a_node_that_others_cordoned_is_no_place_for_pods() -> None:
     assert made.drains == ("a1",)
 
 
+def test_an_agent_is_emptied_where_the_server_is_only_about_to_take_pods_again() -> None:
+    """The run before was killed with the server cordoned by it, and started anew; by the agent's turn it is given back."""
+    for of in ({"unschedulable": True, "cordoned": True}, {"ready": False}):
+        known = (node("s1", **of), node("a1"))
+        seen = {"s1": server(known=known, journal={"version": OLD}), "a1": agent(OLD)}
+        made = plan(desired(("s1",), ("a1",)), seen, "a1")
+        assert made.steps["s1"] == ("release",)
+        assert made.drains == ("a1",)
+
+
 def test_drain_is_left_out_where_it_is_not_wanted() -> None:
     observed = {"s1": server(("s1", "a1"), OLD), "a1": agent(OLD)}
     assert plan(desired(("s1",), ("a1",), drain=False), observed, "s1", "a1").drains == ()
@@ -170,9 +180,16 @@ def test_an_older_version_is_refused_with_the_snapshots_that_fit() -> None:
     assert "k3s_restore_snapshot" in problem
 
 
-def test_with_the_snapshot_named_the_primary_goes_back_and_the_others_join_it_again() -> None:
+BY_A, BY_B = "https://192.0.2.1:6443", "https://192.0.2.2:6443"
+
+
+def back(seen: dict[str, dict[str, Any]], **more: Any) -> Plan:
+    return plan(desired(("a", "b", "c"), ("w",), version=OLD, snapshot="old", **more), seen, *"abcw")
+
+
+def test_with_the_snapshot_named_one_server_goes_back_and_the_others_join_it_again() -> None:
     seen = {h: server(tuple("abcw"), snapshots={"old": OLD}) for h in "abc"} | {"w": agent()}
-    made = plan(desired(("a", "b", "c"), ("w",), version=OLD, snapshot="old"), seen, *"abcw")
+    made = back(seen)
     assert made.steps == {
         "a": ("restore",),
         "b": ("clean", "forget", "join"),
@@ -180,11 +197,114 @@ def test_with_the_snapshot_named_the_primary_goes_back_and_the_others_join_it_ag
         "w": ("upgrade",),
     }
     assert made.waves == (("a",), ("b",), ("c",), ("w",))
+    assert made.servers == {"a": "", "b": BY_A, "c": BY_A, "w": BY_A}
+
+
+def test_the_server_that_goes_back_is_the_one_with_the_snapshot_and_joins_nobody() -> None:
+    """The first server was replaced before, so that it joined by the second: K3s resets no cluster of a server that joins."""
+    by: dict[str, Any] = {"a": {"server": BY_B}, "b": {}, "c": {"server": BY_A}}
+    seen = {h: server(tuple("abcw"), journal=by[h]) for h in "abc"} | {"w": agent()}
+    seen["a"]["snapshots"] = {"old": OLD}
+    made = back(seen)
+    assert (made.primary, made.servers) == ("a", {"a": "", "b": BY_A, "c": BY_A, "w": BY_A})
+    seen["c"]["snapshots"], seen["a"]["snapshots"] = {"old": OLD}, {}
+    made = back(seen)
+    assert (made.primary, made.waves) == ("c", (("c",), ("a",), ("b",), ("w",)))
+    assert made.servers["c"] == ""
+    assert {made.servers[host] for host in "ab"} == {"https://192.0.2.3:6443"}
+
+
+def test_going_back_takes_the_servers_along_that_never_left_the_older_version() -> None:
+    seen = {h: server(tuple("abcw"), OLD) for h in "bc"} | {"w": agent(OLD)}
+    seen["a"] = server(tuple("abcw"), snapshots={"old": OLD})
+    made = back(seen)
+    assert made.steps["a"] == ("restore",)
+    assert made.steps["b"] == made.steps["c"] == ("clean", "forget", "join")
+
+
+def test_going_back_that_was_cut_short_is_gone_on_with() -> None:
+    down: dict[str, Any] = {"ready": False, "pid": 0, "running": "", "active": "inactive"}
+    stopped = {h: server(tuple("abcw"), **down) for h in "abc"} | {"w": agent()}
+    stopped["b"]["snapshots"] = {"old": OLD}
+    made = back(stopped)
+    assert made.steps["b"] == ("restore",)
+    # the first one is back, the next was cleaned and never joined
+    went = {**stopped, "b": server(tuple("abcw"), OLD, snapshots={"old": OLD}), "c": bare()}
+    made = back(went)
+    assert made.primary == "b"
+    assert made.steps["a"] == ("clean", "forget", "join")
+    assert made.steps["c"] == ("forget", "join")
+    assert "restore" not in made.steps["b"]
+    assert made.servers["a"] == made.servers["c"] == BY_B
+
+
+def test_a_server_that_goes_back_alone_joins_those_that_never_left() -> None:
+    """Its upgrade failed before it served: the first server would else make a cluster of its own, as its journal says."""
+    seen = {h: server(tuple("abcw"), OLD, journal={"server": BY_A}) for h in "bc"} | {"w": agent(OLD)}
+    seen["a"] = server(ready=False, snapshots={"old": OLD})
+    made = back(seen)
+    assert made.primary == "b"
+    assert made.steps["a"] == ("clean", "forget", "join")
+    assert made.servers["a"] == BY_B
+
+
+def test_a_server_that_began_a_cluster_of_its_own_joins_no_other() -> None:
+    begun = {"environment": "staging", "role": "server", "server": "", "version": NEW}
+    own = bare(membership="interrupted", begun=begun, datastore="etcd")
+    seen = {"a": server(("a", "b")), "b": server(("a", "b")), "c": own}
+    (problem,) = plan(desired(("a", "b", "c")), seen).problems
+    assert problem.startswith("c: is to join the cluster of a, and began one of its own")
+    assert "reset.yml --limit c" in problem
+    assert plan(desired(("a", "b", "c")), {**seen, "c": {**own, "datastore": ""}}).servers["c"] == BY_A
+
+
+def test_going_back_is_refused_where_a_server_could_go_on_with_what_is_given_up() -> None:
+    seen = {h: server(tuple("abcw"), snapshots={"old": OLD}) for h in "ab"} | {"w": agent()}
+    (problem,) = back(seen).problems
+    assert problem.startswith("c: not looked at in this run, and going back stops every server first")
+
+
+def test_the_way_back_of_an_external_datastore_is_its_own() -> None:
+    seen = {"s1": server(datastore="external")}
+    for snapshot in ("", "old"):
+        wanted = desired(version=OLD, datastore="external", snapshot=snapshot)
+        (problem, *_) = plan(wanted, seen).problems
+        assert "restore the database by its own tools" in problem
+        assert "k3s_restore_snapshot" not in problem
+
+
+def test_the_datastore_is_saved_once_for_an_upgrade() -> None:
+    hosts = ("a", "b", "c")
+    seen = {h: server(hosts, OLD) for h in hosts}
+    assert plan(desired(hosts), seen).snapshot == "a"
+    seen["a"] = server(hosts, NEW, snapshots={"stagecraft": OLD})
+    made = plan(desired(hosts), seen)
+    assert made.steps == {"b": ("upgrade",), "c": ("upgrade",)}
+    assert made.snapshot == ""
+    # nothing of the older version is there to go back to: then rather this than none
+    seen["a"] = server(hosts, NEW)
+    assert plan(desired(hosts), seen).snapshot == "a"
+
+
+def test_what_a_new_version_wrote_before_it_failed_is_not_saved_as_the_old_one_s() -> None:
+    down: dict[str, Any] = {"ready": False, "pid": 0, "running": "", "active": "activating", "datastore": "sqlite"}
+    failing = server(version=OLD, installed=NEW, snapshots={"stagecraft": OLD}, **down)
+    made = plan(desired(), {"s1": failing}, "s1")
+    assert (made.steps, made.snapshot) == ({"s1": ("upgrade",)}, "")
+    assert plan(desired(), {"s1": {**failing, "installed": OLD}}, "s1").snapshot == "s1"
+
+
+def test_growing_together_with_a_new_version_saves_what_the_only_server_has() -> None:
+    seen = {"a": server(("a", "w"), OLD, datastore="sqlite"), "b": bare(), "c": bare(), "w": agent(OLD)}
+    made = plan(desired(("a", "b", "c"), ("w",)), seen, *"abcw")
+    assert made.datastore == "etcd"
+    assert made.steps == {"a": ("upgrade",), "b": ("join",), "c": ("join",), "w": ("upgrade",)}
+    assert made.snapshot == "a"
 
 
 def test_a_snapshot_that_is_not_there_or_too_new_is_refused() -> None:
     seen = {"s1": server(snapshots={"new": NEW})}
-    assert "no snapshot 'old'" in plan(desired(version=OLD, snapshot="old"), seen).problems[0]
+    assert "no server has a snapshot 'old': s1 has new" in plan(desired(version=OLD, snapshot="old"), seen).problems[0]
     assert "cannot read" in plan(desired(version=OLD, snapshot="new"), seen).problems[0]
 
 
@@ -254,6 +374,19 @@ def test_no_second_cluster_is_made_beside_one_that_is_only_not_reached() -> None
 def test_a_cluster_that_does_not_answer_and_has_no_work_is_left_alone() -> None:
     (problem,) = plan(desired(), {"s1": server(ready=False)}).problems
     assert "connection refused" in problem
+
+
+def test_a_new_version_that_was_only_just_started_is_waited_for() -> None:
+    """The run before was killed right after the switch: the API does not answer yet, and nothing is left to change."""
+    for active in ("activating", "active"):
+        seen = {
+            "s1": server(ready=False, active=active, installed=NEW, journal={"version": OLD}, datastore="sqlite"),
+            "a1": agent(OLD),
+        }
+        made = plan(desired(("s1",), ("a1",)), seen, "a1")
+        assert made.problems == ()
+        assert made.waves == (("s1",), ("a1",))
+        assert set(made.steps["s1"]) <= {"restart", "release"}
 
 
 def test_a_cluster_that_does_not_answer_is_worked_on_where_something_is_to_be_put_right() -> None:
@@ -358,3 +491,43 @@ def test_waves_hold_each_host_with_work_once_and_servers_come_one_by_one(states:
     assert set(made.steps) == {name for name in names if kinds[name] in ("bare", "old", "changed")}
     assert all(len(wave) == 1 for wave in made.waves if set(wave) & set(wanted.control_planes))
     assert set(made.drains) == {name for name in names if kinds[name] == "old"}
+
+
+@given(
+    kinds=st.lists(st.sampled_from(["old", "new", "down", "bare"]), min_size=3, max_size=5),
+    holder=st.integers(min_value=0, max_value=4),
+    by=st.integers(min_value=0, max_value=4),
+)
+def test_going_back_leaves_one_cluster_whatever_a_run_before_has_left(kinds: list[str], holder: int, by: int) -> None:
+    """Each server that has anything to do joins the one that stays or goes back, and that one comes first."""
+    names = tuple("abcde"[: len(kinds)])
+    joined = {"server": f"https://192.0.2.{by % len(names) + 1}:6443"}
+    down: dict[str, Any] = {"ready": False, "pid": 0, "running": "", "active": "inactive"}
+    of = {"old": {"version": OLD}, "new": {}, "down": down}
+    seen = {
+        h: bare() if k == "bare" else server(names, journal=joined, **of[k]) for h, k in zip(names, kinds, strict=True)
+    }
+    kept = names[holder % len(names)]
+    if seen[kept]["membership"] == "member":
+        seen[kept]["snapshots"] = {"old": OLD}
+    made = plan(desired(names, version=OLD, snapshot="old"), seen, *names)
+    if made.problems:
+        return
+    restored = [host for host in names if "restore" in made.steps.get(host, ())]
+    newer = [host for host, kind in zip(names, kinds, strict=True) if kind in ("new", "down")]
+    others = [host for host in names if host != made.primary]
+    if restored:
+        assert restored == [made.primary]
+        assert made.waves[0] == (made.primary,)
+        assert made.servers[restored[0]] == ""
+        assert all("join" in made.steps[host] for host in others)
+        assert {host for host in others if seen[host]["membership"] == "member"} == {
+            host for host in others if "clean" in made.steps[host]
+        }
+    for host in others:
+        if host in newer or restored:
+            assert "join" in made.steps[host]
+            assert (
+                made.servers[host] == f"https://192.0.2.{names.index(str(made.primary)) + 1}:6443" or host not in newer
+            )
+    assert made.primary not in newer or restored

@@ -56,6 +56,7 @@ ANSWER = r"""@started 1000.250000000
 @net udp    5: 00000000:0044 00000000:0000 07 00000000:00000000 00:00000000 00000000     0        0 333 2 0 0
 @owner 111 700 sshd
 @owner 222 800 kube-apiserver
+@pod 800
 @finished 1000.450000000
 """
 
@@ -96,7 +97,7 @@ def test_the_answer_becomes_facts() -> None:
     assert facts.leftovers == {"kubernetes": ["/etc/kubernetes/admin.conf", "/etc/kubernetes/kubelet.conf"]}
     assert facts.listening == (
         Listener("tcp", "127.0.0.1", 22, "sshd", 700),
-        Listener("tcp", "::", 6443, "kube-apiserver", 800),
+        Listener("tcp", "::", 6443, "kube-apiserver", 800, pod=True),
         Listener("udp", "0.0.0.0", 68),
     )
     assert facts.as_dict()["listening"][1]["process"] == "kube-apiserver"
@@ -253,6 +254,20 @@ def test_ports_and_leftovers_of_our_own_cluster_are_no_problem_but_everything_el
     wanted = Requirements(minimum_cpus=2, free_ports=("6443",))
     assert codes(ours, wanted) == ["cpus"]
     assert codes(ours, wanted, "staging") == ["cpus", "port", "leftovers", "environment"]
+
+
+def test_a_port_that_somebody_else_took_before_our_cluster_came_to_it_is_told() -> None:
+    """The marker is there from the first change on, and the cluster is not."""
+    listening = (
+        Listener("tcp", "0.0.0.0", 80, "nginx", 5),
+        Listener("tcp", "0.0.0.0", 443, "traefik", 6, pod=True),
+        Listener("tcp", "::", 6443, "k3s-server", 7),
+        Listener("tcp", "::", 10250),
+    )
+    ours = replace(GOOD, marker={"environment": "production"}, listening=listening)
+    (problem,) = evaluate(ours, Requirements(free_ports=("80", "443", "6443", "10250")), "production").problems
+    assert problem.wanted == "TCP port 80 free"
+    assert problem.found == "nginx (pid 5) listens on it"
 
 
 def test_one_process_on_both_families_is_said_once() -> None:
