@@ -92,7 +92,7 @@ def test_artefacts_and_holds_show_nothing(play: Play, built: Path, tmp_path: Pat
         "artifacts_cache": str(tmp_path / "cache"),
         "artifacts_mirror": str(built),
         "artifacts_trust_built_mirror": True,
-        "stagecraft_repository": {"url": lab.url, "branch": "main"},
+        "release_repository": {"url": lab.url, "branch": "main"},
         "flux_git_key_file": str(key),
         "vaulted": CANARY,
         "sealed_secrets_mac_key": CANARY,
