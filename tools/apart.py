@@ -4,21 +4,23 @@
 """Try with everything that opens one environment of a sandbox whether it opens another one; nothing may.
 
 For each ordered pair: the admin's credentials and a service account's token of the one at the API server of the other,
-the other's server certificate against the one's CA, both deploy keys, and the one's age identities, vault password and
-sealing keys on the other's backup, vault and sealed secrets. Each thing is tried at home first, where it has to work, so
-that a refusal says something.
+the other's server certificate against the one's CA, the one's deploy key on the other's repository, and the one's age
+identities, vault password and sealing keys on the other's backup, vault and sealed secrets. Each thing is tried at home
+first, where it has to work, so that a refusal says something. A repository that both follow opens to both by right; that
+is said.
 """
 
 from __future__ import annotations
 
 import argparse
+import base64
 import os
 import sys
 import tempfile
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import suppress
-from dataclasses import dataclass
-from itertools import product
+from dataclasses import dataclass, field
+from itertools import permutations, product
 from pathlib import Path
 from typing import Any
 
@@ -27,6 +29,9 @@ from ansible.errors import AnsibleError
 from ansible.parsing.vault import VaultLib, VaultSecret
 from ansible_collections.stagecraft.gitops.plugins.plugin_utils.age import file
 from ansible_collections.stagecraft.gitops.plugins.plugin_utils.age.errors import AgeError
+from ansible_collections.stagecraft.gitops.plugins.plugin_utils.git.errors import GitError
+from ansible_collections.stagecraft.gitops.plugins.plugin_utils.git.program import Program
+from ansible_collections.stagecraft.gitops.plugins.plugin_utils.git.remote import Remote
 from ansible_collections.stagecraft.gitops.plugins.plugin_utils.kube.client import ApiAccess
 from ansible_collections.stagecraft.gitops.plugins.plugin_utils.kube.errors import ApiError, KubeError
 from ansible_collections.stagecraft.gitops.plugins.plugin_utils.kube.session import Session
@@ -40,6 +45,7 @@ from tools.stages import ROOT
 from tools.story import Cluster
 
 DEPLOY_KEY = "/api/v1/namespaces/flux-system/secrets/flux-system"
+SOURCE = "/apis/source.toolkit.fluxcd.io/v1/namespaces/flux-system/gitrepositories/flux-system"
 TOKEN = "/api/v1/namespaces/default/serviceaccounts/default/token"
 FOR_ADMINS = "/api/v1/namespaces/kube-system"
 FOR_ALL_USERS = "/apis"
@@ -49,12 +55,21 @@ STRANGER = ("401", "UNKNOWN_CA")
 
 @dataclass(frozen=True)
 class Keys:
-    """What opens an environment: entries of a kubeconfig, a service account's token, the deploy key's public half."""
+    """What opens an environment: entries of a kubeconfig, and a service account's token."""
 
     cluster: Mapping[str, Any]
     user: Mapping[str, Any]
     token: str
-    deploy_key: str
+
+
+@dataclass(frozen=True)
+class Deploy:
+    """The repository that an environment follows, and the key that opens it."""
+
+    url: str
+    public: str
+    private: str = field(repr=False)
+    known_hosts: str
 
 
 @dataclass(frozen=True)
@@ -72,6 +87,8 @@ class Sealing:
 
 Try = Callable[[Mapping[str, Any], Mapping[str, Any], str], str]
 """Ask an API server (entry of a kubeconfig) as a user (likewise) for a path; "" where it answers, else how it refuses."""
+Clone = Callable[[Deploy, str], str]
+"""Ask for the branches of what is followed, with a private key; "" where it answers, else how it refuses."""
 
 
 def entries(kubeconfig: Mapping[str, Any], context: str) -> tuple[dict[str, Any], dict[str, Any]]:
@@ -102,9 +119,44 @@ def problems(environments: Mapping[str, Keys], attempt: Try) -> list[str]:
                 found.append(
                     f"{what} of {mine} in {name}: wanted a refusal with {' or '.join(expected)}, found: {refusal}"
                 )
-        if mine < name and own.deploy_key == other.deploy_key:
-            found.append(f"{mine} and {name} have one deploy key")
     return found
+
+
+def deploy_problems(environments: Mapping[str, Deploy], attempt: Clone) -> list[str]:
+    """Return which deploy key opens another environment's repository, or not its own."""
+    found = []
+    for (mine, own), (name, other) in product(environments.items(), repeat=2):
+        if mine < name and own.public == other.public:
+            found.append(f"{mine} and {name} have one deploy key")
+        if mine != name and own.url == other.url:
+            continue
+        refusal = attempt(other, own.private)
+        if mine == name and refusal:
+            found.append(f"the deploy key of {mine} does not open its repository: {refusal}")
+        elif mine != name and not refusal:
+            found.append(f"the deploy key of {mine} opens the repository of {name}")
+    return found
+
+
+def told(environments: Mapping[str, Deploy]) -> list[str]:
+    """Say what was tried where nothing was found, and what could not be."""
+    names, count = ", ".join(environments), len(environments)
+    pairs = count * (count - 1)
+    what = "credentials, token, CA, age identity, vault password or sealing key"
+    lines = [f"no {what} of {names} opens another one: {pairs} pairs tried, and each thing at home"]
+    shared = sum(a.url == b.url for a, b in permutations(environments.values(), 2))
+    if shared < pairs:
+        lines.append(
+            f"no deploy key opens the repository of another one: {pairs - shared} pairs tried, and each at home"
+        )
+    for url in dict.fromkeys(one.url for one in environments.values()):
+        same = [name for name, one in environments.items() if one.url == url]
+        if len(same) > 1:
+            lines.append(
+                f"{', '.join(same)} follow one repository, {url}: each has a deploy key of its own, and each key reads the"
+                " directories of the others"
+            )
+    return lines
 
 
 def sealing_problems(environments: Mapping[str, Sealing]) -> list[str]:
@@ -178,8 +230,33 @@ def collect(cluster: Cluster, kubeconfig: Mapping[str, Any]) -> Keys:
     with Session(ApiAccess(Path(cluster.kubeconfig).expanduser(), context=cluster.context)) as session:
         request = {"apiVersion": "authentication.k8s.io/v1", "kind": "TokenRequest", "spec": {}}
         issued = session.call(lambda api: api.request("POST", TOKEN, body=request))
-        key = session.call(lambda api: api.get(DEPLOY_KEY))
-    return Keys(*entries(kubeconfig, cluster.context), issued["status"]["token"], key["data"]["identity.pub"])
+    return Keys(*entries(kubeconfig, cluster.context), issued["status"]["token"])
+
+
+def collect_deploy(cluster: Cluster) -> Deploy:
+    """Read what a cluster follows. Raises KubeError."""
+    with Session(ApiAccess(Path(cluster.kubeconfig).expanduser(), context=cluster.context)) as session:
+        data = session.call(lambda api: api.get(DEPLOY_KEY))["data"]
+        source = session.call(lambda api: api.get(SOURCE))
+    public, private, known_hosts = (
+        base64.b64decode(data[name]).decode() for name in ("identity.pub", "identity", "known_hosts")
+    )
+    return Deploy(source["spec"]["url"], public.strip(), private, known_hosts)
+
+
+def clone(followed: Deploy, private: str) -> str:
+    """Ask a real Git server, see `Clone`."""
+    with tempfile.TemporaryDirectory(prefix="apart-") as directory:
+        home = Path(directory)
+        key = home / "key"
+        key.touch(mode=0o600)
+        key.write_text(private, encoding="utf-8")
+        remote = Remote(followed.url, "main", key_file=str(key), known_hosts=followed.known_hosts)
+        try:
+            Program(remote, home / "none", home).run("ls-remote", "--heads", followed.url)
+        except GitError as error:
+            return str(error)
+    return ""
 
 
 def ask(cluster: Mapping[str, Any], user: Mapping[str, Any], path: str) -> str:
@@ -213,15 +290,15 @@ def main(arguments: Sequence[str] | None = None) -> int:
     kubeconfig = yaml.safe_load(Path(options.kubeconfig).expanduser().read_text(encoding="utf-8"))
     try:
         found = problems({one.name: collect(one, kubeconfig) for one in clusters}, ask)
+        deploys = {one.name: collect_deploy(one) for one in clusters}
+        found += deploy_problems(deploys, clone)
         found += sealing_problems({one.name: collect_sealing(one) for one in clusters})
-    except (KubeError, OSError) as error:
+    except (KubeError, GitError, OSError) as error:
         found = [str(error)]
     for problem in found:
         print(problem, file=sys.stderr)
     if not found:
-        names = ", ".join(one.name for one in clusters)
-        what = "credentials, token, CA, deploy key, age identity, vault password or sealing key"
-        print(f"no {what} of {names} opens another one: {len(clusters) ** 2} pairs tried")
+        print("\n".join(told(deploys)))
     return 1 if found else 0
 
 

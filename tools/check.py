@@ -23,6 +23,13 @@ COLLECTION = "ansible_collections.stagecraft.gitops"
 PYTHON = sys.executable
 
 
+#: What looks like a Secret or a key in this project's own files, and is none: tests, and code that writes Secrets.
+NO_LEAKS = [
+    "private-key:tests/fixtures/sealed_secrets/vectors.json",
+    "secret-in-clear:tests/*",
+    "secret-in-clear:plugins/plugin_utils/flux/deploy_key.py",
+    "secret-in-clear:plugins/plugin_utils/sealed_secrets/backup.py",
+]
 INTEGRATION = "tests/integration"
 # These make sandbox hosts, and look at what there is of sandboxes on the machine: nothing else may make any meanwhile.
 ON_HOSTS = [f"{INTEGRATION}/sandbox", f"{INTEGRATION}/host_state"]
@@ -61,6 +68,16 @@ LINT = [
         ],
     ),
     Stage("changelog", "changelog fragments (antsibull-changelog)", [["antsibull-changelog", "lint"]]),
+    Stage(
+        "leak-scan",
+        "private keys, tokens and Secrets in clear in all commits, by the project's own scan",
+        [
+            [
+                *(PYTHON, "-m", f"{COLLECTION}.plugins.plugin_utils.leak_scan", "--all"),
+                *(word for rule in NO_LEAKS for word in ("--ignore", rule)),
+            ]
+        ],
+    ),
 ]
 SHIPPED = [
     Stage("sanity", "ansible-test sanity on the built collection, no ignore entries", [[PYTHON, "-m", "tools.sanity"]]),

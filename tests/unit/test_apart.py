@@ -5,9 +5,12 @@
 
 from __future__ import annotations
 
+import os
+import subprocess
 from collections.abc import Mapping
 from dataclasses import replace
 from datetime import UTC, datetime
+from pathlib import Path
 from typing import Any
 
 import pyrage
@@ -24,7 +27,6 @@ KEYS = {
         cluster={"server": name, "certificate-authority-data": f"ca of {name}"},
         user={"client": name},
         token=f"token of {name}",
-        deploy_key=f"key of {name}",
     )
     for name in NAMES
 }
@@ -72,9 +74,83 @@ def test_a_server_that_refuses_everybody_proves_nothing() -> None:
     )
 
 
+def deploy(name: str, url: str = "", key: str = "") -> apart.Deploy:
+    return apart.Deploy(
+        url or f"ssh://git@forge/{name}.git", f"public {key or name}", f"private {key or name}", "pinned"
+    )
+
+
+def admits(followed: apart.Deploy, private: str) -> str:
+    """Answer as a forge does that knows one key for each repository."""
+    return "" if private.removeprefix("private ") in followed.url else "it does not accept the key"
+
+
+def test_deploy_keys_that_open_their_own_repository_alone() -> None:
+    deploys = {name: deploy(name) for name in NAMES}
+    assert apart.deploy_problems(deploys, admits) == []
+    assert apart.told(deploys)[1:] == [
+        "no deploy key opens the repository of another one: 2 pairs tried, and each at home"
+    ]
+
+
+def test_a_deploy_key_that_opens_another_repository_is_named() -> None:
+    deploys = {name: deploy(name) for name in NAMES}
+    assert apart.deploy_problems(deploys, lambda _followed, _private: "") == [
+        "the deploy key of production opens the repository of staging",
+        "the deploy key of staging opens the repository of production",
+    ]
+    assert apart.deploy_problems(deploys, lambda _followed, _private: "nothing answers") == [
+        "the deploy key of production does not open its repository: nothing answers",
+        "the deploy key of staging does not open its repository: nothing answers",
+    ]
+
+
 def test_one_deploy_key_for_two_is_named_once() -> None:
-    same = {name: apart.Keys(key.cluster, key.user, key.token, "one") for name, key in KEYS.items()}
-    assert apart.problems(same, answer) == ["production and staging have one deploy key"]
+    deploys = {name: deploy(name, "ssh://git@forge/all.git", "all") for name in NAMES}
+    assert apart.deploy_problems(deploys, admits) == ["production and staging have one deploy key"]
+
+
+def test_one_repository_for_all_is_told_and_no_pair_is_claimed() -> None:
+    url = "ssh://git@forge/staging-and-production.git"
+    deploys = {name: deploy(name, url) for name in NAMES}
+    asked: list[str] = []
+
+    def attempt(followed: apart.Deploy, private: str) -> str:
+        asked.append(private)
+        return admits(followed, private)
+
+    assert apart.deploy_problems(deploys, attempt) == []
+    assert asked == ["private production", "private staging"], "each at home"
+    assert apart.told(deploys) == [
+        "no credentials, token, CA, age identity, vault password or sealing key of production, staging opens another one:"
+        " 2 pairs tried, and each thing at home",
+        f"production, staging follow one repository, {url}: each has a deploy key of its own, and each key reads the"
+        " directories of the others",
+    ]
+    two = {**deploys, "local": deploy("local")}
+    assert apart.told(two)[1] == "no deploy key opens the repository of another one: 4 pairs tried, and each at home"
+    assert len(apart.told(two)) == 3
+
+
+def test_a_key_is_tried_with_git_and_shown_nowhere(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A stand-in for ssh admits one key, which it reads from the file that it is given."""
+    subprocess.run(["git", "init", "--quiet", "--bare", str(tmp_path / "all.git")], check=True)
+    log = tmp_path / "log"
+    ssh = tmp_path / "ssh"
+    ssh.write_text(
+        "#!/bin/sh\n"
+        f'echo "$@" >> {log}\n'
+        'while [ "$1" != -i ]; do shift; done\n'
+        'grep -q "private staging" "$2" || { echo "git@forge: Permission denied (publickey)." >&2; exit 255; }\n'
+        f"exec git-upload-pack {tmp_path}/all.git\n"
+    )
+    ssh.chmod(0o755)
+    monkeypatch.setenv("PATH", f"{tmp_path}:/usr/lib/git-core:{os.environ['PATH']}")
+    followed = deploy("staging")
+    assert apart.clone(followed, followed.private) == ""
+    assert "it does not accept the key" in apart.clone(followed, "private production")
+    assert "private" not in log.read_text()
+    assert followed.private not in repr(followed)
 
 
 def test_entries_of_a_context_are_found() -> None:

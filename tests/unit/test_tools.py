@@ -135,6 +135,22 @@ class TestStages:
 
 
 class TestCheck:
+    def test_the_projects_own_commits_are_searched_but_for_named_files(self, tmp_path: Path) -> None:
+        """The stage as it is, on a repository with keys beside those that may be there."""
+        assert check.STAGES["leak-scan"] in check.LINT
+        (argv,) = check.STAGES["leak-scan"].commands
+        assert [rule for rule in check.NO_LEAKS if ":" not in rule] == [], "no rule is left out for all files"
+        for word in ("init --quiet", "config user.name t", "config user.email t@localhost"):
+            subprocess.run(["git", *word.split()], cwd=tmp_path, check=True)
+        key = "-----BEGIN RSA " + "PRIVATE KEY-----\nMIIEowIBAAKCAQEAy\n"
+        for name, status in (("tests/fixtures/sealed_secrets/vectors.json", 0), ("tests/fixtures/other.pem", 1)):
+            (tmp_path / name).parent.mkdir(parents=True, exist_ok=True)
+            (tmp_path / name).write_text(key + name)
+            for words in (["add", "--all"], ["commit", "--quiet", "-m", "x"]):
+                subprocess.run(["git", *words], cwd=tmp_path, check=True)
+            done = subprocess.run(argv, cwd=tmp_path, capture_output=True, text=True, check=False)
+            assert done.returncode == status, done.stdout + done.stderr
+
     def test_every_stage_can_be_named(self) -> None:
         names = [item.name for item in check.select(["all"])]
         assert names[:2] == ["apt", "mirror"]

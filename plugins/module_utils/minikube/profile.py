@@ -143,7 +143,9 @@ def carry_out(host: Host, steps: Sequence[str], wanted: Mapping[str, Any], timeo
 
 def remove(host: Host, timeout: float) -> list[str]:
     """Delete the profile and what was written for it; the journal goes last. Returns what was done, in words."""
-    journal.begin(host.state, read_json(host.state / "member.json") or {})
+    # whose it is stays known: one that was never finished is not anybody's when a run is killed here
+    known = read_json(host.state / "member.json") or read_json(host.state / "begun.json") or {}
+    journal.begin(host.state, known)
     did = []
     if read_json(host.record) is not None or host.exists(host.kubeconfig):
         delete(host, timeout)

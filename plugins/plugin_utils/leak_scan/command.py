@@ -40,6 +40,9 @@ def parser() -> argparse.ArgumentParser:
     found.add_argument(
         "revision", nargs="?", default="HEAD", help="a range, or a revision without what remotes have (HEAD)"
     )
+    found.add_argument(
+        "--all", action="store_true", help="all history of the revision, also what remotes have (for CI)"
+    )
     found.add_argument("--repository", type=Path, default=Path(), metavar="DIR", help="the repository (the directory)")
     found.add_argument(
         "--secrets",
@@ -63,7 +66,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
         secrets = [one for name in given.secrets for one in _read(name)]
         secrets = secrets if given.secrets else configured_secrets(given.repository)
         shared, ignore = _settings(given.repository)
-        selection = commits.unpushed(given.repository, given.revision)
+        selection = commits.unpushed(given.repository, given.revision, given.all)
         report = scan(given.repository, selection, secrets, (*given.shared, *shared), (*given.ignore, *ignore))
     except LeakScanError as error:
         print(f"secrets-leak-scan: {error}", file=sys.stderr)

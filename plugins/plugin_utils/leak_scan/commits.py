@@ -65,11 +65,14 @@ def pushed(root: Path, lines: Iterable[str], remote: str) -> list[str]:
     return [*new, "--not", *old, *tracked]
 
 
-def unpushed(root: Path, revision: str) -> list[str]:
-    """Return the arguments of rev-list for a revision or range; a single revision without what any remote has."""
+def unpushed(root: Path, revision: str, everything: bool = False) -> list[str]:
+    """Return the arguments of rev-list for a revision or range; a single revision without what any remote has.
+
+    With `everything` that counts, too: in a clone that CI made the remote has all there is.
+    """
     if revision.startswith("-"):
         raise LeakScanError(f"wanted a revision or a range of commits, found {revision}")
-    return [revision] if ".." in revision else [revision, "--not", "--remotes"]
+    return [revision] if everything or ".." in revision else [revision, "--not", "--remotes"]
 
 
 def objects(root: Path, selection: Sequence[str]) -> Iterator[Object]:

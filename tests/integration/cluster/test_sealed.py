@@ -43,9 +43,13 @@ def test_the_sample_has_its_secret_after_the_first_sync(lab: Lab, source: Path) 
     assert head == "-----BEGIN AGE ENCRYPTED FILE-----"
 
 
-def test_nobody_reaches_the_controller_but_its_probes(lab: Lab) -> None:
+def test_no_service_leads_to_the_controllers_own_port_and_one_key_is_active(lab: Lab) -> None:
+    """That the NetworkPolicy closes the port to other pods is not shown: the network of these hosts enforces none."""
     services = [item["metadata"]["name"] for item in lab.objects("services", "-n", "kube-system")]
     assert [name for name in services if "sealed" in name] == ["sealed-secrets-controller-metrics"]
+    policies = {item["metadata"]["name"]: item for item in lab.objects("networkpolicies", "-n", "kube-system")}
+    assert policies["sealed-secrets-controller"]["spec"]["policyTypes"] == ["Ingress"]
+    assert "ingress" not in policies["sealed-secrets-controller"]["spec"]
     keys = lab.objects("secrets", "-n", "kube-system", "-l", "sealedsecrets.bitnami.com/sealed-secrets-key")
     assert [item["metadata"]["labels"]["sealedsecrets.bitnami.com/sealed-secrets-key"] for item in keys] == ["active"]
 

@@ -10,10 +10,13 @@ import os
 import shutil
 import subprocess
 import sys
+import threading
 import time
+from collections.abc import Callable
 from pathlib import Path
-from typing import Literal
+from typing import Any, Literal
 
+import pytest
 from ansible_collections.stagecraft.gitops.plugins.plugin_utils.flux.check.cache import default_directory
 from ansible_collections.stagecraft.gitops.plugins.plugin_utils.openbao.client import Server
 from ansible_collections.stagecraft.gitops.plugins.plugin_utils.openbao.errors import OpenBaoError
@@ -22,6 +25,11 @@ from tests.integration.controlplane.control_plane import free_ports
 from tests.integration.kube.api_server import issue
 
 Kind = Literal["bao", "vault"]
+#: When a server is killed: before a request comes, while it is at it, after it has answered.
+Moment = Literal["before", "during", "after"]
+MOMENTS: tuple[Moment, ...] = ("before", "during", "after")
+#: Seconds that the server has been at a request by then.
+_AT_IT = 0.004
 #: Where a program of HashiCorp Vault is; there is no package of it that tests could install.
 VAULT = "STAGECRAFT_TEST_VAULT"
 _REQUIREMENTS = Path(__file__).parents[3] / "requirements" / "openbao.txt"
@@ -116,6 +124,11 @@ class Bao:
             else:
                 return
 
+    @property
+    def runs(self) -> bool:
+        """Whether nobody has killed it."""
+        return self._process is not None
+
     def kill(self) -> None:
         if self._process is not None:
             self._process.kill()
@@ -149,3 +162,49 @@ class Bao:
         assert done.returncode == 0, done.stderr
         found: dict[str, object] = json.loads(done.stdout)
         return found
+
+
+class Cut:
+    """Kills the server's own process at one of the requests that are counted; the client lives, and is told what it is told."""
+
+    def __init__(
+        self, bao: Bao, monkeypatch: pytest.MonkeyPatch, counted: tuple[str, ...], but: tuple[str, ...] = ()
+    ) -> None:
+        """Count the requests for what begins with one of `counted` and ends with none of `but`."""
+        self._bao = bao
+        self._left, self._moment = 0, MOMENTS[0]
+        self._timer: threading.Timer | None = None
+        real = Server._ask
+
+        def ask(server: Server, what: str, do: Callable[[], Any]) -> Any:
+            if not what.startswith(counted) or (but and what.endswith(but)):
+                return real(server, what, do)
+            self._left -= 1
+            if self._left != 0:
+                return real(server, what, do)
+            if self._moment == "before":
+                bao.kill()
+            elif self._moment == "during":
+                self._timer = threading.Timer(_AT_IT, bao.kill)
+                self._timer.start()
+            answer = real(server, what, do)
+            if self._moment == "after":
+                bao.kill()
+            return answer
+
+        monkeypatch.setattr(Server, "_ask", ask)
+
+    def at(self, number: int, moment: Moment) -> None:
+        """Kill it at this request from now on, counted from 1."""
+        self._left, self._moment = number, moment
+
+    def start_again(self) -> bool:
+        """Start the server where it was killed, and say whether it was; no other kill is waiting then."""
+        if self._timer is not None:
+            self._timer.join()
+            self._timer = None
+        self._left = 0
+        if self._bao.runs:
+            return False
+        self._bao.start()
+        return True

@@ -6,6 +6,7 @@
 from __future__ import annotations
 
 import base64
+import contextlib
 import json
 from collections.abc import Iterator
 from pathlib import Path
@@ -14,7 +15,7 @@ from typing import Any
 import pytest
 import yaml
 from ansible_collections.stagecraft.gitops.plugins.plugin_utils.age import file
-from ansible_collections.stagecraft.gitops.plugins.plugin_utils.openbao import admin, configure, declaration
+from ansible_collections.stagecraft.gitops.plugins.plugin_utils.openbao import admin, configure, declaration, initialize
 from ansible_collections.stagecraft.gitops.plugins.plugin_utils.openbao.client import Reply, Server
 from ansible_collections.stagecraft.gitops.plugins.plugin_utils.openbao.errors import OpenBaoError
 from ansible_collections.stagecraft.gitops.plugins.plugin_utils.openbao.escrow import Escrow
@@ -26,7 +27,7 @@ from cryptography.hazmat.primitives.asymmetric import rsa
 from tests.integration.controlplane import control_plane
 from tests.integration.controlplane.control_plane import ControlPlane, send
 from tests.integration.kube.test_actions import Play
-from tests.integration.openbao.bao import Bao
+from tests.integration.openbao.bao import MOMENTS, Bao, Cut
 from tests.integration.openbao.site import (
     ADMIN,
     AUTHORITY,
@@ -104,6 +105,21 @@ class Killed(BaseException):
     """The process is gone."""
 
 
+def is_configured_once(bao: Bao) -> None:
+    """Nothing is left to do, nothing was done twice, and no root token and no credential without an owner is left."""
+    assert run(bao, whole()) == []
+    assert kept_of(bao).root_token == ""
+    with as_admin(bao) as api:
+        assert len(api.keys("auth/stagecraft/role/ansible/secret-id")) == 1
+        assert api.get("kv/metadata/apps/shop")["current_version"] == 1  # type: ignore[index]
+        accessors = api.keys("auth/token/accessors")
+        policies = [
+            api.write("POST", "auth/token/lookup-accessor", {"accessor": accessor}, "look").data["policies"]
+            for accessor in accessors
+        ]
+    assert ["root"] not in policies
+
+
 def test_killed_at_every_step_the_next_run_finishes(bao: Bao, monkeypatch: pytest.MonkeyPatch) -> None:
     sent: list[str] = []
     left = [-1]
@@ -145,17 +161,28 @@ def test_killed_at_every_step_the_next_run_finishes(bao: Bao, monkeypatch: pytes
     assert runs > 8
     left[0] = -1
     monkeypatch.undo()
-    assert run(bao, whole()) == []
-    assert kept_of(bao).root_token == ""
-    with as_admin(bao) as api:
-        assert len(api.keys("auth/stagecraft/role/ansible/secret-id")) == 1
-        assert api.get("kv/metadata/apps/shop")["current_version"] == 1  # type: ignore[index]
-        accessors = api.keys("auth/token/accessors")
-        policies = [
-            api.write("POST", "auth/token/lookup-accessor", {"accessor": accessor}, "look").data["policies"]
-            for accessor in accessors
-        ]
-    assert ["root"] not in policies
+    is_configured_once(bao)
+
+
+def test_the_server_is_killed_again_and_again_and_the_next_run_finishes(
+    bao: Bao, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Its process, by SIGKILL: before a write, while it is at it, or after it; what only reads, and logins, are no writes."""
+    cut = Cut(bao, monkeypatch, ("PUT ", "POST ", "DELETE "), ("/login", "/lookup", "/revoke-self"))
+    killed = 0
+    while True:
+        # one of the first four that are left: what takes three writes and was cut short is begun anew
+        cut.at(1 + killed % 4, MOMENTS[killed % len(MOMENTS)])
+        with contextlib.suppress(OpenBaoError):
+            run(bao, whole())
+        if not cut.start_again():
+            break
+        if bao.server().status().sealed:
+            initialize.unseal(bao.server(), bao.server().status(), kept_of(bao), ["unseal"], 30)
+        killed += 1
+        assert killed < 40
+    assert killed > 6
+    is_configured_once(bao)
 
 
 def test_a_server_that_does_not_fit_is_left_as_it_is(bao: Bao) -> None:

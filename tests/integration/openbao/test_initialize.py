@@ -5,6 +5,7 @@
 
 from __future__ import annotations
 
+import contextlib
 from pathlib import Path
 from typing import Any
 
@@ -18,7 +19,7 @@ from ansible_collections.stagecraft.gitops.plugins.plugin_utils.openbao.errors i
 from ansible_collections.stagecraft.gitops.plugins.plugin_utils.openbao.initialize import Wanted
 
 from tests.integration.kube.test_actions import Play
-from tests.integration.openbao.bao import Bao, Kind
+from tests.integration.openbao.bao import MOMENTS, Bao, Cut, Kind, Moment
 from tests.integration.openbao.site import Sealing
 
 ADMIN, SAFE = pyrage.x25519.Identity.generate(), pyrage.x25519.Identity.generate()
@@ -204,6 +205,37 @@ def test_killed_after_the_answer_was_written_the_next_run_unseals(
             run(bao, wanted)
     assert run(bao, wanted) == []
     assert unseal(bao, wanted) == ["unseal"]
+
+
+@pytest.mark.parametrize("moment", MOMENTS)
+@pytest.mark.parametrize("step", [1, 2, 3])
+def test_the_server_is_killed_at_a_step_and_what_is_said_leads_on(
+    bao: Bao, wanted: Wanted, monkeypatch: pytest.MonkeyPatch, step: int, moment: Moment
+) -> None:
+    """Its process, by SIGKILL: at the question, at the first key, at the key that unseals it."""
+    cut = Cut(bao, monkeypatch, ("initialise it", "unseal it"))
+    cut.at(step, moment)
+    with contextlib.suppress(OpenBaoError):
+        run(bao, wanted)
+    assert cut.start_again()
+    kept = escrow.read(wanted.path, [SAFE], "staging")
+    assert kept is not None, "the escrow is there before the question, and stays"
+    if kept.state == "asked" and bao.server().status().initialized:
+        # it died with the only copy of the answer
+        assert (step, moment) in ((1, "during"), (1, "after"))
+        with pytest.raises(OpenBaoError, match="remove its data directory, remove this file"):
+            run(bao, wanted)
+        bao.wipe()
+        bao.start()
+        wanted.path.unlink()
+    assert run(bao, wanted) == (["initialize", "unseal"] if kept.state == "asked" else [])
+    unseal(bao, wanted)
+    assert not bao.server().status().sealed
+    kept = escrow.read(wanted.path, [SAFE], "staging")
+    assert kept is not None
+    assert bao.command(kept.root_token, "token", "lookup")["data"]
+    assert run(bao, wanted) == []
+    assert unseal(bao, wanted) == []
 
 
 def test_a_server_that_lost_its_data_and_one_without_escrow_are_told_apart(bao: Bao, wanted: Wanted) -> None:

@@ -19,7 +19,6 @@ from typing import Any
 import pyrage
 import yaml
 from ansible.parsing.vault import VaultLib, VaultSecret
-from ansible_collections.stagecraft.gitops.plugins.plugin_utils.leak_scan.needles import base64_forms
 from ansible_collections.stagecraft.gitops.plugins.plugin_utils.openbao import admin, escrow
 from ansible_collections.stagecraft.gitops.plugins.plugin_utils.openbao.api import Api
 from ansible_collections.stagecraft.gitops.plugins.plugin_utils.openbao.client import Reply, Server
@@ -28,6 +27,7 @@ from ansible_collections.stagecraft.gitops.plugins.plugin_utils.openbao.escrow i
 from cryptography.hazmat.primitives import hashes, serialization
 from cryptography.hazmat.primitives.asymmetric import padding, rsa
 
+from tests.integration.canary import encodings
 from tests.integration.cluster.lab import Run, run_playbook
 from tests.integration.kube.api_server import issue
 from tests.integration.openbao.bao import program
@@ -265,6 +265,6 @@ def said(run: Run) -> str:
 
 
 def shown(known: Mapping[str, str], texts: Iterable[bytes]) -> set[str]:
-    """Return what of it is to be seen in the texts: as it is, or within something that is base64."""
-    forms = {what: [value.encode(), *base64_forms(value.encode())] for what, value in known.items()}
+    """Return what of it is to be seen in the texts, as it is or encoded."""
+    forms = {what: list(encodings(value)) for what, value in known.items()}
     return {what for text in texts for what, several in forms.items() if any(form in text for form in several)}

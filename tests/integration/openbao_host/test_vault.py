@@ -105,4 +105,4 @@ def test_vault_from_a_bare_host_through_a_power_cut_to_a_restore(
     vault.kept()
     assert shown(vault.known, [output.encode() for output in vault.outputs]) == set()
     assert shown(vault.known, watch.arguments) == set()
-    assert shown(vault.known, watch.files.values()) == set()
+    assert shown(vault.known, watch.files) == set()

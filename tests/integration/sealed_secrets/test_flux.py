@@ -247,6 +247,7 @@ def test_no_verb_of_an_admin_shows_a_value(world: World, cluster: ControlPlane, 
         "to": "staging",
     }
     back = ["-e", "environment=staging", "-e", "reason=test"]
+    key = keys.read_certificate(environment.file("sealed-secrets.crt"), "x").fingerprint
     runs: list[tuple[str, list[str], bool, list[str]]] = [
         ("promote", [], True, ["verified True", "2 open: shop/db, shop/mail"]),
         ("rollback", back, True, ["verified True"]),
@@ -254,6 +255,7 @@ def test_no_verb_of_an_admin_shows_a_value(world: World, cluster: ControlPlane, 
         ("verify-environment", [], False, ["GitOps: "]),
         ("seal-secrets", [], True, ["unsealed"]),
         ("drill-sealed-secrets", [], True, ["2 items of 2 sealed secrets were opened"]),
+        ("rotate-sealing-key", ["-e", f"sealed_secrets_replace_key={key}"], True, ["Put the old key out of use"]),
     ]
     with Watch(FORMS, play.temporary) as watch:
         for name, arguments, works, words in runs:

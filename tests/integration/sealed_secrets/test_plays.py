@@ -251,6 +251,28 @@ def test_the_role_from_nothing_to_the_drill(environment: Environment, tmp_path: 
     assert "2 items of 2 sealed secrets were opened" in environment.play.output
 
 
+def test_a_change_needs_no_private_key_where_there_is_a_mac_key(environment: Environment, tmp_path: Path) -> None:
+    environment.set_up()
+    before = {name: environment.file(f"secrets/shop/{name}.yaml") for name in ("db", "mail")}
+    (tmp_path / "staging.age").rename(tmp_path / "elsewhere.age")
+    assert environment.run("change")["code"] != 0
+    assert "wanted a backup of sealing keys, found no file" in environment.play.output
+    (tmp_path / "identity.txt").unlink()
+    without = {"sealed_secrets_backup": "", "sealed_secrets_identity_files": []}
+    done = environment.run("change", **without)
+    assert (done["code"], done["changed"]) == (0, 0), environment.play.output
+    secrets = [{**environment.settings["sealed_secrets_secrets"][0], "string_data": {"password": f"{CANARY}-new"}}]
+    done = environment.run("change", sealed_secrets_secrets=secrets, **without)
+    assert (done["code"], done["changed"]) == (0, 1), environment.play.output
+    assert environment.file("secrets/shop/db.yaml") != before["db"]
+    assert environment.file("secrets/shop/mail.yaml") == before["mail"]
+    assert environment.run("change", sealed_secrets_mac_key="", **without)["code"] != 0
+    assert "or a mac_key, found neither" in environment.play.output
+    (tmp_path / "elsewhere.age").rename(tmp_path / "staging.age")
+    (tmp_path / "identity.txt").write_text(f"{ADMIN}\n")
+    assert environment.run("drill")["code"] == 0, environment.play.output
+
+
 def test_rotation_is_one_run_that_can_be_repeated(environment: Environment) -> None:
     environment.set_up()
     old = keys.read_certificate(environment.file("sealed-secrets.crt"), "x").fingerprint

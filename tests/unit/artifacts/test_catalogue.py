@@ -277,11 +277,12 @@ def test_what_is_no_catalogue_is_refused(tmp_path: Path, text: str) -> None:
 
 
 def test_minikube_brings_a_whole_node_only_where_the_machine_is_the_node() -> None:
-    plain = {entry.name for entry in CATALOGUE.environment("minikube", "1.36.3")}
-    assert plain == {"minikube", "kubectl", "kicbase"}
+    for driver in ("docker", "podman", "kvm2", "ssh"):
+        plain = {entry.name for entry in CATALOGUE.environment("minikube", "1.36.3", options={"driver": driver})}
+        assert plain == {"minikube", "kubectl"}, "what no role would use is not bundled"
     bare = {entry.key for entry in CATALOGUE.environment("minikube", "1.35.8", options={"driver": "none"})}
     assert {"kubelet/1.35.8/amd64", "etcd-image/3.6.6-0/amd64", "minikube/1.38.1/amd64"} <= bare
-    assert not {key for key in bare if key.startswith(("kicbase/", "minikube-storage-provisioner/"))}
+    assert not {key for key in bare if key.startswith("minikube-storage-provisioner/")}
     volumes = CATALOGUE.environment("minikube", "1.36.3", options={"driver": "none", "addons": "storage-provisioner"})
     assert "gcr.io/k8s-minikube/storage-provisioner:v5" in {entry.reference for entry in volumes}
 

@@ -105,6 +105,20 @@ def test_the_file_of_variables_belongs_to_its_readers() -> None:
     assert ".env.staging" not in chosen.changes
 
 
+def test_a_size_that_the_scaffold_does_not_know_is_a_variable_of_its_own() -> None:
+    """Retention, as the operator guide has it: monitoring is the user's own, and takes it by ${RETENTION}."""
+    kept = {"staging": "7d", "production": "30d"}
+    files = render(present={f".env.{name}": f"DOMAIN=x\nRETENTION={days}\n".encode() for name, days in kept.items()})
+    for name, days in kept.items():
+        (variables,) = documents(files, f"clusters/{name}/environment.yaml")
+        assert variables["data"]["RETENTION"] == days
+        monitoring = [
+            one for one in documents(files, f"clusters/{name}/stages.yaml") if one["metadata"]["name"] == "monitoring"
+        ]
+        named = {"kind": "ConfigMap", "name": variables["metadata"]["name"]}
+        assert named in monitoring[0]["spec"]["postBuild"]["substituteFrom"]
+
+
 @pytest.mark.parametrize(
     ("line", "said"),
     [

@@ -6,16 +6,20 @@
 from __future__ import annotations
 
 import json
+import os
 import subprocess
 import sys
 from pathlib import Path
 
 import pytest
+import yaml
 from ansible_collections.stagecraft.gitops.plugins.plugin_utils.leak_scan import command, commits, scan
 from ansible_collections.stagecraft.gitops.plugins.plugin_utils.leak_scan.errors import LeakScanError
 from ansible_collections.stagecraft.gitops.plugins.plugin_utils.leak_scan.needles import Secret
 from ansible_collections.stagecraft.gitops.plugins.plugin_utils.leak_scan.scan import Report
 
+ROOT = Path(__file__).parents[3]
+ENGINE = Path(command.__file__).parents[1]
 TOKEN = "zQ8vN3kLp0sWx7Rt"
 SECRETS = [Secret("staging", "token", TOKEN.encode())]
 
@@ -303,3 +307,75 @@ class TestCommand:
         assert "notes.txt:1: error: the secret staging: token stands here (as it is)" in refused.stderr
         assert TOKEN not in refused.stderr + refused.stdout
         assert repository.git("rev-parse", "origin/main") == repository.git("rev-parse", "HEAD~1")
+
+
+class TestProgram:
+    """As CI calls it: a process of its own, by its module and by its path."""
+
+    ENTRIES = (
+        ["-m", "ansible_collections.stagecraft.gitops.plugins.plugin_utils.leak_scan"],
+        [str(ENGINE / "leak_scan")],
+    )
+
+    @pytest.mark.parametrize("entry", ENTRIES)
+    def test_its_status_tells_what_came_out(self, repository: Repository, entry: list[str]) -> None:
+        def run(*arguments: str, secrets: str = "{}") -> subprocess.CompletedProcess[str]:
+            argv = [sys.executable, *entry, "--secrets", "-", *arguments]
+            return subprocess.run(argv, cwd=repository.root, input=secrets, capture_output=True, text=True, check=False)
+
+        assert run().returncode == command.OK
+        repository.commit({"b": TOKEN})
+        found = run(secrets=f"staging: {{token: {TOKEN}}}")
+        assert (found.returncode, found.stderr) == (command.FOUND, "")
+        assert "b:1: error: the secret staging: token stands here (as it is)" in found.stdout
+        assert TOKEN not in found.stdout
+        failed = run("nonsense")
+        assert (failed.returncode, failed.stdout) == (command.FAILED, "")
+        assert "secrets-leak-scan: git rev-list" in failed.stderr
+
+    def test_in_a_clone_that_ci_made_the_remote_has_everything(self, repository: Repository) -> None:
+        key = "-----BEGIN RSA " + "PRIVATE KEY-----\nMIIEowIBAAKCAQEAy\n"
+        repository.commit({"key.pem": key})
+        repository.commit({"key.pem": None})
+        repository.git("push", "--quiet")
+        argv = ["--repository", str(repository.root)]
+        assert command.main(argv) == command.OK, "nothing is new"
+        assert command.main([*argv, "--all"]) == command.FOUND
+        assert command.main([*argv, "--all", "HEAD~2"]) == command.OK
+
+    def test_the_workflow_of_the_guide_refuses_a_leak_and_a_broken_overlay(
+        self, repository: Repository, tmp_path: Path
+    ) -> None:
+        guide = (ROOT / "docs" / "operator.md").read_text()
+        (block,) = [part for part in guide.split("```yaml\n") if part.startswith("name: gitops\n")]
+        steps = yaml.safe_load(block.partition("```")[0])["jobs"]["gitops"]["steps"]
+        assert steps[0]["with"] == {"fetch-depth": 0}
+        collections = tmp_path / ".ansible" / "collections"
+        collections.parent.mkdir()
+        collections.symlink_to(ENGINE.parents[4])
+        environment = {
+            **os.environ,
+            "HOME": str(tmp_path),
+            "PATH": f"{Path(sys.executable).parent}:{os.environ['PATH']}",
+        }
+        environment |= {"XDG_CACHE_HOME": str(tmp_path / "cache")}
+
+        def run() -> tuple[int, str]:
+            argv = ["bash", "-e", "-c", steps[-1]["run"]]
+            done = subprocess.run(
+                argv, cwd=repository.root, env=environment, capture_output=True, text=True, check=False
+            )
+            return done.returncode, done.stdout + done.stderr
+
+        overlay = "clusters/production/kustomization.yaml"
+        repository.commit({overlay: "resources: []\n"})
+        status, said = run()
+        assert status == 0, said
+        repository.commit({overlay: "resources: [missing.yaml]\n"})
+        status, said = run()
+        assert (status, "[file-not-found]" in said) == (1, True), said
+        key = "AGE-SECRET-KEY-1" + "Q" * 58
+        repository.commit({overlay: "resources: []\n", "notes": key})
+        repository.git("push", "--quiet")
+        status, said = run()
+        assert (status, "notes:1: error:" in said, key in said) == (1, True, False), said

@@ -20,6 +20,7 @@ from ansible_collections.stagecraft.gitops.plugins.module_utils.minikube.host im
     home_of,
     read_json,
 )
+from ansible_collections.stagecraft.gitops.plugins.module_utils.node import host as journal
 from ansible_collections.stagecraft.gitops.plugins.module_utils.node.api import ApiUnavailable
 from ansible_collections.stagecraft.gitops.plugins.plugin_utils.minikube.plan import Desired, make_plan
 
@@ -219,6 +220,19 @@ def test_a_delete_that_is_killed_is_finished_by_the_next(host: FakeHost, where: 
     assert observe.observe(host)["membership"] == "absent"
     assert (host.root / "etc/hosts").read_text() == "127.0.0.1 localhost\n"
     assert not host.exists(host.kubeconfig)
+
+
+@pytest.mark.parametrize("finished", [True, False])
+def test_a_removal_that_is_killed_does_not_forget_whose_the_profile_is(host: FakeHost, finished: bool) -> None:
+    converge(host)
+    if not finished:
+        (host.state / "member.json").unlink()
+        journal.begin(host.state, ENTRY)
+    host.kill_at[:] = [(0, "before"), 0]
+    with pytest.raises(Killed):
+        profile.remove(host, 5)
+    found = observe.observe(host)
+    assert (found["membership"], found["begun"]["environment"]) == ("interrupted", "local")
 
 
 def test_what_minikube_said_is_in_the_error(host: FakeHost) -> None:
