@@ -9,8 +9,10 @@ import sys
 from pathlib import Path
 
 if not __package__:
-    # Called by its path. The directory above ansible_collections goes first: a package of that name may be installed.
-    sys.path[0] = str(Path(__file__).resolve().parents[6])
+    # Called by its path: what lies beside this file is no top-level module, and the directory above ansible_collections
+    # goes first, for a package of that name may be installed.
+    above = [place.parent for place in Path(__file__).absolute().parents if place.name == "ansible_collections"]
+    sys.path[:1] = [str(place) for place in above[:1]]
 
 from ansible_collections.stagecraft.gitops.plugins.plugin_utils.leak_scan.command import main
 
