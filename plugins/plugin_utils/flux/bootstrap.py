@@ -42,6 +42,8 @@ _REMOVABLE = (
     "Service",
     "ServiceAccount",
 )
+#: Without these nothing comes out of a repository any more.
+_ESSENTIAL = ("source-controller", "kustomize-controller")
 _DEFINITIONS_READY = 60.0
 _LONGEST_PAUSE = 2.0
 _KEY_REFUSED = ("unable to authenticate", "permission denied", "authentication required")
@@ -302,11 +304,23 @@ class Bootstrap:
         """Give up our share of what Flux owns now, and take away what the repository's kustomization.yaml leaves out.
 
         Only what is in the root's inventory is Flux's: of the rest nothing but our own installation is left, in nobody's
-        care. Namespaces, definitions and the root objects are never deleted: too much would go with them.
+        care. Namespaces, definitions and the root objects are never deleted: too much would go with them. Raises FluxError
+        where the repository does not bring the controllers that nothing comes without.
         """
         self._tell("handing Flux over to its own repository")
         root = self._api.get(state.sync_path(self._wanted.namespace))
         items = [*self._wanted.components, *self._wanted.follow]
+        missing = [
+            item["metadata"]["name"]
+            for item in items
+            if item["kind"] == "Deployment" and item["metadata"]["name"] in _ESSENTIAL and _left_out(item, root)
+        ]
+        if missing:
+            raise FluxError(
+                f"{self._wanted.sync}: wanted Flux to bring itself from there, and its Kustomization does not apply"
+                f" {' and '.join(missing)}. List gotk-components.yaml in kustomization.yaml beside it, and run this again;"
+                " nothing was taken away"
+            )
         # by this one the next run sees whether anything is left to do, so it is the last
         for item in sorted(items, key=lambda item: item["metadata"]["name"] == state.SOURCE_CRD):
             if not _left_out(item, root):

@@ -58,9 +58,9 @@ def plan_initialize(status: Status, escrow: Escrow | None, wanted: Wanted) -> li
         )
     if not answered:
         raise OpenBaoError(
-            f"{wanted.path}: a run was killed between the question and its answer, or none came, and the keys of"
-            f" {escrow.url} are lost. The server holds nothing yet: stop it, remove its data directory, remove this file, and"
-            " run this again"
+            f"{wanted.path}: a run was killed between the question and its answer, or none came, and unless somebody else has"
+            f" the keys of {escrow.url} they are lost. It holds nothing yet then: stop it, remove its data directory, remove"
+            " this file, and run this again"
         )
     return [] if escrow.recipients == file.comparable(wanted.recipients) else ["encrypt_escrow_anew"]
 

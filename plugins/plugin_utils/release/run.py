@@ -196,8 +196,8 @@ class Run:
         self.clock.lap("gates")
         result["gates"] = [one.as_dict() for one in answers]
         if any(one.name == "leak" and one.status not in ("pass", "off") for one in answers):
-            # what must not be seen may stand in the lines around the edits
-            result |= {"diff": [], "rendered_diff": ""}
+            # what must not be seen may stand in the lines around the edits, or be what differs
+            result |= {"diff": [], "rendered_diff": "", "unpromoted_differences": []}
         refused = gate.refusal(answers) or self._not_approved(result["plan_id"], seen)
         if refused:
             return {**result, "failed": True, "msg": refused}

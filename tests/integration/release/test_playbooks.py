@@ -141,6 +141,25 @@ def test_a_gate_of_any_repository_keeps_all_from_being_changed(two: Two) -> None
     assert "audit" in output
 
 
+def test_of_what_landed_only_that_is_taken_back(two: Two) -> None:
+    """With all components: those that were not changed, and what others did since, stay as they are."""
+    one, other = two.labs
+    other_names = {
+        f"clusters/{name}/api/kustomization.yaml": "images:\n- name: api\n  newTag: 1.1.0\n"
+        for name in ("staging", "production")
+    }
+    one.commit({path: text.replace("1.1.0", "1.0.0") for path, text in other_names.items()})
+    one.commit(other_names)
+    before = one.tree()
+    hook = other.server / "hooks" / "pre-receive"
+    hook.write_text("#!/bin/sh\nexit 1\n")
+    hook.chmod(0o755)
+    _, failed, output = two.promote("-e", "component=all")
+    assert failed == 1
+    assert "was taken back by commit" in " ".join(output.split()), output
+    assert one.tree() == before
+
+
 def test_what_landed_before_a_repository_that_refuses_is_taken_back(two: Two) -> None:
     hook = two.labs[1].server / "hooks" / "pre-receive"
     hook.write_text("#!/bin/sh\necho 'the branch is protected' >&2\nexit 1\n")
@@ -150,7 +169,8 @@ def test_what_landed_before_a_repository_that_refuses_is_taken_back(two: Two) ->
     _, failed, output = two.promote()
     assert failed == 1
     assert "the branch is protected" in output
-    assert "What had landed before was taken back" in " ".join(output.split())
+    said = f"What had landed in {two.labs[0].server} was taken back by commit {two.labs[0].head()}"
+    assert said in " ".join(output.split())
     assert two.heads()[1] == heads[1]
     assert two.labs[0].text(PRODUCTION) == before
     assert two.labs[0].head("main~2") == heads[0]

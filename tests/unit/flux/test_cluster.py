@@ -290,6 +290,18 @@ def test_what_the_repository_leaves_out_by_a_patch_is_taken_away(there: bool) ->
     assert account in api.objects
 
 
+def test_a_repository_that_does_not_bring_flux_itself_takes_nothing_away() -> None:
+    """Somebody else's Kustomization may apply the controllers, and without them nothing comes any more."""
+    mine = {"metadata": {"name": "x", "managedFields": [{"manager": "stagecraft.gitops"}]}}
+    api = Strict({cluster.path_of(item): dict(mine) for item in WANTED.components})
+    api.objects[state.sync_path("flux-system")] = rooted(*WANTED.follow)
+    before = dict(api.objects)
+    with pytest.raises(FluxError, match="does not apply source-controller and kustomize-controller"):
+        bootstrap.Bootstrap(api, WANTED, hush).release()  # type: ignore[arg-type]
+    assert api.objects == before
+    assert {method for method, _path in api.asked} <= {"GET"}
+
+
 def test_what_the_repository_leaves_out_is_neither_installed_nor_missed() -> None:
     items = [item for item in WANTED.components if item["metadata"]["name"] != "notification-controller"]
     running = tuple(d for d in test_bootstrap.HOLDS.deployments if d["metadata"]["name"] != "notification-controller")

@@ -88,11 +88,13 @@ def test_the_reason_is_searched(lab: Lab) -> None:
 
 
 def test_force_does_not_pass_over_it_and_a_warning_shows_nothing(lab: Lab) -> None:
-    lab.commit({OVERLAY: f"# {TOKEN}\n" + kustomization("6.5.4", A, replicas=3)})
+    lab.commit({OVERLAY: f"# {TOKEN}\n" + kustomization("6.5.4", A, replicas=3) + f"namePrefix: {TOKEN}\n"})
+    assert TOKEN in str(lab.promote(check_mode=True, gates={"leak": "off"})["unpromoted_differences"])
     assert answer(lab.promote(secrets=SECRETS, force=True, reason="now"))[0] == "fail"
     result = lab.promote(secrets=SECRETS, gates={"leak": "warn"})
     assert answer(result)[0] == "warn"
     assert (result["changed"], result["diff"], result["rendered_diff"]) == (True, [], "")
+    assert result["unpromoted_differences"] == []
 
 
 def test_the_same_secret_in_two_environments_is_refused_unless_it_is_shared(lab: Lab) -> None:
