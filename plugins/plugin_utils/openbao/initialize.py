@@ -24,6 +24,8 @@ from ansible_collections.stagecraft.gitops.plugins.plugin_utils.openbao.errors i
 from ansible_collections.stagecraft.gitops.plugins.plugin_utils.openbao.escrow import Escrow
 
 Step = Literal["initialize", "encrypt_escrow_anew", "reset", "unseal"]
+#: What a server says whose raft storage was made, and that was killed before it had keys (OpenBao 2.7).
+_HALF_MADE = "cluster already has state"
 
 
 @dataclass(frozen=True)
@@ -133,6 +135,11 @@ def unseal(server: Server, status: Status, escrow: Escrow, steps: Sequence[Step]
 def _unanswered(server: Server, error: OpenBaoError, path: Path) -> str:
     """Say what became of a question without an answer. The escrow stays: who gave up waiting may still be answered."""
     told = str(error) if str(error).endswith(("?", ".")) else f"{error}."
+    if _HALF_MADE in told:
+        return (
+            f"{told} It was stopped in the middle of its initialisation before, has no keys, and cannot go on. It holds nothing: stop"
+            f" it, remove its data directory, remove {path}, and run this again"
+        )
     try:
         initialized = server.status().initialized
     except OpenBaoError as second:

@@ -237,10 +237,26 @@ def test_where_no_answer_came_both_errors_are_told_and_the_escrow_stays(
     assert kept is not None
     assert kept.state == "asked"
     # only the client gave up: the server finished in the meantime
-    with pytest.raises(OpenBaoError, match="killed between the question and its answer, or none came, and unless somebody else has"):
+    with pytest.raises(
+        OpenBaoError, match="killed between the question and its answer, or none came, and unless somebody else has"
+    ):
         initialize.plan_initialize(SEALED, kept, wanted)
     if again:
         assert initialize.plan_initialize(NEW, kept, wanted) == again
+
+
+def test_a_server_that_was_killed_in_the_middle_is_to_be_made_anew(tmp_path: Path) -> None:
+    """It has storage and no keys, says that it is not initialised, and refuses for ever."""
+
+    class HalfMade(Silent):
+        def initialize(self, *_: object, **__: object) -> Answer:
+            raise OpenBaoError("it refuses: could not bootstrap clustered storage: cluster already has state")
+
+    wanted = Wanted("staging", tmp_path / "it.age", [str(one.to_public()) for one in (ADMIN, SAFE)])
+    with pytest.raises(
+        OpenBaoError, match=r"It holds nothing: stop it, remove its data directory, remove \S+it\.age, and run"
+    ):
+        initialize.initialize(HalfMade(NEW), NEW, wanted, [ADMIN])  # type: ignore[arg-type]
 
 
 class _Task:
