@@ -14,7 +14,7 @@ import yaml
 from ansible_collections.stagecraft.gitops.plugins.plugin_utils.flux import kinds, survey, wait
 from ansible_collections.stagecraft.gitops.plugins.plugin_utils.flux.wait import Outcome
 from ansible_collections.stagecraft.gitops.plugins.plugin_utils.kube.errors import ApiError
-from ansible_collections.stagecraft.gitops.plugins.plugin_utils.kube.objects import Ref
+from ansible_collections.stagecraft.gitops.plugins.plugin_utils.kube.objects import Ref, ref
 from ansible_collections.stagecraft.gitops.plugins.plugin_utils.kube.session import Session
 
 from tests.integration.controlplane.control_plane import ControlPlane, send
@@ -139,6 +139,26 @@ class Site:
                 served = self.session.preferred(named.group, named.kind)
                 assert served is not None
                 self.session.api().request("DELETE", served.path(named.namespace, named.name))
+
+
+def take_away(session: Session) -> None:
+    """Take all objects of Flux away, also those that Flux has made; nothing that they applied goes with them."""
+    found = [
+        (served, ref(item))
+        for kind in kinds.BY_NAME.values()
+        if (served := session.preferred(kind.group, kind.name)) is not None
+        for item in session.items(served.collection())
+    ]
+    api = session.api()
+    body = {"metadata": {"finalizers": None}, "spec": {"suspend": True}}
+    for served, named in found:
+        path = served.path(named.namespace, named.name)
+        with contextlib.suppress(ApiError):
+            api.request("PATCH", path, body=body, content_type="application/merge-patch+json")
+            api.request("DELETE", path)
+            api.request(
+                "PATCH", path, body={"metadata": {"finalizers": None}}, content_type="application/merge-patch+json"
+            )
 
 
 def pretty(outcome: wait.Outcome) -> str:
