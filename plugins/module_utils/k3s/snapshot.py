@@ -172,8 +172,9 @@ def restore(host: Host, name: str, version: str, timeout: float) -> None:
         _swap(host, path)
         return
     host.path(DATABASE + "/reset-flag").unlink(missing_ok=True)
+    # with etcd-s3 in its configuration K3s would take the path for a name in the bucket; what is restored is a file here
     done = host.run(
-        [K3S, "server", "--cluster-reset", f"--cluster-reset-restore-path={path}"],
+        [K3S, "server", "--cluster-reset", f"--cluster-reset-restore-path={path}", "--etcd-s3=false"],
         timeout=timeout,
     )
     if done.rc != 0:

@@ -407,6 +407,7 @@ def test_etcd_goes_back_by_the_program_on_disk_with_k3s_stopped_for_good(host: F
     host.answers["/usr/local/bin/k3s --version"] = OLD_PROGRAM
     snapshot.restore(host, NAME, "v1.35.8+k3s1", 60)
     reset = ["/usr/local/bin/k3s", "server", "--cluster-reset", f"--cluster-reset-restore-path={host.path(FILE)}"]
+    reset.append("--etcd-s3=false")
     assert host.calls.index(["systemctl", "disable", "--now", "k3s.service"]) < host.calls.index(reset)
     assert not host.exists(DATA + "/server/db/reset-flag")
     host.answers["/usr/local/bin/k3s server --cluster-reset"] = Completed(1, "", "no such member")
