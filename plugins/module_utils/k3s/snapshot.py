@@ -5,6 +5,7 @@
 
 from __future__ import annotations
 
+import errno
 import hashlib
 import os
 import shutil
@@ -36,6 +37,7 @@ KEEP = 3
 DATABASE = DATA + "/server/db"
 #: etcd ends a snapshot with the SHA-256 of what is before it, and pages are of 512 bytes at least.
 PAGE, DIGEST = 512, 32
+STAYS_STOPPED = "K3s stays stopped and disabled on all servers; put this right and run again"
 
 
 def save(host: Host, version: str, timeout: float) -> str:
@@ -168,25 +170,37 @@ def restore(host: Host, name: str, version: str, timeout: float) -> None:
     if version_of(host, K3S) != version:
         raise NodeError(f"{K3S} is {version_of(host, K3S) or 'missing'}, wanted {version}: nothing was restored")
     stop(host, timeout)
-    if path.is_dir():
-        _swap(host, path)
-        return
+    try:
+        if path.is_dir():
+            _swap(host, path)
+        else:
+            _reset_cluster(host, path, timeout)
+    except OSError as error:
+        raise NodeError(f"the snapshot {path} could not be put into {DATABASE}: {error}. {STAYS_STOPPED}") from error
+
+
+def _reset_cluster(host: Host, snapshot: Path, timeout: float) -> None:
+    """Make this server the only member of etcd again, with what ``snapshot`` holds."""
     host.path(DATABASE + "/reset-flag").unlink(missing_ok=True)
     # with etcd-s3 in its configuration K3s would take the path for a name in the bucket; what is restored is a file here
     done = host.run(
-        [K3S, "server", "--cluster-reset", f"--cluster-reset-restore-path={path}", "--etcd-s3=false"],
+        [K3S, "server", "--cluster-reset", f"--cluster-reset-restore-path={snapshot}", "--etcd-s3=false"],
         timeout=timeout,
     )
     if done.rc != 0:
         raise NodeError(
             f"k3s server --cluster-reset ended with {done.rc}: {last_lines(done.stderr or done.stdout)}\n"
-            f"{journal_tail(host, UNITS['server'])}"
+            f"{journal_tail(host, UNITS['server'])}\n{STAYS_STOPPED}"
         )
 
 
 def _swap(host: Host, snapshot: Path) -> None:
     """Put a copy of ``snapshot`` into the database's place; what was there goes last, but for etcd's own snapshots."""
     database, restored, before = host.path(DATABASE), host.path(RESTORED), host.path(BEFORE)
+    for place in (database, before):
+        # its content would go with what is given up
+        if os.path.ismount(str(place / "snapshots")):
+            raise OSError(errno.EBUSY, "a mount point is in the way, unmount it first", str(place / "snapshots"))
     shutil.rmtree(str(restored), ignore_errors=True)
     _copy_tree(snapshot, restored)
     if database.is_dir():

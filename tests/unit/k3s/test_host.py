@@ -378,6 +378,48 @@ def test_a_restore_of_sqlite_that_is_killed_at_any_step_is_done_again(
     assert not host.exists(observe.BEFORE)
 
 
+STAYS = "K3s stays stopped and disabled on all servers; put this right and run again"
+
+
+@pytest.mark.parametrize(
+    ("module", "function", "error"),
+    [
+        (shutil, "copytree", shutil.Error([("state.db", "there", os.strerror(errno.ENOSPC))])),
+        (os, "replace", OSError(errno.EBUSY, os.strerror(errno.EBUSY), "db")),
+    ],
+)
+def test_a_copy_that_cannot_be_put_back_is_told_with_what_is_to_be_done(
+    host: FakeHost, monkeypatch: pytest.MonkeyPatch, module: Any, function: str, error: OSError
+) -> None:
+    name = of_sqlite(host)
+
+    def fails(*_args: Any, **_more: Any) -> None:
+        raise error
+
+    monkeypatch.setattr(module, function, fails)
+    with pytest.raises(NodeError, match="could not be put into") as told:
+        snapshot.restore(host, name, "v1.35.8+k3s1", 60)
+    assert STAYS in str(told.value)
+    assert str(error.strerror or os.strerror(errno.ENOSPC)) in str(told.value)
+    assert host.read_text(DATA + "/server/db/state.db") == "after"
+
+
+@pytest.mark.parametrize("place", [DATA + "/server/db", observe.BEFORE])
+def test_snapshots_on_a_file_system_of_their_own_do_not_go_with_what_is_given_up(
+    host: FakeHost, monkeypatch: pytest.MonkeyPatch, place: str
+) -> None:
+    put(host, DATA + "/server/db/snapshots/earlier", "of etcd")
+    name = of_sqlite(host)
+    put(host, place + "/snapshots/mounted", "of etcd")
+    point = str(host.path(place + "/snapshots"))
+    monkeypatch.setattr(os.path, "ismount", lambda path: str(path) == point)
+    with pytest.raises(NodeError, match="a mount point is in the way, unmount it first") as told:
+        snapshot.restore(host, name, "v1.35.8+k3s1", 60)
+    assert STAYS in str(told.value)
+    assert host.read_text(place + "/snapshots/mounted") == "of etcd"
+    assert host.read_text(DATA + "/server/db/state.db") == "after"
+
+
 def test_k3s_starts_again_where_its_database_cannot_be_copied(host: FakeHost, monkeypatch: pytest.MonkeyPatch) -> None:
     put(host, DATA + "/server/db/state.db")
 
@@ -411,8 +453,9 @@ def test_etcd_goes_back_by_the_program_on_disk_with_k3s_stopped_for_good(host: F
     assert host.calls.index(["systemctl", "disable", "--now", "k3s.service"]) < host.calls.index(reset)
     assert not host.exists(DATA + "/server/db/reset-flag")
     host.answers["/usr/local/bin/k3s server --cluster-reset"] = Completed(1, "", "no such member")
-    with pytest.raises(NodeError, match="ended with 1: no such member"):
+    with pytest.raises(NodeError, match="ended with 1: no such member") as told:
         snapshot.restore(host, NAME, "v1.35.8+k3s1", 60)
+    assert STAYS in str(told.value)
 
 
 def test_what_is_wrong_with_a_snapshot_is_told_before_anything_is_stopped(host: FakeHost) -> None:
