@@ -137,6 +137,10 @@ def test_the_installed_version_is_read_from_the_link(host: FakeHost) -> None:
         (["/server/db/state.db"], "sqlite"),
         (["/server/db/etcd/member/x", "/server/db/state.db.migrated"], "etcd"),
         (["/server/tls/server-ca.key"], "external"),
+        # a restore was killed: K3s had renamed what there was, or had begun to make it anew
+        (["/server/tls/server-ca.key", "/server/db/etcd-old-1790000000/member/x"], "etcd"),
+        (["/server/tls/server-ca.key", "/server/db/etcd/name"], "etcd"),
+        (["/server/tls/server-ca.key", "/server/db/state.db", "/server/db/etcd/name"], "sqlite"),
     ],
 )
 def test_the_datastore_is_told_from_its_files(host: FakeHost, files: list[str], wanted: str) -> None:
