@@ -517,6 +517,25 @@ def test_the_newest_snapshots_of_each_version_are_kept_and_all_others(host: Fake
     }
 
 
+def test_the_age_of_our_snapshots_is_told_by_their_names(host: FakeHost) -> None:
+    """A copy of SQLite has the time of the directory that was copied, which may be years before."""
+    copies = [f"{snapshots.COPIES}/stagecraft-v1.35.8-k3s1-{time}" for time in (1790000001, 1790000003, 1790000005)]
+    for number, path in enumerate(copies):
+        put(host, path + "/state.db")
+        os.utime(host.path(path), (100 - number, 100 - number))
+    of_others = {"stagecraft-v1.35.8-k3s1-s1-1790000002.zip": 7, "by-hand-s1-1": 1790000004}
+    for name, time in of_others.items():
+        put(host, f"{DATA}/server/db/snapshots/{name}")
+        os.utime(host.path(f"{DATA}/server/db/snapshots/{name}"), (time, time))
+    assert [entry["name"].rpartition("-")[2] for entry in snapshots.listed(host)] == [
+        "1790000001",
+        "1790000002.zip",
+        "1790000003",
+        "1",
+        "1790000005",
+    ]
+
+
 # -- a bare host again
 
 
