@@ -405,6 +405,12 @@ def _snapshot_problems(desired: Desired, observed: Mapping[str, Seen], cluster: 
             f"{holders[0]}: snapshot {desired.snapshot} was written by {of}, which {desired.version} cannot read. "
             f'Name an older snapshot, or declare stagecraft_kubernetes_version: "{of}".'
         ]
+    if not cluster.serving and _went_back(desired, observed[holders[0]]):
+        return [
+            f"{holders[0]}: runs K3s {desired.version} already and does not answer. Going back to {desired.snapshot} again would lose what "
+            "was written since. Bring it up (journalctl -u k3s says what is wrong); or stop K3s on it (systemctl stop k3s) and run again "
+            "to go back all the same."
+        ]
     unseen = [host for host in desired.control_planes if host not in observed]
     if unseen:
         return [
@@ -412,6 +418,11 @@ def _snapshot_problems(desired: Desired, observed: Mapping[str, Seen], cluster: 
             "the cluster that is given up. Include it in --limit; take it out of control_plane where it is lost for good."
         ]
     return []
+
+
+def _went_back(desired: Desired, seen: Seen) -> bool:
+    """Whether a server runs the declared version and was once ready in it."""
+    return bool(seen["running"] == (seen.get("member") or {}).get("version") == desired.version)
 
 
 def _next(version: tuple[int, int]) -> tuple[int, int]:

@@ -263,6 +263,22 @@ def test_going_back_that_was_cut_short_is_gone_on_with() -> None:
     assert made.servers["a"] == made.servers["c"] == BY_B
 
 
+def test_going_back_is_not_done_again_where_its_server_is_back_and_only_does_not_answer() -> None:
+    seen = {h: server(tuple("abcw"), **FAILED) for h in "bc"} | {"w": agent()}
+    seen["a"] = server(version=OLD, ready=False, snapshots={"old": OLD})
+    (problem,) = back(seen).problems
+    assert problem.startswith(f"a: runs K3s {OLD} already and does not answer")
+    assert "would lose what was written since" in problem
+    assert "journalctl -u k3s" in problem
+    # stopped by the admin; or never ready in this version; or the newer version serves, and that is what is given up
+    stopped: dict[str, Any] = {"running": "", "pid": 0, "active": "inactive"}
+    assert back({**seen, "a": {**seen["a"], **stopped}}).steps["a"] == ("restore",)
+    serving = {h: server(tuple("abcw")) for h in "bc"}
+    assert back({**seen, **serving}).steps["a"] == ("restore",)
+    unfinished = server(version=OLD, ready=False, snapshots={"old": OLD}, journal={"version": NEW})
+    assert not back({**seen, "a": unfinished}).problems
+
+
 def test_a_server_that_goes_back_alone_joins_those_that_never_left() -> None:
     """Its upgrade failed before it served: the first server would else make a cluster of its own, as its journal says."""
     seen = {h: server(tuple("abcw"), OLD, journal={"server": BY_A}) for h in "bc"} | {"w": agent(OLD)}
