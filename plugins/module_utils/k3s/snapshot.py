@@ -7,7 +7,9 @@ from __future__ import annotations
 
 import errno
 import hashlib
+import json
 import os
+import re
 import shutil
 import time
 import zipfile
@@ -21,11 +23,14 @@ from ansible_collections.stagecraft.gitops.plugins.module_utils.k3s.host import 
     NodeError,
     journal_tail,
     last_lines,
+    read_json,
+    write_file,
 )
 from ansible_collections.stagecraft.gitops.plugins.module_utils.k3s.observe import (
     BEFORE,
     RESTORED,
     datastore,
+    installed_version,
     unit_status,
     version_of,
 )
@@ -37,6 +42,7 @@ KEEP = 3
 DATABASE = DATA + "/server/db"
 #: etcd ends a snapshot with the SHA-256 of what is before it, and pages are of 512 bytes at least.
 PAGE, DIGEST = 512, 32
+VERSION_PARTS = re.compile(r"v?(\d+)\.(\d+)\.(\d+)[^+]*(?:\+k3s(\d+))?")
 STAYS_STOPPED = "K3s stays stopped and disabled on all servers; put this right and run again"
 
 
@@ -152,12 +158,29 @@ def _wrong_file(path: Path) -> str:
 
 def stop(host: Host, timeout: float) -> bool:
     """Stop K3s so that a reboot does not start it either: a server must not go on with what is given up. Says whether it ran."""
+    _note_newer(host)
     unit = UNITS["server"]
     ran = bool(unit_status(host, unit)["pid"])
     done = host.run(["systemctl", "disable", "--now", unit], timeout=timeout)
     if unit_status(host, unit)["pid"]:
         raise NodeError(f"{unit} could not be stopped: {done.stderr.strip()}")
     return ran
+
+
+def _note_newer(host: Host) -> None:
+    """Write a program that is newer than what the journal has into it: it may have written to the datastore before it failed.
+
+    Once the older program is on disk nothing else tells that, and a later run would start it on what the newer one has left.
+    """
+    member, installed = read_json(host.state / "member.json"), installed_version(host)
+    if member and _numbers(installed) > _numbers(str(member.get("version", ""))):
+        write_file(host.state / "member.json", json.dumps({**member, "version": installed}, sort_keys=True).encode())
+
+
+def _numbers(version: str) -> tuple[int, ...]:
+    """What versions are ordered by: v1.36.3+k3s1 → (1, 36, 3, 1); () for what is none."""
+    found = VERSION_PARTS.match(version)
+    return tuple(int(part or 0) for part in found.groups()) if found else ()
 
 
 def restore(host: Host, name: str, version: str, timeout: float) -> None:

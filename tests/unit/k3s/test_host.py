@@ -501,6 +501,28 @@ def test_a_server_that_does_not_stop_is_told(host: FakeHost) -> None:
     assert not snapshot.stop(host, 60)
 
 
+@pytest.mark.parametrize(
+    ("recorded", "installed", "wanted"),
+    [
+        ("v1.35.8+k3s1", "v1.36.3+k3s1", "v1.36.3+k3s1"),
+        ("v1.35.8+k3s1", "v1.35.10+k3s1", "v1.35.10+k3s1"),
+        ("v1.35.8+k3s1", "v1.35.8+k3s2", "v1.35.8+k3s2"),
+        # the second time, the older program is on disk already
+        ("v1.36.3+k3s1", "v1.35.8+k3s1", "v1.36.3+k3s1"),
+        ("v1.35.8+k3s1", "", "v1.35.8+k3s1"),
+    ],
+)
+def test_a_newer_version_that_failed_is_in_the_journal_before_the_older_program_takes_its_place(
+    host: FakeHost, recorded: str, installed: str, wanted: str
+) -> None:
+    finish(host.state, {**ENTRY, "version": recorded})
+    host.path("/usr/local/bin").mkdir(parents=True)
+    if installed:
+        os.symlink(f"/opt/stagecraft/k3s/{installed}/k3s", str(host.path("/usr/local/bin/k3s")))
+    snapshot.stop(host, 60)
+    assert read_json(host.state / "member.json") == {**ENTRY, "version": wanted}
+
+
 def test_the_newest_snapshots_of_each_version_are_kept_and_all_others(host: FakeHost) -> None:
     put(host, DATA + "/server/db/state.db")
     put(host, DATA + "/server/db/snapshots/etcd-snapshot-s1-1")
