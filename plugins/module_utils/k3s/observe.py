@@ -91,6 +91,10 @@ def datastore(host: Host) -> str:
         return "etcd"
     if any(host.exists(place + "/state.db") for place in (DATA + "/server/db", RESTORED, BEFORE)):
         return "sqlite"
+    # a restore that is killed leaves no member: K3s renames the whole directory, to etcd-old-TIME, before it makes it anew
+    database = host.path(DATA + "/server/db")
+    if (database / "etcd").is_dir() or any(database.glob("etcd-old-*")):
+        return "etcd"
     return "external" if host.exists(DATA + "/server/tls/server-ca.key") else ""
 
 

@@ -5,8 +5,11 @@
 
 from __future__ import annotations
 
+import errno
 import hashlib
+import json
 import os
+import re
 import shutil
 import time
 import zipfile
@@ -20,11 +23,14 @@ from ansible_collections.stagecraft.gitops.plugins.module_utils.k3s.host import 
     NodeError,
     journal_tail,
     last_lines,
+    read_json,
+    write_file,
 )
 from ansible_collections.stagecraft.gitops.plugins.module_utils.k3s.observe import (
     BEFORE,
     RESTORED,
     datastore,
+    installed_version,
     unit_status,
     version_of,
 )
@@ -36,6 +42,8 @@ KEEP = 3
 DATABASE = DATA + "/server/db"
 #: etcd ends a snapshot with the SHA-256 of what is before it, and pages are of 512 bytes at least.
 PAGE, DIGEST = 512, 32
+VERSION_PARTS = re.compile(r"v?(\d+)\.(\d+)\.(\d+)[^+]*(?:\+k3s(\d+))?")
+STAYS_STOPPED = "K3s stays stopped and disabled on all servers; put this right and run again"
 
 
 def save(host: Host, version: str, timeout: float) -> str:
@@ -150,12 +158,29 @@ def _wrong_file(path: Path) -> str:
 
 def stop(host: Host, timeout: float) -> bool:
     """Stop K3s so that a reboot does not start it either: a server must not go on with what is given up. Says whether it ran."""
+    _note_newer(host)
     unit = UNITS["server"]
     ran = bool(unit_status(host, unit)["pid"])
     done = host.run(["systemctl", "disable", "--now", unit], timeout=timeout)
     if unit_status(host, unit)["pid"]:
         raise NodeError(f"{unit} could not be stopped: {done.stderr.strip()}")
     return ran
+
+
+def _note_newer(host: Host) -> None:
+    """Write a program that is newer than what the journal has into it: it may have written to the datastore before it failed.
+
+    Once the older program is on disk nothing else tells that, and a later run would start it on what the newer one has left.
+    """
+    member, installed = read_json(host.state / "member.json"), installed_version(host)
+    if member and _numbers(installed) > _numbers(str(member.get("version", ""))):
+        write_file(host.state / "member.json", json.dumps({**member, "version": installed}, sort_keys=True).encode())
+
+
+def _numbers(version: str) -> tuple[int, ...]:
+    """What versions are ordered by: v1.36.3+k3s1 → (1, 36, 3, 1); () for what is none."""
+    found = VERSION_PARTS.match(version)
+    return tuple(int(part or 0) for part in found.groups()) if found else ()
 
 
 def restore(host: Host, name: str, version: str, timeout: float) -> None:
@@ -168,24 +193,37 @@ def restore(host: Host, name: str, version: str, timeout: float) -> None:
     if version_of(host, K3S) != version:
         raise NodeError(f"{K3S} is {version_of(host, K3S) or 'missing'}, wanted {version}: nothing was restored")
     stop(host, timeout)
-    if path.is_dir():
-        _swap(host, path)
-        return
+    try:
+        if path.is_dir():
+            _swap(host, path)
+        else:
+            _reset_cluster(host, path, timeout)
+    except OSError as error:
+        raise NodeError(f"the snapshot {path} could not be put into {DATABASE}: {error}. {STAYS_STOPPED}") from error
+
+
+def _reset_cluster(host: Host, snapshot: Path, timeout: float) -> None:
+    """Make this server the only member of etcd again, with what ``snapshot`` holds."""
     host.path(DATABASE + "/reset-flag").unlink(missing_ok=True)
+    # with etcd-s3 in its configuration K3s would take the path for a name in the bucket; what is restored is a file here
     done = host.run(
-        [K3S, "server", "--cluster-reset", f"--cluster-reset-restore-path={path}"],
+        [K3S, "server", "--cluster-reset", f"--cluster-reset-restore-path={snapshot}", "--etcd-s3=false"],
         timeout=timeout,
     )
     if done.rc != 0:
         raise NodeError(
             f"k3s server --cluster-reset ended with {done.rc}: {last_lines(done.stderr or done.stdout)}\n"
-            f"{journal_tail(host, UNITS['server'])}"
+            f"{journal_tail(host, UNITS['server'])}\n{STAYS_STOPPED}"
         )
 
 
 def _swap(host: Host, snapshot: Path) -> None:
     """Put a copy of ``snapshot`` into the database's place; what was there goes last, but for etcd's own snapshots."""
     database, restored, before = host.path(DATABASE), host.path(RESTORED), host.path(BEFORE)
+    for place in (database, before):
+        # its content would go with what is given up
+        if os.path.ismount(str(place / "snapshots")):
+            raise OSError(errno.EBUSY, "a mount point is in the way, unmount it first", str(place / "snapshots"))
     shutil.rmtree(str(restored), ignore_errors=True)
     _copy_tree(snapshot, restored)
     if database.is_dir():

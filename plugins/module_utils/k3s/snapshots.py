@@ -5,6 +5,8 @@
 
 from __future__ import annotations
 
+from pathlib import Path
+
 from ansible_collections.stagecraft.gitops.plugins.module_utils.k3s.host import DATA, Host
 
 #: Copies of what is no etcd; etcd's own snapshots are where K3s keeps them.
@@ -21,13 +23,19 @@ def listed(host: Host) -> list[dict[str, str]]:
     """The snapshots on this server, oldest first: {name, version, path}; the version is "" where it is not one of ours."""
     directories = (host.path(DATA + "/server/db/snapshots"), host.path(COPIES))
     found = [
-        (entry.stat().st_mtime, entry)
+        (_time(entry), entry)
         for directory in directories
         if directory.is_dir()
         for entry in directory.iterdir()
         if not entry.name.endswith((".part", ".tmp"))
     ]
-    return [{"name": entry.name, "version": _version(entry.name), "path": str(entry)} for _time, entry in sorted(found)]
+    return [{"name": entry.name, "version": _version(entry.name), "path": str(entry)} for _made, entry in sorted(found)]
+
+
+def _time(entry: Path) -> float:
+    """When a snapshot was made: by the time at the end of the name of one of ours, for a copy has the mtime of what was copied."""
+    last = entry.name.rpartition("-")[2].partition(".")[0]
+    return float(last) if _version(entry.name) and last.isdecimal() else entry.stat().st_mtime
 
 
 def _version(name: str) -> str:

@@ -212,7 +212,7 @@ def _goes_back(
 
 
 def _is_newer(desired: Desired, seen: Seen) -> bool:
-    version = _running(seen)
+    version = _newest(seen)
     return bool(version) and numbers(desired.version) < numbers(version)
 
 
@@ -356,23 +356,29 @@ def _version_problems(desired: Desired, observed: Mapping[str, Seen], cluster: _
     found = []
     for host in cluster.members:
         version = _running(observed[host])
+        newest = _newest(observed[host])
         if not version:
             continue
-        if numbers(desired.version) < numbers(version) and observed[host]["datastore"] == EXTERNAL:
+        has = (
+            f"runs K3s {version}"
+            if newest == version
+            else f"has K3s {newest}, which does not run now and may have written"
+        )
+        if _is_newer(desired, observed[host]) and observed[host]["datastore"] == EXTERNAL:
             found.append(
-                f"{host}: runs K3s {version}, and {desired.version} is declared. An older version cannot read what a newer one has "
+                f"{host}: {has}, and {desired.version} is declared. An older version cannot read what a newer one has "
                 "written, and the datastore is not K3s' own: its database must go back. Keep /var/lib/rancher/k3s/server/token, reset "
                 "the hosts (playbooks/reset.yml), restore the database by its own tools, name the token in k3s_token_file and run "
-                f'again; or declare stagecraft_kubernetes_version: "{version}".'
+                f'again; or declare stagecraft_kubernetes_version: "{newest}".'
             )
-        elif numbers(desired.version) < numbers(version) and not desired.snapshot:
+        elif _is_newer(desired, observed[host]) and not desired.snapshot:
             saved = observed[host].get("snapshots") or {}
             fitting = [name for name, of in saved.items() if of and numbers(of) <= numbers(desired.version)]
             have = f"There are {', '.join(fitting)} on it" if fitting else "There is none on it that fits"
             found.append(
-                f"{host}: runs K3s {version}, and {desired.version} is declared. An older version cannot read what a newer one has "
+                f"{host}: {has}, and {desired.version} is declared. An older version cannot read what a newer one has "
                 f"written: going back means a snapshot, and what happened since is lost. {have}. Name it, "
-                f'k3s_restore_snapshot: NAME, or declare stagecraft_kubernetes_version: "{version}".'
+                f'k3s_restore_snapshot: NAME, or declare stagecraft_kubernetes_version: "{newest}".'
             )
         elif minor(desired.version) > _next(minor(version)):
             step = ".".join(map(str, _next(minor(version))))
@@ -399,6 +405,12 @@ def _snapshot_problems(desired: Desired, observed: Mapping[str, Seen], cluster: 
             f"{holders[0]}: snapshot {desired.snapshot} was written by {of}, which {desired.version} cannot read. "
             f'Name an older snapshot, or declare stagecraft_kubernetes_version: "{of}".'
         ]
+    if not cluster.serving and _went_back(desired, observed[holders[0]]):
+        return [
+            f"{holders[0]}: runs K3s {desired.version} already and does not answer. Going back to {desired.snapshot} again would lose what "
+            "was written since. Bring it up (journalctl -u k3s says what is wrong); or stop K3s on it (systemctl stop k3s) and run again "
+            "to go back all the same."
+        ]
     unseen = [host for host in desired.control_planes if host not in observed]
     if unseen:
         return [
@@ -408,6 +420,11 @@ def _snapshot_problems(desired: Desired, observed: Mapping[str, Seen], cluster: 
     return []
 
 
+def _went_back(desired: Desired, seen: Seen) -> bool:
+    """Whether a server runs the declared version and was once ready in it."""
+    return bool(seen["running"] == (seen.get("member") or {}).get("version") == desired.version)
+
+
 def _next(version: tuple[int, int]) -> tuple[int, int]:
     return version[0], version[1] + 1
 
@@ -415,6 +432,17 @@ def _next(version: tuple[int, int]) -> tuple[int, int]:
 def _running(seen: Seen) -> str:
     """The version that a host last ran: what runs now, else what its journal says."""
     return str(seen["running"] or (seen.get("member") or {}).get("version") or "")
+
+
+def _newest(seen: Seen) -> str:
+    """The newest version that may have written to a server's datastore: what runs, else the newer one of journal and program.
+
+    A version that was started and failed is on disk, and not in the journal.
+    """
+    version = _running(seen)
+    if seen["running"] or not version:
+        return version
+    return max(version, str(seen["installed"] or version), key=numbers)
 
 
 def _steps(

@@ -106,6 +106,9 @@ def test_the_way_back_wants_the_snapshot_s_name(lab: K3sLab) -> None:
     assert lab.versions() == {"s1": OLD, "a1": OLD}
     assert lab.kubectl("get", "configmap", "before", "-o", "name").strip() == "configmap/before"
     assert not lab.kubectl("get", "configmap", "after", "--ignore-not-found").strip()
+    # the copy was taken when the server was emptied
+    assert not [host for host, node in lab.nodes_seen().items() if node["spec"].get("unschedulable")]
+    lab.at(OLD).must_not_change()
 
 
 def test_a_power_cut_in_the_middle_of_an_upgrade(lab: K3sLab) -> None:

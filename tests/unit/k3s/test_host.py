@@ -137,6 +137,10 @@ def test_the_installed_version_is_read_from_the_link(host: FakeHost) -> None:
         (["/server/db/state.db"], "sqlite"),
         (["/server/db/etcd/member/x", "/server/db/state.db.migrated"], "etcd"),
         (["/server/tls/server-ca.key"], "external"),
+        # a restore was killed: K3s had renamed what there was, or had begun to make it anew
+        (["/server/tls/server-ca.key", "/server/db/etcd-old-1790000000/member/x"], "etcd"),
+        (["/server/tls/server-ca.key", "/server/db/etcd/name"], "etcd"),
+        (["/server/tls/server-ca.key", "/server/db/state.db", "/server/db/etcd/name"], "sqlite"),
     ],
 )
 def test_the_datastore_is_told_from_its_files(host: FakeHost, files: list[str], wanted: str) -> None:
@@ -378,6 +382,48 @@ def test_a_restore_of_sqlite_that_is_killed_at_any_step_is_done_again(
     assert not host.exists(observe.BEFORE)
 
 
+STAYS = "K3s stays stopped and disabled on all servers; put this right and run again"
+
+
+@pytest.mark.parametrize(
+    ("module", "function", "error"),
+    [
+        (shutil, "copytree", shutil.Error([("state.db", "there", os.strerror(errno.ENOSPC))])),
+        (os, "replace", OSError(errno.EBUSY, os.strerror(errno.EBUSY), "db")),
+    ],
+)
+def test_a_copy_that_cannot_be_put_back_is_told_with_what_is_to_be_done(
+    host: FakeHost, monkeypatch: pytest.MonkeyPatch, module: Any, function: str, error: OSError
+) -> None:
+    name = of_sqlite(host)
+
+    def fails(*_args: Any, **_more: Any) -> None:
+        raise error
+
+    monkeypatch.setattr(module, function, fails)
+    with pytest.raises(NodeError, match="could not be put into") as told:
+        snapshot.restore(host, name, "v1.35.8+k3s1", 60)
+    assert STAYS in str(told.value)
+    assert str(error.strerror or os.strerror(errno.ENOSPC)) in str(told.value)
+    assert host.read_text(DATA + "/server/db/state.db") == "after"
+
+
+@pytest.mark.parametrize("place", [DATA + "/server/db", observe.BEFORE])
+def test_snapshots_on_a_file_system_of_their_own_do_not_go_with_what_is_given_up(
+    host: FakeHost, monkeypatch: pytest.MonkeyPatch, place: str
+) -> None:
+    put(host, DATA + "/server/db/snapshots/earlier", "of etcd")
+    name = of_sqlite(host)
+    put(host, place + "/snapshots/mounted", "of etcd")
+    point = str(host.path(place + "/snapshots"))
+    monkeypatch.setattr(os.path, "ismount", lambda path: str(path) == point)
+    with pytest.raises(NodeError, match="a mount point is in the way, unmount it first") as told:
+        snapshot.restore(host, name, "v1.35.8+k3s1", 60)
+    assert STAYS in str(told.value)
+    assert host.read_text(place + "/snapshots/mounted") == "of etcd"
+    assert host.read_text(DATA + "/server/db/state.db") == "after"
+
+
 def test_k3s_starts_again_where_its_database_cannot_be_copied(host: FakeHost, monkeypatch: pytest.MonkeyPatch) -> None:
     put(host, DATA + "/server/db/state.db")
 
@@ -407,11 +453,13 @@ def test_etcd_goes_back_by_the_program_on_disk_with_k3s_stopped_for_good(host: F
     host.answers["/usr/local/bin/k3s --version"] = OLD_PROGRAM
     snapshot.restore(host, NAME, "v1.35.8+k3s1", 60)
     reset = ["/usr/local/bin/k3s", "server", "--cluster-reset", f"--cluster-reset-restore-path={host.path(FILE)}"]
+    reset.append("--etcd-s3=false")
     assert host.calls.index(["systemctl", "disable", "--now", "k3s.service"]) < host.calls.index(reset)
     assert not host.exists(DATA + "/server/db/reset-flag")
     host.answers["/usr/local/bin/k3s server --cluster-reset"] = Completed(1, "", "no such member")
-    with pytest.raises(NodeError, match="ended with 1: no such member"):
+    with pytest.raises(NodeError, match="ended with 1: no such member") as told:
         snapshot.restore(host, NAME, "v1.35.8+k3s1", 60)
+    assert STAYS in str(told.value)
 
 
 def test_what_is_wrong_with_a_snapshot_is_told_before_anything_is_stopped(host: FakeHost) -> None:
@@ -453,6 +501,28 @@ def test_a_server_that_does_not_stop_is_told(host: FakeHost) -> None:
     assert not snapshot.stop(host, 60)
 
 
+@pytest.mark.parametrize(
+    ("recorded", "installed", "wanted"),
+    [
+        ("v1.35.8+k3s1", "v1.36.3+k3s1", "v1.36.3+k3s1"),
+        ("v1.35.8+k3s1", "v1.35.10+k3s1", "v1.35.10+k3s1"),
+        ("v1.35.8+k3s1", "v1.35.8+k3s2", "v1.35.8+k3s2"),
+        # the second time, the older program is on disk already
+        ("v1.36.3+k3s1", "v1.35.8+k3s1", "v1.36.3+k3s1"),
+        ("v1.35.8+k3s1", "", "v1.35.8+k3s1"),
+    ],
+)
+def test_a_newer_version_that_failed_is_in_the_journal_before_the_older_program_takes_its_place(
+    host: FakeHost, recorded: str, installed: str, wanted: str
+) -> None:
+    finish(host.state, {**ENTRY, "version": recorded})
+    host.path("/usr/local/bin").mkdir(parents=True)
+    if installed:
+        os.symlink(f"/opt/stagecraft/k3s/{installed}/k3s", str(host.path("/usr/local/bin/k3s")))
+    snapshot.stop(host, 60)
+    assert read_json(host.state / "member.json") == {**ENTRY, "version": wanted}
+
+
 def test_the_newest_snapshots_of_each_version_are_kept_and_all_others(host: FakeHost) -> None:
     put(host, DATA + "/server/db/state.db")
     put(host, DATA + "/server/db/snapshots/etcd-snapshot-s1-1")
@@ -467,6 +537,25 @@ def test_the_newest_snapshots_of_each_version_are_kept_and_all_others(host: Fake
         *(f"stagecraft-v1.35.8-k3s1-{n}" for n in (2, 3, 4)),
         *(f"stagecraft-v1.36.3-k3s1-{n}" for n in (6, 7, 8)),
     }
+
+
+def test_the_age_of_our_snapshots_is_told_by_their_names(host: FakeHost) -> None:
+    """A copy of SQLite has the time of the directory that was copied, which may be years before."""
+    copies = [f"{snapshots.COPIES}/stagecraft-v1.35.8-k3s1-{time}" for time in (1790000001, 1790000003, 1790000005)]
+    for number, path in enumerate(copies):
+        put(host, path + "/state.db")
+        os.utime(host.path(path), (100 - number, 100 - number))
+    of_others = {"stagecraft-v1.35.8-k3s1-s1-1790000002.zip": 7, "by-hand-s1-1": 1790000004}
+    for name, time in of_others.items():
+        put(host, f"{DATA}/server/db/snapshots/{name}")
+        os.utime(host.path(f"{DATA}/server/db/snapshots/{name}"), (time, time))
+    assert [entry["name"].rpartition("-")[2] for entry in snapshots.listed(host)] == [
+        "1790000001",
+        "1790000002.zip",
+        "1790000003",
+        "1",
+        "1790000005",
+    ]
 
 
 # -- a bare host again

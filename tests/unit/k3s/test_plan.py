@@ -180,6 +180,31 @@ def test_an_older_version_is_refused_with_the_snapshots_that_fit() -> None:
     assert "k3s_restore_snapshot" in problem
 
 
+FAILED: dict[str, Any] = {"ready": False, "pid": 0, "running": "", "active": "inactive", "installed": NEW}
+
+
+def test_an_older_version_is_refused_after_a_newer_one_that_failed_before_it_was_in_the_journal() -> None:
+    seen = server(version=OLD, **{**FAILED, "journal": {"version": OLD}, "snapshots": {"old": OLD}})
+    (problem,) = plan(desired(version=OLD), {"s1": seen}, "s1").problems
+    assert f"has K3s {NEW}, which does not run now and may have written, and {OLD} is declared" in problem
+    assert "There are old on it" in problem
+    assert f'stagecraft_kubernetes_version: "{NEW}"' in problem
+    (problem, *_) = plan(desired(version=OLD), {"s1": {**seen, "datastore": "external"}}, "s1").problems
+    assert "restore the database by its own tools" in problem
+    # the newer one was never switched to, or is gone on with
+    assert plan(desired(version=OLD), {"s1": {**seen, "installed": OLD}}).steps == {"s1": ("restart",)}
+    assert plan(desired(), {"s1": seen}).steps == {"s1": ("upgrade",)}
+
+
+def test_going_back_from_a_newer_version_that_failed_restores_the_snapshot() -> None:
+    failed = server(version=OLD, **{**FAILED, "journal": {"version": OLD}, "snapshots": {"old": OLD}})
+    assert plan(desired(version=OLD, snapshot="old"), {"s1": failed}, "s1").steps == {"s1": ("restore",)}
+    # where the others never left the older version, they go on
+    seen = {h: server(tuple("abc"), OLD) for h in "bc"} | {"a": failed}
+    made = plan(desired(tuple("abc"), version=OLD, snapshot="old"), seen, "a")
+    assert made.steps == {"a": ("clean", "forget", "join")}
+
+
 BY_A, BY_B = "https://192.0.2.1:6443", "https://192.0.2.2:6443"
 
 
@@ -236,6 +261,22 @@ def test_going_back_that_was_cut_short_is_gone_on_with() -> None:
     assert made.steps["c"] == ("forget", "join")
     assert "restore" not in made.steps["b"]
     assert made.servers["a"] == made.servers["c"] == BY_B
+
+
+def test_going_back_is_not_done_again_where_its_server_is_back_and_only_does_not_answer() -> None:
+    seen = {h: server(tuple("abcw"), **FAILED) for h in "bc"} | {"w": agent()}
+    seen["a"] = server(version=OLD, ready=False, snapshots={"old": OLD})
+    (problem,) = back(seen).problems
+    assert problem.startswith(f"a: runs K3s {OLD} already and does not answer")
+    assert "would lose what was written since" in problem
+    assert "journalctl -u k3s" in problem
+    # stopped by the admin; or never ready in this version; or the newer version serves, and that is what is given up
+    stopped: dict[str, Any] = {"running": "", "pid": 0, "active": "inactive"}
+    assert back({**seen, "a": {**seen["a"], **stopped}}).steps["a"] == ("restore",)
+    serving = {h: server(tuple("abcw")) for h in "bc"}
+    assert back({**seen, **serving}).steps["a"] == ("restore",)
+    unfinished = server(version=OLD, ready=False, snapshots={"old": OLD}, journal={"version": NEW})
+    assert not back({**seen, "a": unfinished}).problems
 
 
 def test_a_server_that_goes_back_alone_joins_those_that_never_left() -> None:
