@@ -14,7 +14,12 @@ from ansible_collections.stagecraft.gitops.plugins.plugin_utils.release import l
 from ansible_collections.stagecraft.gitops.plugins.plugin_utils.release.errors import ReleaseError
 from ansible_collections.stagecraft.gitops.plugins.plugin_utils.release.gates import placement, policy
 from ansible_collections.stagecraft.gitops.plugins.plugin_utils.release.gates.gate import Verdict
-from ansible_collections.stagecraft.gitops.plugins.plugin_utils.release.gates.program import last_words, run
+from ansible_collections.stagecraft.gitops.plugins.plugin_utils.release.gates.program import (
+    NoAnswerError,
+    last_words,
+    run,
+    verdict,
+)
 from ansible_collections.stagecraft.gitops.plugins.plugin_utils.release.plan import Change
 from ansible_collections.stagecraft.gitops.plugins.plugin_utils.release.render import Rendered
 
@@ -34,15 +39,18 @@ def signature(
     how = _how(options)
     if shutil.which("cosign") is None:
         return Verdict(None, "wanted the program cosign, found none. Install it, or switch the gate off")
-    said = []
+    said, unknown = [], []
     for image in brought(changes, before, after):
         reference = _reference(image, digests)
-        done = run(["cosign", "verify", *how, reference])
-        if done.returncode:
-            said.append(f"{reference}: {_why(done)}")
+        try:
+            done = run(["cosign", "verify", *how, reference])
+        except NoAnswerError as error:
+            unknown.append(f"{reference}: {error}")
+        else:
+            said += [f"{reference}: {_why(done)}"] if done.returncode else []
     unseen = sorted({one.selector for one in changes if live.image(one.selector, one.after) is None})
-    if said or not unseen:
-        return Verdict(not said, "; ".join(said))
+    if said or unknown or not unseen:
+        return verdict(said, unknown)
     return Verdict(True, f"images that come with {', '.join(unseen)} are in no manifest, and are not verified")
 
 
