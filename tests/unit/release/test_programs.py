@@ -116,6 +116,16 @@ class TestSignature:
         assert verdict == Verdict(False, "ghcr.io/x/unsigned:9: no signatures found")
         assert len(asked.read_text().splitlines()) == 2
 
+    def test_of_an_image_with_a_variable_nobody_knows(self, asked: Path) -> None:
+        before, after = running("ghcr.io/x/app:${TAG}"), running("ghcr.io/x/app:${TAG}", "ghcr.io/x/side:1")
+        said = "ghcr.io/x/app:${TAG}: its variable is set in the cluster, it was not verified"
+        assert self.ask(after=before) == Verdict(None, said)
+        assert self.ask(before=before, after=after) == Verdict(None, said)
+        assert asked.read_text() == "verify --key cosign.pub ghcr.io/x/side:1\n"
+        assert self.ask(before=before, after=before) == Verdict(True)
+        refused = self.ask(before=before, after=running("ghcr.io/x/app:${TAG}", "ghcr.io/x/unsigned:9"))
+        assert refused == Verdict(False, "ghcr.io/x/unsigned:9: no signatures found")
+
     def test_a_chart_is_told_not_to_be_verified(self, asked: Path) -> None:
         chart = Change("app", "production", "x.yaml", "HelmRelease/app chart", (("version", "1"),), (("version", "2"),))
         verdict = self.ask(chart)

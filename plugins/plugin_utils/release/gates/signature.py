@@ -34,7 +34,8 @@ def signature(
 
     Options: the public key ``key``, or ``identity`` and ``issuer`` (regular expression, URL); ``arguments`` are further
     ones of ``cosign verify``, such as ``--insecure-ignore-tlog`` for keys without a transparency log. What runs with an
-    image that is in no manifest, such as that of a chart, cannot be verified here, and is told.
+    image that is in no manifest, such as that of a chart, cannot be verified here, and is told. Nobody knows of an image
+    with a variable that a new or changed workload names.
     """
     how = _how(options)
     if shutil.which("cosign") is None:
@@ -48,6 +49,7 @@ def signature(
             unknown.append(f"{reference}: {error}")
         else:
             said += [f"{reference}: {_why(done)}"] if done.returncode else []
+    unknown += [f"{one}: its variable is set in the cluster, it was not verified" for one in _variable(before, after)]
     unseen = sorted({one.selector for one in changes if live.image(one.selector, one.after) is None})
     if said or unknown or not unseen:
         return verdict(said, unknown)
@@ -68,6 +70,16 @@ def brought(changes: Sequence[Change], before: Rendered, after: Rendered) -> lis
     )
     found = [image for image in named if image is not None and (image.tag or image.digest)]
     return list(dict.fromkeys([*found, *(image for image in new if image not in old)]))
+
+
+def _variable(before: Rendered, after: Rendered) -> list[str]:
+    """Return the images with a variable of workloads that are new or changed."""
+    changed = [
+        one
+        for named, one in after.objects.items()
+        if one.get("kind") in policy.WORKLOADS and before.objects.get(named) != one
+    ]
+    return sorted({image for one in changed for image in placement.variable_images(one)})
 
 
 def _how(options: Mapping[str, Any]) -> list[str]:
