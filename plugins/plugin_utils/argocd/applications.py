@@ -46,15 +46,30 @@ class Verdict:
     said: str = ""
 
 
-def source_paths(item: Object, url: str, branch: str) -> dict[int, str]:
-    """Return the directories of a repository's branch that an Application follows, by the source's number."""
+def source_paths(item: Object, url: str, branch: str) -> dict[int, tuple[str, ...]]:
+    """Return what an Application follows of a repository's branch, directories and files, by the source's number.
+
+    A source that others refer to (``ref``) brings the files of it that they name; without a path of its own only these.
+    """
     sources = listed(item, "spec", "sources") or [mapping(item, "spec", "source")]
     found = {}
     for number, source in enumerate(sources):
         at = text(source, "targetRevision").removeprefix("refs/heads/")
         if repository(text(source, "repoURL")) == repository(url) and at in ("", "HEAD", branch):
-            found[number] = posixpath.normpath(text(source, "path") or ".").lstrip("/")
+            own = text(source, "path") or ("" if text(source, "ref") else ".")
+            found[number] = (*([_path(own)] if own else []), *_referred(sources, text(source, "ref")))
     return found
+
+
+def _referred(sources: Iterable[Any], name: str) -> list[str]:
+    """Return the files of the source called `name` that the Helm charts of an Application take their values from."""
+    prefix = f"${name}/"
+    files = [str(one) for source in sources for one in listed(source, "helm", "valueFiles")] if name else []
+    return [_path(one.removeprefix(prefix)) for one in files if one.startswith(prefix)]
+
+
+def _path(path: str) -> str:
+    return posixpath.normpath(path).lstrip("/")
 
 
 def repository(url: str) -> str:
@@ -64,26 +79,38 @@ def repository(url: str) -> str:
     return f"{found['host'].lower()}/{found['path'].strip('/')}" if found else url
 
 
-def delivering(items: Iterable[Object], url: str, branch: str, files: Sequence[str]) -> dict[Ref, int]:
-    """Return the Applications that bring these files, of each those with the innermost path, with the source's number.
+@dataclass(frozen=True)
+class Delivering:
+    """The Applications that bring files, each with its source's number.
 
-    All that follow the repository count where there are no files, or one comes from elsewhere, such as a base.
+    `guessed` says that no path of theirs has all of the files: they are those that follow the repository.
+    """
+
+    numbers: Mapping[Ref, int]
+    guessed: bool = False
+
+
+def delivering(items: Iterable[Object], url: str, branch: str, files: Sequence[str]) -> Delivering:
+    """Return the Applications that bring these files, of each those with the innermost path.
+
+    All that follow the repository are guessed where there are no files, or one comes from elsewhere, such as a base.
     """
     paths = {ref(item): found for item in items if (found := source_paths(item, url, branch))}
-    everything = {named: next(iter(found)) for named, found in paths.items()}
+    everything = Delivering({named: next(iter(found)) for named, found in paths.items()}, guessed=True)
     chosen: dict[Ref, int] = {}
     for file in files:
         above = {
             (named, number): path
             for named, found in paths.items()
-            for number, path in found.items()
-            if path == "." or file.startswith(f"{path}/")
+            for number, several in found.items()
+            for path in several
+            if path in (".", file) or file.startswith(f"{path}/")
         }
         if not above:
             return everything
         longest = max(map(len, above.values()))
         chosen |= {named: number for (named, number), path in above.items() if len(path) == longest}
-    return chosen or everything
+    return Delivering(chosen) if chosen else everything
 
 
 def at_revision(item: Object, number: int) -> str:

@@ -70,14 +70,37 @@ def test_the_innermost_application_brings_a_file() -> None:
     ]
 
     def names(items: list[dict[str, Any]], *files: str) -> dict[str, int]:
-        return {named.name: number for named, number in applications.delivering(items, URL, "main", files).items()}
+        found = applications.delivering(items, URL, "main", files)
+        assert not found.guessed
+        return {named.name: number for named, number in found.numbers.items()}
 
     everything = [root, production, podinfo, *elsewhere]
     assert names(everything, "clusters/production/podinfo/kustomization.yaml") == {"podinfo": 1}
     assert names(everything, "clusters/production/web/x.yaml") == {"production": 0}
     assert names(everything, "README.md") == {"root": 0}
-    assert names([production, podinfo], "base/podinfo.yaml") == {"production": 0, "podinfo": 1}
-    assert names(elsewhere, "clusters/production/podinfo/x.yaml") == {}
+    for files in (("base/podinfo.yaml",), ("clusters/production/x.yaml", "base/podinfo.yaml"), ()):
+        guess = applications.delivering([production, podinfo, *elsewhere], URL, "main", files)
+        assert guess.guessed
+        assert {named.name: number for named, number in guess.numbers.items()} == {"production": 0, "podinfo": 1}
+    assert not applications.delivering(elsewhere, URL, "main", ["clusters/production/podinfo/x.yaml"]).numbers
+
+
+def test_a_source_for_values_brings_the_files_that_are_taken_from_it() -> None:
+    chart = {**source("", "https://charts.example"), "chart": "web"}
+    chart["helm"] = {"valueFiles": ["values.yaml", "$values/clusters/production/web/values.yaml", "$other/x.yaml"]}
+    web = application("web", chart, {**source(""), "ref": "values"})
+    root = application("root", source("clusters/production"))
+
+    def names(items: list[dict[str, Any]], file: str) -> dict[str, int]:
+        found = applications.delivering(items, URL, "main", [file])
+        return {} if found.guessed else {named.name: number for named, number in found.numbers.items()}
+
+    assert names([web, root], "clusters/production/web/values.yaml") == {"web": 1}
+    assert names([web, root], "clusters/production/web/x.yaml") == {"root": 0}
+    assert names([web, root], "clusters/production/x.yaml") == {"root": 0}
+    assert names([web], "clusters/staging/x.yaml") == {}
+    both = application("both", chart, {**source("charts"), "ref": "values"})
+    assert names([both], "charts/web/x.yaml") == names([both], "clusters/production/web/values.yaml") == {"both": 1}
 
 
 OPERATION = {"phase": "Running", "message": "waiting for healthy state of apps/Deployment/app"}
