@@ -11,9 +11,10 @@ from typing import Any
 import pytest
 from ansible_collections.stagecraft.gitops.plugins.plugin_utils.argocd import wait as waiting
 from ansible_collections.stagecraft.gitops.plugins.plugin_utils.argocd.wait import Goal, NoApplication, Outcome, wait
+from ansible_collections.stagecraft.gitops.plugins.plugin_utils.kube.errors import ApiError
 from ansible_collections.stagecraft.gitops.plugins.plugin_utils.kube.session import Resource
 
-from tests.unit.argocd.test_applications import NEW, URL, application, source, synced
+from tests.unit.argocd.test_applications import FAILED, NEW, URL, application, source, synced
 
 FILE = "clusters/production/app/kustomization.yaml"
 OUT_OF_SYNC = {"status": "OutOfSync", "revision": NEW}
@@ -31,6 +32,7 @@ class Server:
         self.there = list(items)
         self.calls: list[tuple[str, str]] = []
         self.looks = 0
+        self.troubles: list[ApiError] = []
         self._after = after
 
     def preferred(self, group: str, kind: str) -> Resource:
@@ -46,6 +48,8 @@ class Server:
         return ask(self)
 
     def request(self, method: str, path: str, **_more: Any) -> None:
+        if self.troubles:
+            raise self.troubles.pop()
         self.calls.append((method, path.rpartition("/")[2]))
 
     def wait(
@@ -98,3 +102,36 @@ class TestWhich:
         assert server.calls == [("PATCH", "web"), ("PUT", "web")]
         with pytest.raises(NoApplication, match="the cluster has no Application argocd/gone"):
             server.wait(FILE, application=("argocd", "gone"))
+
+
+class TestEnd:
+    def test_a_failure_of_before_it_was_asked_ends_nothing(self) -> None:
+        """Its new operation was not taken up yet, so it was not asked; what it says is of the last one."""
+        stale = {
+            **named("b", sync=OUT_OF_SYNC, conditions=[{"type": "InvalidSpecError", "message": "x"}]),
+            "operation": {"sync": {}},
+        }
+
+        def taken_up(server: Server) -> None:
+            if server.looks == 4:
+                server.there = [named("a"), named("b")]
+
+        server = Server(named("a"), stale, after=taken_up)
+        assert server.wait(FILE, seconds=5.0).ok
+        assert server.calls == [("PATCH", "a"), ("PATCH", "b")]
+
+    def test_one_that_could_not_be_asked_was_not(self) -> None:
+        def well(server: Server) -> None:
+            if server.looks == 3:
+                server.there = [named("a")]
+
+        server = Server(named("a", sync=OUT_OF_SYNC, operationState=FAILED), after=well)
+        server.troubles = [ApiError("it starts", 503)]
+        assert said(server.wait(FILE, seconds=5.0)) == {"a": "ready"}
+
+    def test_a_failure_of_one_that_was_asked_ends_the_wait(self) -> None:
+        server = Server(named("a"), named("b", sync=OUT_OF_SYNC, operationState=FAILED))
+        assert said(server.wait(FILE, seconds=60.0)) == {"a": "ready", "b": "failed"}
+        assert server.looks == 2
+        assert said(server.wait(FILE, seconds=60.0, ask=False)) == {"a": "ready", "b": "failed"}
+        assert server.looks == 3
