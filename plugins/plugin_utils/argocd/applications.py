@@ -30,10 +30,13 @@ REFRESH = "argocd.argoproj.io/refresh"
 State = Literal["ready", "waiting", "out of sync", "passing", "failed"]
 _SCP = re.compile(r"^(?:[^@/]+@)?(?P<host>[^:/]+):(?!//)(?P<path>.+)$")
 _URL = re.compile(r"^[a-z+]+://(?:[^@/]+@)?(?P<host>[^:/]+)(?::\d+)?/(?P<path>.+)$")
-#: What a comparison cannot be made for though the commit may be well.
+#: What a comparison cannot be made for though the commit may be well: what Go, Git and ssh say of the way to a server.
 _PASSING = re.compile(
-    r"dial tcp|connection (refused|reset)|i/o timeout|no such host|DeadlineExceeded|code = Unavailable|\bEOF\b"
+    r"dial tcp|connection (refused|reset|timed out)|i/o timeout|no such host|DeadlineExceeded|code = Unavailable|\bEOF\b"
     r"|failed to list refs|context deadline|TLS handshake"
+    r"|could not resolve host|failed to connect|authentication required|permission denied|remote end hung up"
+    r"|unable to access|could not read from remote repository",
+    re.IGNORECASE,
 )
 _BLOCKED = "blocked by sync window"
 
@@ -122,10 +125,11 @@ def at_revision(item: Object, number: int) -> str:
 def judge(item: Object, number: int, commit: str, comes_after: Callable[[str, str], bool]) -> Verdict:
     """Say how an Application does with a commit ("" for any); ``comes_after(found, commit)`` accepts one that followed it.
 
-    Nothing of its status counts before it has looked at Git, and no health that is older than its last sync.
+    Nothing of its status counts before it has looked at Git, and no health that is older than its last sync. One that does
+    not get to the commit says nothing about it: a controller that is down is no reason to go back.
     """
     if REFRESH in mapping(item, "metadata", "annotations"):
-        return Verdict("waiting", "it has not looked at Git yet")
+        return Verdict("passing", "it has not looked at Git yet")
     conditions = {text(one, "type"): one_line(text(one, "message")) for one in listed(item, "status", "conditions")}
     if said := conditions.get("InvalidSpecError"):
         return Verdict("failed", said)
@@ -133,7 +137,7 @@ def judge(item: Object, number: int, commit: str, comes_after: Callable[[str, st
         return Verdict("passing" if _PASSING.search(said) else "failed", said)
     at = at_revision(item, number)
     if commit and not (at.startswith(commit) or (at and comes_after(at, commit))):
-        return Verdict("waiting", f"it is at {at[:12] or 'no commit'}")
+        return Verdict("passing", f"it is at {at[:12] or 'no commit'}")
     return _synced(item, at, conditions)
 
 

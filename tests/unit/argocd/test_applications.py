@@ -114,8 +114,8 @@ FAILED = {"phase": "Failed", "message": "one or more objects failed to apply", "
         (synced(sync={"status": "Synced", "revisions": [NEW]}), Verdict("ready")),
         (synced(sync={"status": "Synced", "revision": NEWER}), Verdict("ready")),
         (synced(operationState={}), Verdict("ready")),
-        (synced(sync={"status": "Synced", "revision": OLD}), Verdict("waiting", f"it is at {OLD[:12]}")),
-        (synced(sync={}), Verdict("waiting", "it is at no commit")),
+        (synced(sync={"status": "Synced", "revision": OLD}), Verdict("passing", f"it is at {OLD[:12]}")),
+        (synced(sync={}), Verdict("passing", "it is at no commit")),
         (synced(sync={"status": "OutOfSync", "revision": NEW}), Verdict("out of sync", "it is not synced")),
         (synced(operationState=OPERATION), Verdict("waiting", OPERATION["message"])),
         (
@@ -168,7 +168,27 @@ def test_verdicts(item: dict[str, Any], verdict: Verdict) -> None:
 def test_nothing_counts_before_it_has_looked_at_git() -> None:
     item = synced(conditions=[{"type": "InvalidSpecError", "message": "no such project"}])
     item["metadata"]["annotations"] = {applications.REFRESH: "normal"}
-    assert judge(item, 0, NEW, lambda *_: False).state == "waiting"
+    assert judge(item, 0, NEW, lambda *_: False) == Verdict("passing", "it has not looked at Git yet")
+
+
+@pytest.mark.parametrize(
+    ("said", "state"),
+    [
+        ("fatal: unable to access 'https://forge.example/': Could not resolve host: forge.example", "passing"),
+        ("Failed to connect to forge.example port 443 after 3 ms: Couldn't connect to server", "passing"),
+        ("ssh: connect to host forge.example port 22: Connection timed out", "passing"),
+        ("ssh: connect to host forge.example port 22: Connection refused", "passing"),
+        ("rpc error: code = Unknown desc = authentication required: Repository not found.", "passing"),
+        ("git@forge.example: Permission denied (publickey).", "passing"),
+        ("fatal: the remote end hung up unexpectedly", "passing"),
+        ("fatal: Could not read from remote repository.", "passing"),
+        ("clusters/production: app path does not exist", "failed"),
+        ("error unmarshalling manifest: yaml: line 3", "failed"),
+    ],
+)
+def test_a_way_to_git_that_is_shut_says_nothing_about_the_commit(said: str, state: str) -> None:
+    item = synced(conditions=[{"type": "ComparisonError", "message": f"Failed to load target state: {said}"}])
+    assert judge(item, 0, NEW, lambda *_: False).state == state
 
 
 def test_any_commit_will_do_where_none_is_named() -> None:

@@ -13,8 +13,9 @@ from ansible_collections.stagecraft.gitops.plugins.plugin_utils.argocd import wa
 from ansible_collections.stagecraft.gitops.plugins.plugin_utils.argocd.wait import Goal, NoApplication, Outcome, wait
 from ansible_collections.stagecraft.gitops.plugins.plugin_utils.kube.errors import ApiError
 from ansible_collections.stagecraft.gitops.plugins.plugin_utils.kube.session import Resource
+from ansible_collections.stagecraft.gitops.plugins.plugin_utils.release import delivery
 
-from tests.unit.argocd.test_applications import FAILED, NEW, URL, application, source, synced
+from tests.unit.argocd.test_applications import FAILED, NEW, OLD, URL, application, source, synced
 
 FILE = "clusters/production/app/kustomization.yaml"
 OUT_OF_SYNC = {"status": "OutOfSync", "revision": NEW}
@@ -135,3 +136,15 @@ class TestEnd:
         assert server.looks == 2
         assert said(server.wait(FILE, seconds=60.0, ask=False)) == {"a": "ready", "b": "failed"}
         assert server.looks == 3
+
+    def test_one_that_is_elsewhere_is_waited_for(self) -> None:
+        def there(server: Server) -> None:
+            if server.looks == 4:
+                server.there = [named("a")]
+
+        server = Server(named("a", sync={"status": "Synced", "revision": OLD}), after=there)
+        assert said(server.wait(FILE, seconds=60.0)) == {"a": "ready"}
+        server = Server(named("a", sync={"status": "Synced", "revision": OLD}))
+        told = delivery.by_argocd(server.wait(FILE), NEW)
+        assert told.failures == ()
+        assert told.unknown == (f"Application argocd/a: it is at {OLD[:12]}",)
