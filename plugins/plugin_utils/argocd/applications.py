@@ -49,16 +49,18 @@ class Verdict:
     said: str = ""
 
 
-def source_paths(item: Object, url: str, branch: str) -> dict[int, tuple[str, ...]]:
+def source_paths(item: Object, url: str, branch: str, default: str = "") -> dict[int, tuple[str, ...]]:
     """Return what an Application follows of a repository's branch, directories and files, by the source's number.
 
+    `default` is the branch that HEAD, or no targetRevision, means ("" for `branch` itself).
     A source that others refer to (``ref``) brings the files of it that they name; without a path of its own only these.
     """
     sources = listed(item, "spec", "sources") or [mapping(item, "spec", "source")]
+    called = (branch, "", "HEAD") if default in ("", branch) else (branch,)
     found = {}
     for number, source in enumerate(sources):
         at = text(source, "targetRevision").removeprefix("refs/heads/")
-        if repository(text(source, "repoURL")) == repository(url) and at in ("", "HEAD", branch):
+        if repository(text(source, "repoURL")) == repository(url) and at in called:
             own = text(source, "path") or ("" if text(source, "ref") else ".")
             found[number] = (*([_path(own)] if own else []), *_referred(sources, text(source, "ref")))
     return found
@@ -93,12 +95,12 @@ class Delivering:
     guessed: bool = False
 
 
-def delivering(items: Iterable[Object], url: str, branch: str, files: Sequence[str]) -> Delivering:
+def delivering(items: Iterable[Object], url: str, branch: str, files: Sequence[str], default: str = "") -> Delivering:
     """Return the Applications that bring these files, of each those with the innermost path.
 
     All that follow the repository are guessed where there are no files, or one comes from elsewhere, such as a base.
     """
-    paths = {ref(item): found for item in items if (found := source_paths(item, url, branch))}
+    paths = {ref(item): found for item in items if (found := source_paths(item, url, branch, default))}
     everything = Delivering({named: next(iter(found)) for named, found in paths.items()}, guessed=True)
     chosen: dict[Ref, int] = {}
     for file in files:

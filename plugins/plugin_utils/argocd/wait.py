@@ -30,13 +30,17 @@ class NoApplication(KubeError):
 
 @dataclass(frozen=True)
 class Goal:
-    """What to wait for: files of a repository's branch at a commit ("" for any), or one Application by its name."""
+    """What to wait for: files of a repository's branch at a commit ("" for any), or one Application by its name.
+
+    `default` is the branch that HEAD means ("" for `branch` itself).
+    """
 
     url: str
     branch: str
     files: tuple[str, ...]
     commit: str = ""
     application: tuple[str, str] | None = None
+    default: str = ""
 
 
 @dataclass(frozen=True)
@@ -111,13 +115,13 @@ def _named(items: Sequence[Object], goal: Goal) -> Delivering:
     named = [one for one in items if ref(one).name == name and namespace in ("", ref(one).namespace)]
     if not named:
         raise NoApplication(f"the cluster has no Application {'/'.join(filter(None, (namespace, name)))}")
-    known = applications.delivering(named, goal.url, goal.branch, goal.files).numbers
+    known = applications.delivering(named, goal.url, goal.branch, goal.files, goal.default).numbers
     return Delivering({ref(one): known.get(ref(one), 0) for one in named})
 
 
 def _following(items: Sequence[Object], goal: Goal) -> Delivering:
     """Return the Applications that bring the files; a guess counts only where there is one."""
-    found = applications.delivering(items, goal.url, goal.branch, goal.files)
+    found = applications.delivering(items, goal.url, goal.branch, goal.files, goal.default)
     where = f"the branch {goal.branch} of {applications.repository(goal.url)}"
     if not found.numbers:
         raise NoApplication(

@@ -85,6 +85,15 @@ def test_the_innermost_application_brings_a_file() -> None:
     assert not applications.delivering(elsewhere, URL, "main", ["clusters/production/podinfo/x.yaml"]).numbers
 
 
+@pytest.mark.parametrize("target", ["", "HEAD", "main", "refs/heads/main", "stable", "refs/heads/stable"])
+def test_head_is_the_repositorys_own_branch(target: str) -> None:
+    item = application("app", source("clusters/production", target=target))
+    stable = target.endswith("stable")
+    assert bool(applications.source_paths(item, URL, "main", "main")) is not stable
+    assert bool(applications.source_paths(item, URL, "main")) is not stable
+    assert bool(applications.source_paths(item, URL, "stable", "main")) is stable
+
+
 def test_a_source_for_values_brings_the_files_that_are_taken_from_it() -> None:
     chart = {**source("", "https://charts.example"), "chart": "web"}
     chart["helm"] = {"valueFiles": ["values.yaml", "$values/clusters/production/web/values.yaml", "$other/x.yaml"]}
