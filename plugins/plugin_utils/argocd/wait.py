@@ -85,7 +85,7 @@ def wait(
                 return outcome
             if ask:
                 _ask(session, served, found, outcome, asked)
-                _sync(session, served, {} if guessed else found, outcome, started)
+                _sync(session, served, found, outcome, started)
         except ApiError as error:
             if not error.transient:
                 raise
@@ -143,7 +143,7 @@ def _judged(
     for named, (item, number) in found.items():
         verdict = applications.judge(item, number, goal.commit, comes_after)
         if guessed and verdict.state == "out of sync" and not applications.automated(item):
-            # It may be somebody else's. That nobody syncs it says nothing about the commit.
+            # It may be another environment's, so `_sync` must not begin; that nobody does says nothing about the commit.
             verdict = Verdict(
                 "passing",
                 f"{verdict.said}, and is not synced from here, as no path of it has all of the files. {_NAME_IT}",
