@@ -30,10 +30,13 @@ REFRESH = "argocd.argoproj.io/refresh"
 State = Literal["ready", "waiting", "out of sync", "passing", "failed"]
 _SCP = re.compile(r"^(?:[^@/]+@)?(?P<host>[^:/]+):(?!//)(?P<path>.+)$")
 _URL = re.compile(r"^[a-z+]+://(?:[^@/]+@)?(?P<host>[^:/]+)(?::\d+)?/(?P<path>.+)$")
-#: What a comparison cannot be made for though the commit may be well.
+#: What a comparison cannot be made for though the commit may be well: what Go, Git and ssh say of the way to a server.
 _PASSING = re.compile(
-    r"dial tcp|connection (refused|reset)|i/o timeout|no such host|DeadlineExceeded|code = Unavailable|\bEOF\b"
+    r"dial tcp|connection (refused|reset|timed out)|i/o timeout|no such host|DeadlineExceeded|code = Unavailable|\bEOF\b"
     r"|failed to list refs|context deadline|TLS handshake"
+    r"|could not resolve host|failed to connect|authentication required|permission denied|remote end hung up"
+    r"|unable to access|could not read from remote repository",
+    re.IGNORECASE,
 )
 _BLOCKED = "blocked by sync window"
 
@@ -46,15 +49,32 @@ class Verdict:
     said: str = ""
 
 
-def source_paths(item: Object, url: str, branch: str) -> dict[int, str]:
-    """Return the directories of a repository's branch that an Application follows, by the source's number."""
+def source_paths(item: Object, url: str, branch: str, default: str = "") -> dict[int, tuple[str, ...]]:
+    """Return what an Application follows of a repository's branch, directories and files, by the source's number.
+
+    `default` is the branch that HEAD, or no targetRevision, means ("" for `branch` itself).
+    A source that others refer to (``ref``) brings the files of it that they name; without a path of its own only these.
+    """
     sources = listed(item, "spec", "sources") or [mapping(item, "spec", "source")]
+    called = (branch, "", "HEAD") if default in ("", branch) else (branch,)
     found = {}
     for number, source in enumerate(sources):
         at = text(source, "targetRevision").removeprefix("refs/heads/")
-        if repository(text(source, "repoURL")) == repository(url) and at in ("", "HEAD", branch):
-            found[number] = posixpath.normpath(text(source, "path") or ".").lstrip("/")
+        if repository(text(source, "repoURL")) == repository(url) and at in called:
+            own = text(source, "path") or ("" if text(source, "ref") else ".")
+            found[number] = (*([_path(own)] if own else []), *_referred(sources, text(source, "ref")))
     return found
+
+
+def _referred(sources: Iterable[Any], name: str) -> list[str]:
+    """Return the files of the source called `name` that the Helm charts of an Application take their values from."""
+    prefix = f"${name}/"
+    files = [str(one) for source in sources for one in listed(source, "helm", "valueFiles")] if name else []
+    return [_path(one.removeprefix(prefix)) for one in files if one.startswith(prefix)]
+
+
+def _path(path: str) -> str:
+    return posixpath.normpath(path).lstrip("/")
 
 
 def repository(url: str) -> str:
@@ -64,26 +84,38 @@ def repository(url: str) -> str:
     return f"{found['host'].lower()}/{found['path'].strip('/')}" if found else url
 
 
-def delivering(items: Iterable[Object], url: str, branch: str, files: Sequence[str]) -> dict[Ref, int]:
-    """Return the Applications that bring these files, of each those with the innermost path, with the source's number.
+@dataclass(frozen=True)
+class Delivering:
+    """The Applications that bring files, each with its source's number.
 
-    All that follow the repository count where there are no files, or one comes from elsewhere, such as a base.
+    `guessed` says that no path of theirs has all of the files: they are those that follow the repository.
     """
-    paths = {ref(item): found for item in items if (found := source_paths(item, url, branch))}
-    everything = {named: next(iter(found)) for named, found in paths.items()}
+
+    numbers: Mapping[Ref, int]
+    guessed: bool = False
+
+
+def delivering(items: Iterable[Object], url: str, branch: str, files: Sequence[str], default: str = "") -> Delivering:
+    """Return the Applications that bring these files, of each those with the innermost path.
+
+    All that follow the repository are guessed where there are no files, or one comes from elsewhere, such as a base.
+    """
+    paths = {ref(item): found for item in items if (found := source_paths(item, url, branch, default))}
+    everything = Delivering({named: next(iter(found)) for named, found in paths.items()}, guessed=True)
     chosen: dict[Ref, int] = {}
     for file in files:
         above = {
             (named, number): path
             for named, found in paths.items()
-            for number, path in found.items()
-            if path == "." or file.startswith(f"{path}/")
+            for number, several in found.items()
+            for path in several
+            if path in (".", file) or file.startswith(f"{path}/")
         }
         if not above:
             return everything
         longest = max(map(len, above.values()))
         chosen |= {named: number for (named, number), path in above.items() if len(path) == longest}
-    return chosen or everything
+    return Delivering(chosen) if chosen else everything
 
 
 def at_revision(item: Object, number: int) -> str:
@@ -95,10 +127,11 @@ def at_revision(item: Object, number: int) -> str:
 def judge(item: Object, number: int, commit: str, comes_after: Callable[[str, str], bool]) -> Verdict:
     """Say how an Application does with a commit ("" for any); ``comes_after(found, commit)`` accepts one that followed it.
 
-    Nothing of its status counts before it has looked at Git, and no health that is older than its last sync.
+    Nothing of its status counts before it has looked at Git, and no health that is older than its last sync. One that does
+    not get to the commit says nothing about it: a controller that is down is no reason to go back.
     """
     if REFRESH in mapping(item, "metadata", "annotations"):
-        return Verdict("waiting", "it has not looked at Git yet")
+        return Verdict("passing", "it has not looked at Git yet")
     conditions = {text(one, "type"): one_line(text(one, "message")) for one in listed(item, "status", "conditions")}
     if said := conditions.get("InvalidSpecError"):
         return Verdict("failed", said)
@@ -106,7 +139,7 @@ def judge(item: Object, number: int, commit: str, comes_after: Callable[[str, st
         return Verdict("passing" if _PASSING.search(said) else "failed", said)
     at = at_revision(item, number)
     if commit and not (at.startswith(commit) or (at and comes_after(at, commit))):
-        return Verdict("waiting", f"it is at {at[:12] or 'no commit'}")
+        return Verdict("passing", f"it is at {at[:12] or 'no commit'}")
     return _synced(item, at, conditions)
 
 

@@ -6,11 +6,14 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 
 from ansible_collections.stagecraft.gitops.plugins.plugin_utils.argocd import applications
-from ansible_collections.stagecraft.gitops.plugins.plugin_utils.argocd.applications import Verdict
+from ansible_collections.stagecraft.gitops.plugins.plugin_utils.argocd.applications import (
+    Delivering,
+    Verdict,
+)
 from ansible_collections.stagecraft.gitops.plugins.plugin_utils.kube.errors import ApiError, KubeError
 from ansible_collections.stagecraft.gitops.plugins.plugin_utils.kube.objects import Object, Ref, ref
 from ansible_collections.stagecraft.gitops.plugins.plugin_utils.kube.session import Resource, Session
@@ -18,21 +21,26 @@ from ansible_collections.stagecraft.gitops.plugins.plugin_utils.kube.session imp
 _LOOK = 0.5
 _ASK_AGAIN = 5.0
 _MERGE = "application/merge-patch+json"
+_NAME_IT = "Name it by source: Application/NAMESPACE/NAME"
 
 
 class NoApplication(KubeError):
-    """The cluster has no Application that brings the files."""
+    """The cluster has no Application that brings the files, or it cannot be told which one does."""
 
 
 @dataclass(frozen=True)
 class Goal:
-    """What to wait for: files of a repository's branch at a commit ("" for any), or one Application by its name."""
+    """What to wait for: files of a repository's branch at a commit ("" for any), or one Application by its name.
+
+    `default` is the branch that HEAD means ("" for `branch` itself).
+    """
 
     url: str
     branch: str
     files: tuple[str, ...]
     commit: str = ""
     application: tuple[str, str] | None = None
+    default: str = ""
 
 
 @dataclass(frozen=True)
@@ -60,6 +68,7 @@ def wait(
 ) -> Outcome:
     """Wait for `timeout` seconds at most. With `ask` they are asked to look at Git, and to sync where nobody else does.
 
+    One that is guessed, as no path of it has all of the files, is never synced: it may be another environment's.
     Raises ApiError for what is not passing, and NoApplication.
     """
     ends = time.monotonic() + timeout
@@ -68,10 +77,11 @@ def wait(
     outcome = Outcome({}, {})
     while True:
         try:
-            served, found = _found(session, goal)
-            outcome = _judged(found, goal, comes_after)
+            served, found, guessed = _found(session, goal)
+            outcome = _judged(found, goal, comes_after, guessed=guessed)
             failed = any(one.state == "failed" for one in outcome.verdicts.values())
-            if (failed or outcome.ok) and (asked or not ask):
+            # what one says that was not asked may be of long ago
+            if (failed or outcome.ok) and (not ask or all(one in asked for one in found)):
                 return outcome
             if ask:
                 _ask(session, served, found, outcome, asked)
@@ -85,31 +95,60 @@ def wait(
         time.sleep(_LOOK)
 
 
-def _found(session: Session, goal: Goal) -> tuple[Resource, dict[Ref, tuple[Object, int]]]:
+def _found(session: Session, goal: Goal) -> tuple[Resource, dict[Ref, tuple[Object, int]], bool]:
+    """Return the Applications with their sources' numbers, and whether they are guessed."""
     served = session.preferred(applications.GROUP, applications.KIND)
     if served is None:
         raise NoApplication("the API server knows no Application: is Argo CD installed? Or write gitops: flux")
     items = session.items(served.collection())
-    numbers = applications.delivering(items, goal.url, goal.branch, goal.files)
-    if goal.application is not None:
-        namespace, name = goal.application
-        named = [ref(one) for one in items if ref(one).name == name and namespace in ("", ref(one).namespace)]
-        if not named:
-            raise NoApplication(f"the cluster has no Application {'/'.join(filter(None, goal.application))}")
-        # its repository may have another address there
-        numbers = {one: numbers.get(one, 0) for one in named}
-    if not numbers:
+    brings = _named(items, goal) if goal.application is not None else _following(items, goal)
+    return (
+        served,
+        {ref(one): (one, brings.numbers[ref(one)]) for one in items if ref(one) in brings.numbers},
+        brings.guessed,
+    )
+
+
+def _named(items: Sequence[Object], goal: Goal) -> Delivering:
+    """Return the Application that somebody has named; its repository may have another address there."""
+    namespace, name = goal.application or ("", "")
+    named = [one for one in items if ref(one).name == name and namespace in ("", ref(one).namespace)]
+    if not named:
+        raise NoApplication(f"the cluster has no Application {'/'.join(filter(None, (namespace, name)))}")
+    known = applications.delivering(named, goal.url, goal.branch, goal.files, goal.default).numbers
+    return Delivering({ref(one): known.get(ref(one), 0) for one in named})
+
+
+def _following(items: Sequence[Object], goal: Goal) -> Delivering:
+    """Return the Applications that bring the files; a guess counts only where there is one."""
+    found = applications.delivering(items, goal.url, goal.branch, goal.files, goal.default)
+    where = f"the branch {goal.branch} of {applications.repository(goal.url)}"
+    if not found.numbers:
         raise NoApplication(
-            f"no Application follows the branch {goal.branch} of {applications.repository(goal.url)}. Name it by"
-            " source: Application/NAMESPACE/NAME of the environment, or look at its repoURL and targetRevision"
+            f"no Application follows {where}. {_NAME_IT} of the environment, or look at its repoURL and targetRevision"
         )
-    return served, {ref(one): (one, numbers[ref(one)]) for one in items if ref(one) in numbers}
+    if found.guessed and len(found.numbers) > 1:
+        several = ", ".join(sorted(map(str, found.numbers)))
+        raise NoApplication(
+            f"{len(found.numbers)} Applications follow {where}, and none by a path that has all of"
+            f" {', '.join(goal.files) or 'it'}: {several}. {_NAME_IT} of the environment"
+        )
+    return found
 
 
-def _judged(found: Mapping[Ref, tuple[Object, int]], goal: Goal, comes_after: Callable[[str, str], bool]) -> Outcome:
-    verdicts = {
-        named: applications.judge(item, number, goal.commit, comes_after) for named, (item, number) in found.items()
-    }
+def _judged(
+    found: Mapping[Ref, tuple[Object, int]], goal: Goal, comes_after: Callable[[str, str], bool], *, guessed: bool
+) -> Outcome:
+    verdicts = {}
+    for named, (item, number) in found.items():
+        verdict = applications.judge(item, number, goal.commit, comes_after)
+        if guessed and verdict.state == "out of sync" and not applications.automated(item):
+            # It may be another environment's, so `_sync` must not begin; that nobody does says nothing about the commit.
+            verdict = Verdict(
+                "passing",
+                f"{verdict.said}, and is not synced from here, as no path of it has all of the files. {_NAME_IT}",
+            )
+        verdicts[named] = verdict
     first, number = next(iter(found.values()))
     return Outcome(
         verdicts, {named: item for named, (item, _number) in found.items()}, applications.at_revision(first, number)
@@ -128,12 +167,12 @@ def _ask(
     for named, (item, _number) in found.items():
         again = now - asked.get(named, now) >= _ASK_AGAIN and outcome.verdicts[named].state in ("waiting", "passing")
         if (named not in asked or again) and not item.get("operation"):
-            asked[named] = now
             path = served.path(named.namespace, named.name)
             body = applications.refresh()
             session.call(
                 lambda api, path=path, body=body: api.request("PATCH", path, body=body, content_type=_MERGE)  # type: ignore[misc]
             )
+            asked[named] = now
 
 
 def _sync(

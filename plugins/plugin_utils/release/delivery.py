@@ -32,7 +32,7 @@ _MOST = 10
 class Subject:
     """What is looked at: a commit ("" for any) of a repository's branch, and the files of it that count.
 
-    `images` are to run, in `namespaces` (all without).
+    `images` are to run, in `namespaces` (all without). `default` is the repository's own branch.
     """
 
     commit: str
@@ -41,6 +41,7 @@ class Subject:
     namespaces: tuple[str, ...] = ()
     url: str = ""
     branch: str = ""
+    default: str = ""
 
 
 @dataclass(frozen=True)
@@ -60,10 +61,11 @@ class Clone:
 
     place: Place
 
-    def directory(self) -> Path | None:
-        """Return it, up to date; None where the Git host does not answer."""
+    def directory(self, branch: str = "", commit: str = "") -> Path | None:
+        """Return it up to date, with a further branch, or as it is where it has `commit`; None without the Git host."""
         with contextlib.suppress(GitError), self.place.open() as repository:
-            repository.fetch([self.place.remote.branch])
+            if not commit or repository.commit_of(commit) is None:
+                repository.fetch([self.place.remote.branch, *([branch] if branch else [])])
             return repository.directory
         return None
 
@@ -77,7 +79,7 @@ def deliver(
     source = kinds.parse(cluster.environment.source)
     followers = _followers(cluster, time.monotonic() + timeout)
     goal = survey.Goal(source, revision.wanted(subject.commit), tuple(deliverers(followers, source, subject.files)))
-    options = wait.Options(timeout=timeout, clone=None if clone is None else clone.directory())
+    options = wait.Options(timeout=timeout, clone=None if clone is None else clone.directory(subject.branch))
     return by_flux(wait.Wait(cluster.session, goal, options, stop=stop).run(), subject.commit)
 
 
@@ -161,21 +163,32 @@ def _superseded(commit: str, by: str) -> str:
 # -- Argo CD -------------------------------------------------------------------------------------------------------------------
 
 
+class Order:
+    """Says whether a commit comes after another. One that somebody pushed since the clone was fetched is fetched once."""
+
+    def __init__(self, clone: Clone | None, branch: str) -> None:
+        self._clone, self._branch = clone, branch
+        self._directory = None if clone is None else clone.directory(branch)
+        self._looked_for: set[str] = set()
+
+    def __call__(self, found: str, commit: str) -> bool:
+        if self._clone is not None and found not in self._looked_for:
+            self._looked_for.add(found)
+            self._directory = self._clone.directory(self._branch, found) or self._directory
+        return wait.descends(self._directory, found, commit)
+
+
 def _by_argocd(
     cluster: live.Cluster, subject: Subject, timeout: float, clone: Clone | None, stop: Callable[[], bool]
 ) -> Delivery:
-    directory = None if clone is None else clone.directory()
-
-    def comes_after(found: str, commit: str) -> bool:
-        return wait.descends(directory, found, commit)
-
+    comes_after = Order(clone, subject.branch)
     found = argocd.wait(cluster.session, _goal(cluster, subject), timeout, comes_after, stop)
     return by_argocd(found, subject.commit)
 
 
 def _goal(cluster: live.Cluster, subject: Subject) -> argocd.Goal:
     named = model.application(cluster.environment)
-    return argocd.Goal(subject.url, subject.branch, subject.files, subject.commit, named)
+    return argocd.Goal(subject.url, subject.branch, subject.files, subject.commit, named, subject.default)
 
 
 def _never(_found: str, _commit: str) -> bool:

@@ -816,5 +816,7 @@ def _subject(commit: str, landed: Landed, place: Place) -> delivery.Subject:
     )
     own = [model.namespaces(wish.target.environment, wish.target.component) for wish in wishes]
     namespaces = tuple(name for one in own for name in one) if all(own) else ()
-    remote = place.remote
-    return delivery.Subject(commit, tuple(files), tuple(_expected(landed)), namespaces, remote.url, remote.branch)
+    remote, branch = place.remote, landed.observation.branch
+    return delivery.Subject(
+        commit, tuple(files), tuple(_expected(landed)), namespaces, remote.url, branch, default=remote.branch
+    )

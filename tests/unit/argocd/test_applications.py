@@ -70,14 +70,46 @@ def test_the_innermost_application_brings_a_file() -> None:
     ]
 
     def names(items: list[dict[str, Any]], *files: str) -> dict[str, int]:
-        return {named.name: number for named, number in applications.delivering(items, URL, "main", files).items()}
+        found = applications.delivering(items, URL, "main", files)
+        assert not found.guessed
+        return {named.name: number for named, number in found.numbers.items()}
 
     everything = [root, production, podinfo, *elsewhere]
     assert names(everything, "clusters/production/podinfo/kustomization.yaml") == {"podinfo": 1}
     assert names(everything, "clusters/production/web/x.yaml") == {"production": 0}
     assert names(everything, "README.md") == {"root": 0}
-    assert names([production, podinfo], "base/podinfo.yaml") == {"production": 0, "podinfo": 1}
-    assert names(elsewhere, "clusters/production/podinfo/x.yaml") == {}
+    for files in (("base/podinfo.yaml",), ("clusters/production/x.yaml", "base/podinfo.yaml"), ()):
+        guess = applications.delivering([production, podinfo, *elsewhere], URL, "main", files)
+        assert guess.guessed
+        assert {named.name: number for named, number in guess.numbers.items()} == {"production": 0, "podinfo": 1}
+    assert not applications.delivering(elsewhere, URL, "main", ["clusters/production/podinfo/x.yaml"]).numbers
+
+
+@pytest.mark.parametrize("target", ["", "HEAD", "main", "refs/heads/main", "stable", "refs/heads/stable"])
+def test_head_is_the_repositorys_own_branch(target: str) -> None:
+    item = application("app", source("clusters/production", target=target))
+    stable = target.endswith("stable")
+    assert bool(applications.source_paths(item, URL, "main", "main")) is not stable
+    assert bool(applications.source_paths(item, URL, "main")) is not stable
+    assert bool(applications.source_paths(item, URL, "stable", "main")) is stable
+
+
+def test_a_source_for_values_brings_the_files_that_are_taken_from_it() -> None:
+    chart = {**source("", "https://charts.example"), "chart": "web"}
+    chart["helm"] = {"valueFiles": ["values.yaml", "$values/clusters/production/web/values.yaml", "$other/x.yaml"]}
+    web = application("web", chart, {**source(""), "ref": "values"})
+    root = application("root", source("clusters/production"))
+
+    def names(items: list[dict[str, Any]], file: str) -> dict[str, int]:
+        found = applications.delivering(items, URL, "main", [file])
+        return {} if found.guessed else {named.name: number for named, number in found.numbers.items()}
+
+    assert names([web, root], "clusters/production/web/values.yaml") == {"web": 1}
+    assert names([web, root], "clusters/production/web/x.yaml") == {"root": 0}
+    assert names([web, root], "clusters/production/x.yaml") == {"root": 0}
+    assert names([web], "clusters/staging/x.yaml") == {}
+    both = application("both", chart, {**source("charts"), "ref": "values"})
+    assert names([both], "charts/web/x.yaml") == names([both], "clusters/production/web/values.yaml") == {"both": 1}
 
 
 OPERATION = {"phase": "Running", "message": "waiting for healthy state of apps/Deployment/app"}
@@ -91,8 +123,8 @@ FAILED = {"phase": "Failed", "message": "one or more objects failed to apply", "
         (synced(sync={"status": "Synced", "revisions": [NEW]}), Verdict("ready")),
         (synced(sync={"status": "Synced", "revision": NEWER}), Verdict("ready")),
         (synced(operationState={}), Verdict("ready")),
-        (synced(sync={"status": "Synced", "revision": OLD}), Verdict("waiting", f"it is at {OLD[:12]}")),
-        (synced(sync={}), Verdict("waiting", "it is at no commit")),
+        (synced(sync={"status": "Synced", "revision": OLD}), Verdict("passing", f"it is at {OLD[:12]}")),
+        (synced(sync={}), Verdict("passing", "it is at no commit")),
         (synced(sync={"status": "OutOfSync", "revision": NEW}), Verdict("out of sync", "it is not synced")),
         (synced(operationState=OPERATION), Verdict("waiting", OPERATION["message"])),
         (
@@ -145,7 +177,27 @@ def test_verdicts(item: dict[str, Any], verdict: Verdict) -> None:
 def test_nothing_counts_before_it_has_looked_at_git() -> None:
     item = synced(conditions=[{"type": "InvalidSpecError", "message": "no such project"}])
     item["metadata"]["annotations"] = {applications.REFRESH: "normal"}
-    assert judge(item, 0, NEW, lambda *_: False).state == "waiting"
+    assert judge(item, 0, NEW, lambda *_: False) == Verdict("passing", "it has not looked at Git yet")
+
+
+@pytest.mark.parametrize(
+    ("said", "state"),
+    [
+        ("fatal: unable to access 'https://forge.example/': Could not resolve host: forge.example", "passing"),
+        ("Failed to connect to forge.example port 443 after 3 ms: Couldn't connect to server", "passing"),
+        ("ssh: connect to host forge.example port 22: Connection timed out", "passing"),
+        ("ssh: connect to host forge.example port 22: Connection refused", "passing"),
+        ("rpc error: code = Unknown desc = authentication required: Repository not found.", "passing"),
+        ("git@forge.example: Permission denied (publickey).", "passing"),
+        ("fatal: the remote end hung up unexpectedly", "passing"),
+        ("fatal: Could not read from remote repository.", "passing"),
+        ("clusters/production: app path does not exist", "failed"),
+        ("error unmarshalling manifest: yaml: line 3", "failed"),
+    ],
+)
+def test_a_way_to_git_that_is_shut_says_nothing_about_the_commit(said: str, state: str) -> None:
+    item = synced(conditions=[{"type": "ComparisonError", "message": f"Failed to load target state: {said}"}])
+    assert judge(item, 0, NEW, lambda *_: False).state == state
 
 
 def test_any_commit_will_do_where_none_is_named() -> None:

@@ -11,6 +11,7 @@ from typing import Any
 import pytest
 import yaml
 from ansible_collections.stagecraft.gitops.plugins.plugin_utils.release.errors import ReleaseError
+from ansible_collections.stagecraft.gitops.plugins.plugin_utils.release.gates import program
 from ansible_collections.stagecraft.gitops.plugins.plugin_utils.release.gates.gate import Verdict
 from ansible_collections.stagecraft.gitops.plugins.plugin_utils.release.gates.program import command
 from ansible_collections.stagecraft.gitops.plugins.plugin_utils.release.gates.signature import signature
@@ -53,12 +54,32 @@ class TestCommand:
         [
             *(({"argv": wrong}, "wanted argv, a list, or a list") for wrong in (None, [], "true", [["true"], []])),
             ({"argv": ["true"], "stdin": "all"}, "stdin: wanted plan or rendered, found 'all'"),
-            ({"argv": ["nope-nope"]}, "wanted the program nope-nope, found none"),
         ],
     )
     def test_what_is_wrong_is_told(self, options: dict[str, Any], message: str) -> None:
         with pytest.raises(ReleaseError, match=message):
             command(options, [], NOTHING)
+
+    def test_of_a_program_that_does_not_answer_nobody_knows(
+        self, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        """The other gates' answers must not be lost with it."""
+        monkeypatch.setattr(program, "_SECONDS", 0.2)
+        (tmp_path / "plain").write_text("no program")
+        for argv, wanted in (
+            (["nope-nope"], "wanted the program nope-nope, found none"),
+            (["sleep", "60"], "sleep did not end within 0.2 s"),
+            ([str(tmp_path / "plain")], f"{tmp_path / 'plain'} cannot be run: "),
+        ):
+            found = command({"argv": [["true"], argv]}, [], NOTHING)
+            assert found.ok is None
+            assert found.detail.startswith(wanted)
+        refused = [["nope-nope"], ["sh", "-c", "echo no way; exit 1"]]
+        assert command({"argv": refused}, [], NOTHING) == Verdict(False, "no way")
+
+    def test_words_that_are_no_text_are_heard_as_far_as_they_can_be(self) -> None:
+        said = command({"argv": ["sh", "-c", r"printf 'r\351sum\351 no'; exit 1"]}, [], NOTHING)
+        assert said == Verdict(False, "r\ufffdsum\ufffd no")
 
 
 class TestSignature:
@@ -95,6 +116,16 @@ class TestSignature:
         assert verdict == Verdict(False, "ghcr.io/x/unsigned:9: no signatures found")
         assert len(asked.read_text().splitlines()) == 2
 
+    def test_of_an_image_with_a_variable_nobody_knows(self, asked: Path) -> None:
+        before, after = running("ghcr.io/x/app:${TAG}"), running("ghcr.io/x/app:${TAG}", "ghcr.io/x/side:1")
+        said = "ghcr.io/x/app:${TAG}: its variable is set in the cluster, it was not verified"
+        assert self.ask(after=before) == Verdict(None, said)
+        assert self.ask(before=before, after=after) == Verdict(None, said)
+        assert asked.read_text() == "verify --key cosign.pub ghcr.io/x/side:1\n"
+        assert self.ask(before=before, after=before) == Verdict(True)
+        refused = self.ask(before=before, after=running("ghcr.io/x/app:${TAG}", "ghcr.io/x/unsigned:9"))
+        assert refused == Verdict(False, "ghcr.io/x/unsigned:9: no signatures found")
+
     def test_a_chart_is_told_not_to_be_verified(self, asked: Path) -> None:
         chart = Change("app", "production", "x.yaml", "HelmRelease/app chart", (("version", "1"),), (("version", "2"),))
         verdict = self.ask(chart)
@@ -120,6 +151,15 @@ class TestSignature:
     def test_wrong_options_are_told(self, options: dict[str, Any], message: str) -> None:
         with pytest.raises(ReleaseError, match=message):
             self.ask(**options)
+
+    def test_where_cosign_does_not_answer_nobody_knows(self, asked: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+        monkeypatch.setattr(program, "_SECONDS", 0.2)
+        (asked.parent / "cosign").write_text(
+            '#!/bin/sh\ncase "$*" in *unsigned*) echo "Error: none" >&2; exit 1;; esac\nexec sleep 60\n'
+        )
+        slow, unsigned = image("ghcr.io/x/slow", newTag="1"), image("ghcr.io/x/unsigned", newTag="1")
+        assert self.ask(slow) == Verdict(None, "ghcr.io/x/slow:1: cosign did not end within 0.2 s")
+        assert self.ask(slow, unsigned) == Verdict(False, "ghcr.io/x/unsigned:1: none")
 
     def test_without_cosign_nobody_knows(self, monkeypatch: pytest.MonkeyPatch) -> None:
         monkeypatch.setenv("PATH", "/nowhere")

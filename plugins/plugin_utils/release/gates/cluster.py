@@ -76,7 +76,8 @@ def source_healthy(cluster: live.Cluster, seen: Observation, remote: Remote) -> 
     """Refuse what the source does not run healthily, at the digest that Git says."""
     files = tuple(path for wish in seen.wishes for path in wish.source.files)
     branch = cluster.environment.branch or remote.branch
-    said = delivery.troubles(cluster, delivery.Subject("", files, url=remote.url, branch=branch), _UNDER_WAY_SECONDS)
+    subject = delivery.Subject("", files, url=remote.url, branch=branch, default=remote.branch)
+    said = delivery.troubles(cluster, subject, _UNDER_WAY_SECONDS)
     for wish in seen.wishes:
         found = live.images(wish.source.occurrences)
         running = cluster.running(

@@ -230,10 +230,19 @@ def place(workloads: Mapping[str, tuple[Object | None, Object]], nodes: Sequence
 
 
 def images(workload: Object) -> list[live.Image]:
-    """Return the images that the pods of a workload need."""
+    """Return the images that the pods of a workload need; those that `variable_images` tells are left out."""
+    return list(dict.fromkeys(live.parse_image(one) for one in _references(workload) if "${" not in one))
+
+
+def variable_images(workload: Object) -> list[str]:
+    """Return the references of a workload's pods that only the cluster completes, such as ``ghcr.io/x/app:${TAG}``."""
+    return list(dict.fromkeys(one for one in _references(workload) if "${" in one))
+
+
+def _references(workload: Object) -> list[str]:
     pod = policy.pod_spec(workload)
     found = [text(one, "image") for key in ("containers", "initContainers") for one in listed(pod, key)]
-    return list(dict.fromkeys(live.parse_image(one) for one in found if one and "${" not in one))
+    return [one for one in found if one]
 
 
 def has_image(node: Node, image: live.Image) -> bool:

@@ -23,8 +23,12 @@ _MOST_CHARACTERS = 400
 _COLOUR = re.compile(r"\x1b\[[0-9;]*m")
 
 
+class NoAnswerError(Exception):
+    """A program has not answered: nobody knows what it would have said."""
+
+
 def command(options: Mapping[str, Any], changes: Sequence[Change], after: Rendered) -> Verdict:
-    """Run a program of the admin's, or several, which refuse by their status.
+    """Run a program of the admin's, or several, which refuse by their status. Nobody knows where one cannot be run.
 
     Options: ``argv``, and what they get on their standard input, ``stdin``: the ``plan`` as JSON (without a word), or the
     manifests as they will be, ``rendered`` to a stream of YAML documents, as conftest and kubeconform read them.
@@ -40,21 +44,41 @@ def command(options: Mapping[str, Any], changes: Sequence[Change], after: Render
         given = json.dumps([{**change.as_dict(), "version": selectors.shown(change.after)} for change in changes])
     else:
         raise ReleaseError(f"gate command: stdin: wanted plan or rendered, found {wanted!r}")
-    said = []
+    said, unknown = [], []
     for one in several:
-        done = run([str(part) for part in one], given)
-        said += [last_words(done)] if done.returncode else []
-    return Verdict(not said, "; ".join(said))
+        try:
+            done = run([str(part) for part in one], given)
+        except NoAnswerError as error:
+            unknown.append(str(error))
+        else:
+            said += [last_words(done)] if done.returncode else []
+    return verdict(said, unknown)
+
+
+def verdict(failures: Sequence[str], unknown: Sequence[str]) -> Verdict:
+    """Return what several answers come to: who has refused is heard first, and then who has not answered."""
+    return Verdict(False if failures else None if unknown else True, "; ".join(failures or unknown))
 
 
 def run(argv: Sequence[str], data: str = "") -> subprocess.CompletedProcess[str]:
-    """Run a program to its end. Raises ReleaseError where it is not there, or takes longer than a minute."""
+    """Run a program to its end. Raises NoAnswerError where it cannot be run, or takes longer than a minute."""
     try:
-        return subprocess.run(argv, input=data, capture_output=True, text=True, timeout=_SECONDS, check=False)
+        return subprocess.run(
+            argv,
+            input=data,
+            capture_output=True,
+            encoding="utf-8",
+            # what a program says is for people: one byte that is no text must not cost its answer
+            errors="replace",
+            timeout=_SECONDS,
+            check=False,
+        )
     except FileNotFoundError as error:
-        raise ReleaseError(f"wanted the program {argv[0]}, found none") from error
+        raise NoAnswerError(f"wanted the program {argv[0]}, found none. Install it, or switch the gate off") from error
+    except OSError as error:
+        raise NoAnswerError(f"{argv[0]} cannot be run: {error.strerror}") from error
     except subprocess.TimeoutExpired as error:
-        raise ReleaseError(f"{argv[0]} did not end within {_SECONDS:g} s") from error
+        raise NoAnswerError(f"{argv[0]} did not end within {_SECONDS:g} s") from error
 
 
 def last_words(done: subprocess.CompletedProcess[str]) -> str:

@@ -14,7 +14,12 @@ from ansible_collections.stagecraft.gitops.plugins.plugin_utils.release import l
 from ansible_collections.stagecraft.gitops.plugins.plugin_utils.release.errors import ReleaseError
 from ansible_collections.stagecraft.gitops.plugins.plugin_utils.release.gates import placement, policy
 from ansible_collections.stagecraft.gitops.plugins.plugin_utils.release.gates.gate import Verdict
-from ansible_collections.stagecraft.gitops.plugins.plugin_utils.release.gates.program import last_words, run
+from ansible_collections.stagecraft.gitops.plugins.plugin_utils.release.gates.program import (
+    NoAnswerError,
+    last_words,
+    run,
+    verdict,
+)
 from ansible_collections.stagecraft.gitops.plugins.plugin_utils.release.plan import Change
 from ansible_collections.stagecraft.gitops.plugins.plugin_utils.release.render import Rendered
 
@@ -29,20 +34,25 @@ def signature(
 
     Options: the public key ``key``, or ``identity`` and ``issuer`` (regular expression, URL); ``arguments`` are further
     ones of ``cosign verify``, such as ``--insecure-ignore-tlog`` for keys without a transparency log. What runs with an
-    image that is in no manifest, such as that of a chart, cannot be verified here, and is told.
+    image that is in no manifest, such as that of a chart, cannot be verified here, and is told. Nobody knows of an image
+    with a variable that a new or changed workload names.
     """
     how = _how(options)
     if shutil.which("cosign") is None:
         return Verdict(None, "wanted the program cosign, found none. Install it, or switch the gate off")
-    said = []
+    said, unknown = [], []
     for image in brought(changes, before, after):
         reference = _reference(image, digests)
-        done = run(["cosign", "verify", *how, reference])
-        if done.returncode:
-            said.append(f"{reference}: {_why(done)}")
+        try:
+            done = run(["cosign", "verify", *how, reference])
+        except NoAnswerError as error:
+            unknown.append(f"{reference}: {error}")
+        else:
+            said += [f"{reference}: {_why(done)}"] if done.returncode else []
+    unknown += [f"{one}: its variable is set in the cluster, it was not verified" for one in _variable(before, after)]
     unseen = sorted({one.selector for one in changes if live.image(one.selector, one.after) is None})
-    if said or not unseen:
-        return Verdict(not said, "; ".join(said))
+    if said or unknown or not unseen:
+        return verdict(said, unknown)
     return Verdict(True, f"images that come with {', '.join(unseen)} are in no manifest, and are not verified")
 
 
@@ -60,6 +70,16 @@ def brought(changes: Sequence[Change], before: Rendered, after: Rendered) -> lis
     )
     found = [image for image in named if image is not None and (image.tag or image.digest)]
     return list(dict.fromkeys([*found, *(image for image in new if image not in old)]))
+
+
+def _variable(before: Rendered, after: Rendered) -> list[str]:
+    """Return the images with a variable of workloads that are new or changed."""
+    changed = [
+        one
+        for named, one in after.objects.items()
+        if one.get("kind") in policy.WORKLOADS and before.objects.get(named) != one
+    ]
+    return sorted({image for one in changed for image in placement.variable_images(one)})
 
 
 def _how(options: Mapping[str, Any]) -> list[str]:
