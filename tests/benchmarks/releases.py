@@ -212,7 +212,8 @@ def mttr(rounds: int) -> Row:
                 own = root / str(number)
                 own.mkdir()
                 releases = Releases(Site(plane, session, server, f"bench{number}", own))
-                releases.push("staging", "missing")
+                releases.deliver()
+                releases.site.wait(releases.push("staging", "missing"))
                 done = releases.promote(gates={"source_healthy": "off"})
                 if not done["rolled_back"] or "where it is well" not in done["msg"]:
                     broken.append(done.get("msg", "it was not rolled back"))
