@@ -9,7 +9,6 @@ import errno
 import hashlib
 import json
 import os
-import re
 import shutil
 import time
 import zipfile
@@ -35,6 +34,7 @@ from ansible_collections.stagecraft.gitops.plugins.module_utils.k3s.observe impo
     version_of,
 )
 from ansible_collections.stagecraft.gitops.plugins.module_utils.k3s.snapshots import COPIES, base_name, listed
+from ansible_collections.stagecraft.gitops.plugins.module_utils.k3s.version import numbers
 from ansible_collections.stagecraft.gitops.plugins.module_utils.node.host import sync_directory
 
 K3S = "/usr/local/bin/k3s"
@@ -42,7 +42,6 @@ KEEP = 3
 DATABASE = DATA + "/server/db"
 #: etcd ends a snapshot with the SHA-256 of what is before it, and pages are of 512 bytes at least.
 PAGE, DIGEST = 512, 32
-VERSION_PARTS = re.compile(r"v?(\d+)\.(\d+)\.(\d+)[^+]*(?:\+k3s(\d+))?")
 STAYS_STOPPED = "K3s stays stopped and disabled on all servers; put this right and run again"
 
 
@@ -173,14 +172,16 @@ def _note_newer(host: Host) -> None:
     Once the older program is on disk nothing else tells that, and a later run would start it on what the newer one has left.
     """
     member, installed = read_json(host.state / "member.json"), installed_version(host)
-    if member and _numbers(installed) > _numbers(str(member.get("version", ""))):
+    if member and _order(installed) > _order(str(member.get("version", ""))):
         write_file(host.state / "member.json", json.dumps({**member, "version": installed}, sort_keys=True).encode())
 
 
-def _numbers(version: str) -> tuple[int, ...]:
-    """What versions are ordered by: v1.36.3+k3s1 → (1, 36, 3, 1); () for what is none."""
-    found = VERSION_PARTS.match(version)
-    return tuple(int(part or 0) for part in found.groups()) if found else ()
+def _order(version: str) -> tuple[int, ...]:
+    """What versions are ordered by; what is none comes before all."""
+    try:
+        return numbers(version)
+    except ValueError:
+        return ()
 
 
 def restore(host: Host, name: str, version: str, timeout: float) -> None:

@@ -14,7 +14,7 @@ import time
 from collections.abc import Mapping
 from typing import Any
 
-from ansible_collections.stagecraft.gitops.plugins.plugin_utils.k3s.version import minor, numbers
+from ansible_collections.stagecraft.gitops.plugins.module_utils.k3s.version import minor, numbers
 
 INITIALIZE = "initialize"
 JOIN = "join"

@@ -8,9 +8,9 @@ from __future__ import annotations
 from typing import Any
 
 import pytest
+from ansible_collections.stagecraft.gitops.plugins.module_utils.k3s.version import minor, numbers
 from ansible_collections.stagecraft.gitops.plugins.plugin_utils.environment import k3s as rules
 from ansible_collections.stagecraft.gitops.plugins.plugin_utils.k3s.flags import load_flags, wrong_type
-from ansible_collections.stagecraft.gitops.plugins.plugin_utils.k3s.version import minor, numbers
 
 KINDS = {"string", "list", "bool", "int", "duration"}
 
