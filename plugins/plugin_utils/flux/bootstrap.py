@@ -18,6 +18,7 @@ from ansible_collections.stagecraft.gitops.plugins.plugin_utils._addresses impor
 from ansible_collections.stagecraft.gitops.plugins.plugin_utils.flux import deploy_key, kinds, readiness, state
 from ansible_collections.stagecraft.gitops.plugins.plugin_utils.flux.cluster import Cluster, migrate
 from ansible_collections.stagecraft.gitops.plugins.plugin_utils.flux.errors import FluxError
+from ansible_collections.stagecraft.gitops.plugins.plugin_utils.flux.manifests import REQUIRED
 from ansible_collections.stagecraft.gitops.plugins.plugin_utils.flux.readiness import Asked
 from ansible_collections.stagecraft.gitops.plugins.plugin_utils.kube.errors import ApiError
 from ansible_collections.stagecraft.gitops.plugins.plugin_utils.kube.objects import ref
@@ -42,8 +43,6 @@ _REMOVABLE = (
     "Service",
     "ServiceAccount",
 )
-#: Without these nothing comes out of a repository any more.
-_ESSENTIAL = ("source-controller", "kustomize-controller")
 _DEFINITIONS_READY = 60.0
 _LONGEST_PAUSE = 2.0
 _KEY_REFUSED = ("unable to authenticate", "permission denied", "authentication required")
@@ -313,7 +312,7 @@ class Bootstrap:
         missing = [
             item["metadata"]["name"]
             for item in items
-            if item["kind"] == "Deployment" and item["metadata"]["name"] in _ESSENTIAL and _left_out(item, root)
+            if item["kind"] == "Deployment" and item["metadata"]["name"] in REQUIRED and _left_out(item, root)
         ]
         if missing:
             raise FluxError(
