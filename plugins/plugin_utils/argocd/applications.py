@@ -15,6 +15,7 @@ from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Literal
 
+from ansible_collections.stagecraft.gitops.plugins.plugin_utils.git.files import innermost
 from ansible_collections.stagecraft.gitops.plugins.plugin_utils.kube.objects import (
     Object,
     Ref,
@@ -101,20 +102,14 @@ def delivering(items: Iterable[Object], url: str, branch: str, files: Sequence[s
     All that follow the repository are guessed where there are no files, or one comes from elsewhere, such as a base.
     """
     paths = {ref(item): found for item in items if (found := source_paths(item, url, branch, default))}
+    followed = {(named, number): several for named, found in paths.items() for number, several in found.items()}
     everything = Delivering({named: next(iter(found)) for named, found in paths.items()}, guessed=True)
     chosen: dict[Ref, int] = {}
     for file in files:
-        above = {
-            (named, number): path
-            for named, found in paths.items()
-            for number, several in found.items()
-            for path in several
-            if path in (".", file) or file.startswith(f"{path}/")
-        }
-        if not above:
+        inner = innermost(file, followed)
+        if not inner:
             return everything
-        longest = max(map(len, above.values()))
-        chosen |= {named: number for (named, number), path in above.items() if len(path) == longest}
+        chosen |= dict(inner)
     return Delivering(chosen) if chosen else everything
 
 

@@ -10,10 +10,11 @@ from __future__ import annotations
 
 import os
 import tempfile
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Mapping
 from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
+from typing import TypeVar
 
 from ansible_collections.stagecraft.gitops.plugins.plugin_utils.git.branch import (
     Branch,
@@ -23,6 +24,18 @@ from ansible_collections.stagecraft.gitops.plugins.plugin_utils.git.branch impor
 )
 from ansible_collections.stagecraft.gitops.plugins.plugin_utils.git.errors import GitError
 from ansible_collections.stagecraft.gitops.plugins.plugin_utils.git.remote import Author, Remote
+
+K = TypeVar("K")
+
+
+def innermost(file: str, followed: Mapping[K, Iterable[str]]) -> list[K]:
+    """Return who follows the innermost directory that a file lies in, or the file itself; "." is all of the repository. Pure."""
+    depths: dict[K, int] = {}
+    for follower, paths in followed.items():
+        above = [path for path in paths if path in (".", file) or file.startswith(f"{path}/")]
+        if above:
+            depths[follower] = max(0 if path == "." else path.count("/") + 1 for path in above)
+    return [follower for follower, depth in depths.items() if depth == max(depths.values())]
 
 
 @dataclass(frozen=True)

@@ -17,6 +17,7 @@ from ansible_collections.stagecraft.gitops.plugins.plugin_utils.argocd import ap
 from ansible_collections.stagecraft.gitops.plugins.plugin_utils.argocd import wait as argocd
 from ansible_collections.stagecraft.gitops.plugins.plugin_utils.flux import kinds, revision, survey, wait
 from ansible_collections.stagecraft.gitops.plugins.plugin_utils.git.errors import GitError
+from ansible_collections.stagecraft.gitops.plugins.plugin_utils.git.files import innermost
 from ansible_collections.stagecraft.gitops.plugins.plugin_utils.kube.errors import ApiError
 from ansible_collections.stagecraft.gitops.plugins.plugin_utils.kube.objects import Object, Ref, ref, text
 from ansible_collections.stagecraft.gitops.plugins.plugin_utils.release import live, model
@@ -88,7 +89,9 @@ def troubles(cluster: live.Cluster, subject: Subject, timeout: float) -> list[st
     if cluster.environment.gitops == "argocd":
         found = argocd.wait(cluster.session, _goal(cluster, subject), timeout, _never, ask=False)
         said = [f"{named}: {one.said}" for named, one in found.verdicts.items() if one.state != "ready"]
-        return (said or [found.trouble] if found.trouble else said)[:_MOST]
+        if found.trouble and not said:
+            said = [found.trouble]
+        return said[:_MOST]
     source = kinds.parse(cluster.environment.source)
     followers = _followers(cluster, time.monotonic())
     goal = survey.Goal(source, "", tuple(deliverers(followers, source, subject.files)))
@@ -116,18 +119,17 @@ def deliverers(followers: Sequence[Object], source: Ref, files: Sequence[str]) -
 
     None is found where a file is brought by way of another one; all that follow the source count then.
     """
-    paths = {
-        ref(item): posixpath.normpath(text(item, "spec", "path") or ".").lstrip("/")
+    followed = {
+        ref(item): [posixpath.normpath(text(item, "spec", "path") or ".").lstrip("/")]
         for item in followers
         if kinds.source_of(item) == source
     }
     found: dict[Ref, None] = {}
     for file in files:
-        above = {named: path for named, path in paths.items() if path == "." or file.startswith(f"{path}/")}
-        if not above:
+        inner = innermost(file, followed)
+        if not inner:
             return []
-        longest = max(map(len, above.values()))
-        found |= dict.fromkeys(named for named, path in above.items() if len(path) == longest)
+        found |= dict.fromkeys(inner)
     return list(found)
 
 

@@ -11,7 +11,7 @@ import pytest
 from ansible_collections.stagecraft.gitops.plugins.plugin_utils.git import files
 from ansible_collections.stagecraft.gitops.plugins.plugin_utils.git.branch import Changes
 from ansible_collections.stagecraft.gitops.plugins.plugin_utils.git.errors import GitError
-from ansible_collections.stagecraft.gitops.plugins.plugin_utils.git.files import View
+from ansible_collections.stagecraft.gitops.plugins.plugin_utils.git.files import View, innermost
 from ansible_collections.stagecraft.gitops.plugins.plugin_utils.git.remote import Author, Remote
 
 AUTHOR = Author("t", "t@localhost")
@@ -95,3 +95,19 @@ def test_a_directory_that_is_not_there_is_named(tmp_path: Path) -> None:
 def test_files_of_git_itself_are_none_of_the_repository(tmp_path: Path) -> None:
     subprocess.run(["git", "init", "--quiet", str(tmp_path)], check=True)
     assert files.look(tmp_path)[0].paths == ()
+
+
+@pytest.mark.parametrize(
+    ("file", "found"),
+    [
+        ("a/b/c.yaml", ["inner"]),
+        ("a/c.yaml", ["outer"]),
+        ("c.yaml", ["all"]),
+        ("ab/c.yaml", ["all"]),
+        ("values/x.yaml", ["file"]),
+    ],
+)
+def test_who_follows_the_innermost_directory_has_a_file(file: str, found: list[str]) -> None:
+    # the one-letter directory is as long as ".", and yet further in
+    followed = {"all": ["."], "outer": ["a"], "inner": ["a/b", "elsewhere"], "file": ["zz", "values/x.yaml"]}
+    assert innermost(file, followed) == found
