@@ -47,11 +47,7 @@ def capacity(cluster: live.Cluster, before: Rendered, after: Rendered, facts: Fa
     nodes = placement.nodes_of(cluster.session.items("/api/v1/nodes"), pods)
     if not nodes:
         return Verdict(False, "no node is ready")
-    changed = {
-        name: (before.objects.get(name), one)
-        for name, one in after.objects.items()
-        if one.get("kind") in policy.WORKLOADS and before.objects.get(name) != one
-    }
+    changed = {name: (before.objects.get(name), one) for name, one in policy.changed_workloads(before, after).items()}
     said = placement.place(changed, nodes)
     said += total(before, after, nodes) if not said else []
     disks: dict[str, float | None] = {}
@@ -87,8 +83,7 @@ def total(before: Rendered, after: Rendered, nodes: Sequence[Node]) -> list[str]
         sides = [
             sum(
                 asked(one).get(what, 0.0) * placement.replicas(one, nodes)
-                for one in rendered.objects.values()
-                if one.get("kind") in policy.WORKLOADS
+                for one in policy.workloads(rendered).values()
             )
             for rendered in (before, after)
         ]

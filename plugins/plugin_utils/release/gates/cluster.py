@@ -215,9 +215,7 @@ def _keys(one: Object) -> set[str]:
 def references(rendered: Rendered) -> dict[tuple[str, str, str], set[str]]:
     """Return the Secrets and ConfigMaps that workloads need: (kind, namespace, name) → keys. Optional ones are none."""
     found: dict[tuple[str, str, str], set[str]] = {}
-    for one in rendered.objects.values():
-        if one.get("kind") not in policy.WORKLOADS:
-            continue
+    for one in policy.workloads(rendered).values():
         namespace = text(one, "metadata", "namespace") or "default"
         pod = policy.pod_spec(one)
         for kind, name, keys in _needs(pod):
@@ -290,8 +288,7 @@ def _registries(after: Rendered, options: Mapping[str, Any]) -> list[str]:
     """Return the registries to ask: those that are named, else from inside the target those of the images."""
     if "registries" in options or not options.get("image"):
         return [str(one) for one in options.get("registries") or ()]
-    workloads = (one for one in after.objects.values() if one.get("kind") in policy.WORKLOADS)
-    hosts = {image.registry for one in workloads for image in placement.images(one)}
+    hosts = {image.registry for one in policy.workloads(after).values() for image in placement.images(one)}
     return sorted(_DOCKER_HUB if host == "docker.io" else host for host in hosts)
 
 

@@ -77,6 +77,16 @@ def _value(content: Any, path: Any) -> Any:
 # -- workloads -----------------------------------------------------------------------------------------------------------------
 
 
+def workloads(rendered: Rendered) -> dict[str, Object]:
+    """Return the objects that run pods, by name."""
+    return {name: one for name, one in rendered.objects.items() if one.get("kind") in WORKLOADS}
+
+
+def changed_workloads(before: Rendered, after: Rendered) -> dict[str, Object]:
+    """Return those of `after` that are new, or not what they were."""
+    return {name: one for name, one in workloads(after).items() if before.objects.get(name) != one}
+
+
 def judge(rendered: Rendered, options: Mapping[str, Any]) -> Verdict:
     """Hold workloads against a Pod Security level, and against house rules for requests and network policies.
 
@@ -87,8 +97,8 @@ def judge(rendered: Rendered, options: Mapping[str, Any]) -> Verdict:
     if level not in _LEVELS:
         raise ReleaseError(f"gate policy: pod_security: wanted {', '.join(_LEVELS)}, found {level!r}")
     said: list[str] = []
-    workloads = {name: one for name, one in rendered.objects.items() if one.get("kind") in WORKLOADS}
-    for name, one in workloads.items():
+    found = workloads(rendered)
+    for name, one in found.items():
         pod = pod_spec(one)
         said += [f"{name}: {reason}" for reason in security(pod, level)]
         if options.get("requests", True):
@@ -102,7 +112,7 @@ def judge(rendered: Rendered, options: Mapping[str, Any]) -> Verdict:
         covered = {_namespace(one) for one in rendered.objects.values() if one.get("kind") == "NetworkPolicy"}
         said += [
             f"namespace {namespace} has no NetworkPolicy"
-            for namespace in sorted({_namespace(one) for one in workloads.values()} - covered)
+            for namespace in sorted({_namespace(one) for one in found.values()} - covered)
         ]
     more = f"; and {len(said) - _MOST} more" if len(said) > _MOST else ""
     return Verdict(not said, "; ".join(said[:_MOST]) + more)

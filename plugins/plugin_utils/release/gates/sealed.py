@@ -141,7 +141,7 @@ def _made(one: Object) -> Name:
 
 def needed(found: Applied, after: Rendered) -> dict[Name, set[str]]:
     """Return the Secrets that the workloads of `after` need, in the namespaces in which the target gets them."""
-    workloads = [one for one in after.objects.values() if one.get("kind") in policy.WORKLOADS]
+    workloads = list(policy.workloads(after).values())
     touched = {(str(one.get("kind")), text(one, "metadata", "name")) for one in workloads}
     pairs = list(zip(found.objects, found.written, strict=True))
     there = {(one.kind, written) for one, written in pairs}

@@ -60,12 +60,7 @@ def brought(changes: Sequence[Change], before: Rendered, after: Rendered) -> lis
     """Return the images that a plan brings, each once."""
     named = [live.image(one.selector, one.after) for one in changes]
     old, new = (
-        [
-            image
-            for one in rendered.objects.values()
-            if one.get("kind") in policy.WORKLOADS
-            for image in placement.images(one)
-        ]
+        [image for one in policy.workloads(rendered).values() for image in placement.images(one)]
         for rendered in (before, after)
     )
     found = [image for image in named if image is not None and (image.tag or image.digest)]
@@ -74,12 +69,8 @@ def brought(changes: Sequence[Change], before: Rendered, after: Rendered) -> lis
 
 def _variable(before: Rendered, after: Rendered) -> list[str]:
     """Return the images with a variable of workloads that are new or changed."""
-    changed = [
-        one
-        for named, one in after.objects.items()
-        if one.get("kind") in policy.WORKLOADS and before.objects.get(named) != one
-    ]
-    return sorted({image for one in changed for image in placement.variable_images(one)})
+    changed = policy.changed_workloads(before, after)
+    return sorted({image for one in changed.values() for image in placement.variable_images(one)})
 
 
 def _how(options: Mapping[str, Any]) -> list[str]:
