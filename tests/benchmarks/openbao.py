@@ -19,9 +19,9 @@ from ansible_collections.stagecraft.gitops.plugins.plugin_utils.sealed_secrets i
 from tests.benchmarks.hosts import BenchError, Sandbox, connections, sandbox, timed
 from tests.benchmarks.report import Row, Target
 from tests.benchmarks.secrets import ITEMS, seal, seal_task
-from tests.integration.kube.test_actions import Play
 from tests.integration.openbao.bao import Missing
 from tests.integration.openbao_host.site import DRILL, Bao, Site, static_seal
+from tests.integration.play import Play
 
 FILES = 100
 SEALED_DRILL = "playbooks/drill-sealed-secrets.yml"

@@ -23,7 +23,7 @@ from ansible_collections.stagecraft.gitops.plugins.plugin_utils.sealed_secrets i
 
 from tests.benchmarks.hosts import BenchError
 from tests.benchmarks.report import Row, Target
-from tests.integration.kube.test_actions import Play
+from tests.integration.play import Play
 from tests.mirror.errors import RefusedError
 from tests.mirror.programs import find_program
 

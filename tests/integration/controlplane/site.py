@@ -134,11 +134,9 @@ class Site:
     def remove(self) -> None:
         """Take away what Flux would go on with; the namespace stays, nobody else has its name."""
         for named in reversed(self.made):
-            with contextlib.suppress(ApiError):
-                self.patch(named, {"metadata": {"finalizers": []}, "spec": {"suspend": True}})
-                served = self.session.preferred(named.group, named.kind)
-                assert served is not None
-                self.session.api().request("DELETE", served.path(named.namespace, named.name))
+            served = self.session.preferred(named.group, named.kind)
+            assert served is not None
+            _end(self.session, served.path(named.namespace, named.name))
 
 
 def take_away(session: Session) -> None:
@@ -149,16 +147,19 @@ def take_away(session: Session) -> None:
         if (served := session.preferred(kind.group, kind.name)) is not None
         for item in session.items(served.collection())
     ]
-    api = session.api()
-    body = {"metadata": {"finalizers": None}, "spec": {"suspend": True}}
     for served, named in found:
-        path = served.path(named.namespace, named.name)
-        with contextlib.suppress(ApiError):
-            api.request("PATCH", path, body=body, content_type="application/merge-patch+json")
-            api.request("DELETE", path)
-            api.request(
-                "PATCH", path, body={"metadata": {"finalizers": None}}, content_type="application/merge-patch+json"
-            )
+        _end(session, served.path(named.namespace, named.name))
+
+
+def _end(session: Session, path: str) -> None:
+    """Take an object of Flux away at once: suspended, nothing that it applied goes with it."""
+    api, merge = session.api(), "application/merge-patch+json"
+    free = {"metadata": {"finalizers": None}}
+    with contextlib.suppress(ApiError):
+        api.request("PATCH", path, body={**free, "spec": {"suspend": True}}, content_type=merge)
+        api.request("DELETE", path)
+        # the controller may have put its finalizer back in between
+        api.request("PATCH", path, body=free, content_type=merge)
 
 
 def pretty(outcome: wait.Outcome) -> str:

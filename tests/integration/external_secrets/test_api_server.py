@@ -21,7 +21,7 @@ from ansible_collections.stagecraft.gitops.plugins.plugin_utils.kube.errors impo
 
 from tests.integration.controlplane import control_plane
 from tests.integration.controlplane.control_plane import ControlPlane, Missing, send
-from tests.integration.kube.test_actions import Play
+from tests.integration.play import Play
 from tests.programs import lacking
 from tests.unit.external_secrets.declared import SECRETS, STORES
 

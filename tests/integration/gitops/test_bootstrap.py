@@ -15,7 +15,7 @@ import pytest
 
 from tests.integration.controlplane.git_server import GitServer
 from tests.integration.kube.api_server import ApiServer
-from tests.integration.kube.test_actions import Play
+from tests.integration.play import Play
 from tests.unit.flux.release import RELEASE
 
 DEFINITION = "/apis/apiextensions.k8s.io/v1/customresourcedefinitions/gitrepositories.source.toolkit.fluxcd.io"
@@ -36,13 +36,6 @@ def api(tmp_path: Path) -> Iterator[ApiServer]:
     made.answers["/version"] = (200, {"gitVersion": "v1.36.3"})
     yield made
     made.close()
-
-
-@pytest.fixture
-def play(tmp_path: Path) -> Play:
-    directory = tmp_path / "play"
-    directory.mkdir()
-    return Play(directory)
 
 
 def task(tmp_path: Path, url: str, **options: Any) -> list[dict[str, Any]]:

@@ -9,20 +9,11 @@ import subprocess
 from pathlib import Path
 from typing import Any
 
-import pytest
-
-from tests.integration.kube.test_actions import Play
+from tests.integration.play import Play
 
 ROLE: dict[str, Any] = {"ansible.builtin.include_role": {"name": "stagecraft.gitops.gitops_repository"}}
 VARIABLES = {"stagecraft_environment": "staging", "stagecraft_domain": "example.com"}
 STAGES = "clusters/staging/stages.yaml"
-
-
-@pytest.fixture
-def play(tmp_path: Path) -> Play:
-    directory = tmp_path / "play"
-    directory.mkdir()
-    return Play(directory)
 
 
 def git(*arguments: str, cwd: Path) -> str:

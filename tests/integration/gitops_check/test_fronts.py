@@ -15,18 +15,11 @@ from typing import Any
 
 import pytest
 
-from tests.integration.kube.test_actions import COLLECTION, Play
+from tests.integration.play import COLLECTION, Play
 
 FIXTURES = COLLECTION / "tests" / "fixtures" / "gitops_check"
 PROGRAM = "ansible_collections.stagecraft.gitops.plugins.plugin_utils.flux.check"
 WRONG = "applications/base/deployment.yaml:21: error: Deployment shop/shop: the variable DOMAIN has no value"
-
-
-@pytest.fixture
-def play(tmp_path: Path) -> Play:
-    directory = tmp_path / "play"
-    directory.mkdir()
-    return Play(directory)
 
 
 @pytest.fixture

@@ -26,7 +26,6 @@ from cryptography.hazmat.primitives.asymmetric import rsa
 
 from tests.integration.controlplane import control_plane
 from tests.integration.controlplane.control_plane import ControlPlane, send
-from tests.integration.kube.test_actions import Play
 from tests.integration.openbao.bao import MOMENTS, Bao, Cut
 from tests.integration.openbao.site import (
     ADMIN,
@@ -44,6 +43,7 @@ from tests.integration.openbao.site import (
     run,
     whole,
 )
+from tests.integration.play import Play
 from tests.programs import lacking
 
 

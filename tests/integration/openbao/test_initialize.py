@@ -19,9 +19,9 @@ from ansible_collections.stagecraft.gitops.plugins.plugin_utils.openbao.client i
 from ansible_collections.stagecraft.gitops.plugins.plugin_utils.openbao.errors import OpenBaoError
 from ansible_collections.stagecraft.gitops.plugins.plugin_utils.openbao.initialize import Wanted
 
-from tests.integration.kube.test_actions import Play
 from tests.integration.openbao.bao import MOMENTS, Bao, Cut, Kind, Moment
 from tests.integration.openbao.site import Sealing
+from tests.integration.play import Play
 
 ADMIN, SAFE = pyrage.x25519.Identity.generate(), pyrage.x25519.Identity.generate()
 RECIPIENTS = [str(ADMIN.to_public()), str(SAFE.to_public())]

@@ -14,9 +14,9 @@ from ansible_collections.stagecraft.gitops.plugins.plugin_utils.openbao import d
 from ansible_collections.stagecraft.gitops.plugins.plugin_utils.openbao.drill import Canary
 from ansible_collections.stagecraft.gitops.plugins.plugin_utils.openbao.errors import OpenBaoError
 
-from tests.integration.kube.test_actions import Play
 from tests.integration.openbao.bao import Bao, Kind
 from tests.integration.openbao.site import ADMIN, RECIPIENTS, Sealing, as_admin, kept_of, prepared, run, whole
+from tests.integration.play import Play
 
 CANARY = Canary("kv", "sys-canary", {"environment": "staging"})
 WITH_CANARY = {

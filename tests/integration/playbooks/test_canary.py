@@ -12,27 +12,19 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-import pytest
 import yaml
 from ansible_collections.stagecraft.gitops.plugins.plugin_utils.ssh.host_keys import scan_host_key
 
 from tests.integration.canary import Watch, forms_of, in_files
 from tests.integration.controlplane.control_plane import ControlPlane
 from tests.integration.controlplane.site import Site
-from tests.integration.kube.test_actions import COLLECTION, Play
+from tests.integration.play import COLLECTION, Play
 from tests.integration.ssh.conftest import PASSWORD, Server
 from tests.unit.release.lab import Lab
 
 CANARY = "kanarienvogel-4712-ß"
 #: What the tests themselves write: the inventory and its variables.
 GIVEN = ("hosts.yml", "play.yml", "variables.json", "git_key")
-
-
-@pytest.fixture
-def play(tmp_path: Path) -> Play:
-    directory = tmp_path / "play"
-    directory.mkdir()
-    return Play(directory)
 
 
 def must_not_show(play: Play, forms: Sequence[bytes], done: dict[str, Any], works: bool = True) -> None:

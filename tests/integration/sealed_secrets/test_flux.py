@@ -25,7 +25,7 @@ from tests.integration.controlplane import control_plane
 from tests.integration.controlplane.control_plane import ControlPlane, Missing, send
 from tests.integration.controlplane.git_server import GitServer
 from tests.integration.controlplane.site import deployment
-from tests.integration.kube.test_actions import Play
+from tests.integration.play import Play
 from tests.integration.sealed_secrets.conftest import SET
 from tests.integration.sealed_secrets.controller import Controller
 from tests.integration.sealed_secrets.test_plays import (

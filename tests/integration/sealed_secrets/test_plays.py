@@ -22,7 +22,7 @@ from ansible_collections.stagecraft.gitops.plugins.plugin_utils.sealed_secrets i
 from tests.integration.canary import Watch, forms_of, in_files
 from tests.integration.controlplane import control_plane
 from tests.integration.controlplane.control_plane import ControlPlane, Missing
-from tests.integration.kube.test_actions import COLLECTION, Play
+from tests.integration.play import COLLECTION, Play
 from tests.programs import lacking
 
 CANARY = "kanarienvogel-4711-ß"
@@ -40,13 +40,6 @@ def cluster() -> Iterator[ControlPlane]:
         lacking(str(missing))
     yield running
     running.down()
-
-
-@pytest.fixture
-def play(tmp_path: Path) -> Play:
-    directory = tmp_path / "play"
-    directory.mkdir()
-    return Play(directory)
 
 
 @pytest.fixture
