@@ -6,16 +6,19 @@
 from __future__ import annotations
 
 import io
+import tempfile
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from ansible.utils.display import Display
 from ansible_collections.stagecraft.gitops.plugins.plugin_utils._action import ArgumentSpec, ControllerAction
+from ansible_collections.stagecraft.gitops.plugins.plugin_utils.artifacts import packages
 from ansible_collections.stagecraft.gitops.plugins.plugin_utils.artifacts.bundle import bundle
+from ansible_collections.stagecraft.gitops.plugins.plugin_utils.artifacts.cache import Cache, sha256_of
 from ansible_collections.stagecraft.gitops.plugins.plugin_utils.artifacts.catalogue import load_catalogue
 from ansible_collections.stagecraft.gitops.plugins.plugin_utils.artifacts.errors import ArtifactError
 from ansible_collections.stagecraft.gitops.plugins.plugin_utils.artifacts.fetch import fetch, plan_fetch
-from ansible_collections.stagecraft.gitops.plugins.plugin_utils.artifacts.lock import Lock
+from ansible_collections.stagecraft.gitops.plugins.plugin_utils.artifacts.lock import Lock, LockedFile
 from ansible_collections.stagecraft.gitops.plugins.plugin_utils.artifacts.mirror import mirror
 from ansible_collections.stagecraft.gitops.plugins.plugin_utils.artifacts.progress import Event, PlainReporter, Progress
 from ansible_collections.stagecraft.gitops.plugins.plugin_utils.artifacts.selection import Selection, select
@@ -58,6 +61,14 @@ class ActionModule(ControllerAction):
             "versions": {"type": "dict", "default": {}},
             "architectures": {"type": "list", "elements": "str", "default": ["amd64"]},
             "directory": {"type": "path"},
+            "packages": {
+                "type": "dict",
+                "options": {
+                    "names": {"type": "list", "elements": "str", "required": True},
+                    "releases": {"type": "list", "elements": "str", "required": True},
+                    "archives": {"type": "dict", "default": {}},
+                },
+            },
             "artifact_source": {"type": "dict", "default": {}, "options": SOURCE_OPTIONS},
         },
         required_if=[("state", "mirrored", ["directory"]), ("state", "bundled", ["directory"])],
@@ -77,10 +88,23 @@ class ActionModule(ControllerAction):
         }
         if options["state"] in ("mirrored", "bundled"):
             target = (mirror if options["state"] == "mirrored" else bundle)(options["directory"])
-            return result | self._collect(target, entries, settings, lock, transport)
+            more = self._packages(options, target, settings) if options["state"] == "bundled" else {}
+            return result | self._collect(target, entries, settings, lock, transport, more)
         if options["state"] == "fetched":
             return result | self._fetch(planned, settings, lock, transport)
         return result
+
+    def _packages(
+        self, options: Mapping[str, Any], target: Collection, settings: Settings
+    ) -> dict[str, LockedFile | None]:
+        """Return the repositories of packages for a bundle by their path, in check mode None for one that is to be made."""
+        asked = options["packages"] or {"names": [], "releases": [], "archives": {}}
+        archives = {str(key): str(url) for key, url in asked["archives"].items()}
+        found: dict[str, LockedFile | None] = {}
+        for one in packages.wanted(asked["releases"], options["architectures"], asked["names"]):
+            held = packages.held(target.root, target.lock(), one)
+            found[one.path] = held or (None if self.check_mode else _made(one, archives, Cache(settings.cache)))
+        return found
 
     def _fetch(
         self, planned: Sequence[Planned], settings: Settings, lock: Lock, transport: Transport
@@ -114,10 +138,16 @@ class ActionModule(ControllerAction):
         return outcome
 
     def _collect(
-        self, target: Collection, entries: Sequence[Entry], settings: Settings, lock: Lock, transport: Transport
+        self,
+        target: Collection,
+        entries: Sequence[Entry],
+        settings: Settings,
+        lock: Lock,
+        transport: Transport,
+        more: Mapping[str, LockedFile | None],
     ) -> dict[str, Any]:
         if self.check_mode:
-            change = target.plan(entries, settings.source, settings.cache, lock, transport)
+            change = target.plan(entries, settings.source, settings.cache, lock, transport, more)
         else:
             change = target.fill(
                 entries,
@@ -127,6 +157,7 @@ class ActionModule(ControllerAction):
                 progress=_progress(len(entries)),
                 jobs=settings.jobs,
                 transport=transport,
+                more={path: file for path, file in more.items() if file is not None},
             )
         outcome: dict[str, Any] = {
             "changed": bool(change),
@@ -141,6 +172,18 @@ class ActionModule(ControllerAction):
             lines = [*(f"+ {path}" for path in change.put), *(f"- {path}" for path in change.removed)]
             outcome["diff"] = [{"prepared": "".join(f"{line}\n" for line in lines)}]
         return outcome
+
+
+def _made(repository: packages.Repository, archives: Mapping[str, str], cache: Cache) -> LockedFile:
+    """Make a repository of packages, and put it into the cache."""
+    Display().display(f"packages of {repository.key}: asking apt for {len(repository.names)} and what they depend on")
+    cache.root.mkdir(parents=True, exist_ok=True)
+    with tempfile.TemporaryDirectory(prefix="packages-", dir=cache.root) as scratch:
+        file = Path(scratch, "repository.tar")
+        packages.download(repository, archives, Path(scratch), file)
+        sha256, size = sha256_of(file), file.stat().st_size
+        cache.adopt(file, sha256)
+    return LockedFile(sha256, size, checked=repository.checked)
 
 
 class _DisplayStream(io.StringIO):

@@ -57,15 +57,26 @@ class ActionModule(HostAction):
         """Run the module once when the host has all artefacts; when it lacks some, push them and run it again."""
         state = given(options["state"])
         spec.parse(state)
-        if not state.get("artifacts"):
+        settings = Settings.from_options(options.get("artifact_source") or {})
+        bundled = settings.source.kind == "bundle" and bool(state.get("packages"))
+        if not state.get("artifacts") and not bundled:
             return self._without_disk(self._ask({**options, "state": state}, task_vars))
         wanted = artifacts.resolve(state, options.get("arch"), load_catalogue())
-        settings = Settings.from_options(options.get("artifact_source") or {})
+        if bundled:
+            artifacts.expect_packages(wanted, settings)
         lock = Lock.load(settings.lock, read_only=self.check_mode)
         artifacts.expect_all(wanted, settings, lock)
         if wanted.unpulled and not self.check_mode:
             artifacts.pull_unknown(wanted, options.get("arch") or self._host_arch(), settings, lock)
-        arguments = given({"state": state, "arch": options.get("arch"), "digests": wanted.digests})
+        repositories = {key: {"sha256": file.sha256, "size": file.size} for key, file in wanted.repositories.items()}
+        arguments = given(
+            {
+                "state": state,
+                "arch": options.get("arch"),
+                "digests": wanted.digests,
+                "package_repositories": repositories,
+            }
+        )
         result = self._ask(arguments, task_vars)
         if result.get("failed"):
             result["msg"] = "\n- ".join([str(result.get("msg")), *wanted.reasons(str(result.get("msg")))])
@@ -90,10 +101,21 @@ class ActionModule(HostAction):
         arguments: Mapping[str, Any],
         task_vars: Mapping[str, Any],
     ) -> dict[str, Any]:
-        entries = {need["key"]: wanted.entries[need["key"]][need["arch"]] for need in first["needs"]}
+        entries = {
+            need["key"]: wanted.entries[need["key"]][need["arch"]]
+            for need in first["needs"]
+            if need["install"] != "packages"
+        }
         done = fetch(entries.values(), settings.source, settings.cache, lock, jobs=settings.jobs)
         fetched = {key: done[entry.key] for key, entry in entries.items()}
-        loads = artifacts.loads(arguments["state"]["artifacts"], fetched)
+        packages = {file.sha256: file for file in wanted.repositories.values()}
+        fetched |= {need["key"]: packages[need["sha256"]] for need in first["needs"] if need["install"] == "packages"}
+        loads = artifacts.loads(arguments["state"].get("artifacts") or [], fetched)
+        loads += [
+            room.Load(need["key"], "packages", need["size"], need["size"])
+            for need in first["needs"]
+            if need["install"] == "packages"
+        ]
         short = room.shortages(loads, first["disk"])
         if short:
             sizes = ", ".join(f"{load.key} ({artifacts.megabytes(load.size)})" for load in loads)

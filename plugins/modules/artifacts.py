@@ -92,6 +92,31 @@ options:
     description:
       - The directory of the mirror or bundle. Required with O(state=mirrored) and O(state=bundled).
     type: path
+  packages:
+    description:
+      - Packages of a distribution for the bundle, with all that they depend on, which hosts then install from it. They are made once;
+        as long as the same ones are wanted, the bundle keeps those that it has.
+      - Needs C(apt-get) on the controller, and the keyring of the distribution's archive, by which apt verifies them.
+    type: dict
+    suboptions:
+      names:
+        description:
+          - The packages.
+        type: list
+        elements: str
+        required: true
+      releases:
+        description:
+          - Releases of Debian or Ubuntu, V(debian/bookworm) for example.
+        type: list
+        elements: str
+        required: true
+      archives:
+        description:
+          - Addresses of archives by C(debian), C(debian-security), C(ubuntu) or C(ubuntu-security). Those that the controller's
+            own apt uses need not be named.
+        type: dict
+        default: {}
   artifact_source:
     description:
       - Where artefacts come from; the role P(stagecraft.gitops.artifacts#role) has it as the variable

@@ -284,6 +284,12 @@ options:
       Expected checksums by C(name/version) and architecture. Filled in by the controller's part from the catalogue.
     type: dict
     default: {}
+  package_repositories:
+    description: >-
+      Checksum and size of the packages of each release of a distribution, such as C(debian/bookworm/amd64), that a bundle
+      has. Filled in by the controller's part from the bundle.
+    type: dict
+    default: {}
 """
 
 EXAMPLES = r"""

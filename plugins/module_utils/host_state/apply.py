@@ -14,7 +14,7 @@ from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
-from . import images, install, kernel, packages, store, swap, systemd
+from . import images, install, kernel, packages, repository, store, swap, systemd
 from .errors import HostStateError, ProblemsError
 from .observe import RELOAD_MARKER
 from .spec import PENDING, Directory, File, Link, Spec, Unit
@@ -36,6 +36,15 @@ class Applied:
     restarted: list[str] = field(default_factory=list)
     started: list[str] = field(default_factory=list)
     stopped: list[str] = field(default_factory=list)
+
+
+def _pushed(change: Change) -> tuple[str, str]:
+    """Name and digest of the pushed file that a change uses, ("", "") where it uses none."""
+    if change.kind == "packages":
+        return "the repository of packages", change.payload[1]
+    if change.kind in ("artifact", "image") and change.action in ("install", "import"):
+        return f"artifact {change.payload[0].key}", change.payload[1]
+    return "", ""
 
 
 class Applier:
@@ -77,9 +86,10 @@ class Applier:
     def _check_incoming(self, plan: Plan) -> None:
         refused = []
         for change in plan.changes:
-            if change.kind in ("artifact", "image") and change.action in ("install", "import"):
+            what, sha256 = _pushed(change)
+            if sha256:
                 try:
-                    install.check_incoming(self.system, change.payload[0], change.payload[1])
+                    install.check_incoming(self.system, what, sha256)
                 except HostStateError as error:
                     refused.append(str(error))
         if refused:
@@ -97,7 +107,11 @@ class Applier:
     # -- handlers, one per kind ------------------------------------------------------------------------------------
 
     def _packages(self, change: Change) -> None:
-        packages.install(self.system, change.payload)
+        state, sha256 = change.payload
+        if sha256:
+            repository.install(self.system, state, store.incoming_path(sha256))
+        else:
+            packages.install(self.system, state)
 
     def _owner(self, holder: Directory | File) -> tuple[int, int]:
         uid, gid = self.system.uid(holder.owner), self.system.gid(holder.group)

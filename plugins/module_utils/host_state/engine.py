@@ -13,7 +13,7 @@ from .diff import diff_of
 from .errors import HostStateError, ProblemsError
 from .observe import Observed, observe
 from .plan import Plan, plan
-from .spec import Spec, parse
+from .spec import REPOSITORY, Spec, parse
 from .system import System
 
 if TYPE_CHECKING:
@@ -91,6 +91,10 @@ def tidy(system: System, spec: Spec, seen: Observed) -> None:
         if status is not None and digest is not None and status.refreshed is not None:
             store.write_stamp(system, artifact, digest.sha256, status.refreshed)
     store.tidy_incoming(system, spec.artifacts, seen.arch)
+    if spec.repositories and not seen.packages.missing:
+        system.remove_tree(REPOSITORY)
+        for repository in spec.repositories.values():
+            system.unlink(store.incoming_path(repository.sha256))
 
 
 def engine_result(options: Mapping[str, Any], check: bool) -> dict[str, Any]:
@@ -101,7 +105,7 @@ def engine_result(options: Mapping[str, Any], check: bool) -> dict[str, Any]:
         raise HostStateError(
             f"wrong architecture: {options['arch']} was declared for this host, it is {found}; correct the option arch"
         )
-    spec = parse(options["state"], options.get("digests") or {})
+    spec = parse(options["state"], options.get("digests") or {}, options.get("package_repositories") or {})
     try:
         return run(system, spec, check)
     except PermissionError as error:

@@ -9,6 +9,8 @@ import os
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
+    from collections.abc import Mapping
+
     from .system import System
 
 ARCHITECTURES = {"x86_64": "amd64", "amd64": "amd64", "aarch64": "arm64", "arm64": "arm64"}
@@ -27,6 +29,11 @@ def parse_os_release(text: str) -> dict[str, str]:
         if equals and not key.startswith("#"):
             values[key.strip()] = value.strip().strip("\"'")
     return values
+
+
+def release_of(facts: Mapping[str, Any]) -> str:
+    """Distribution, release and architecture, by which packages are told apart: debian/bookworm/amd64."""
+    return "/".join((facts["os"]["id"], facts["os"]["codename"], facts["arch"]))
 
 
 def gather(system: System) -> dict[str, Any]:

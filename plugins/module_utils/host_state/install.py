@@ -19,17 +19,17 @@ if TYPE_CHECKING:
     from .system import System
 
 
-def check_incoming(system: System, artifact: Artifact, sha256: str) -> None:
-    """Hash a pushed artefact; a wrong or incomplete one is removed and refused."""
+def check_incoming(system: System, what: str, sha256: str) -> None:
+    """Hash a pushed file; a wrong or incomplete one is removed and refused. `what` names it in messages."""
     path = store.incoming_path(sha256)
     found = system.lstat(path)
     if found is None or not stat.S_ISREG(found.st_mode):
-        raise HostStateError(f"artifact {artifact.key}: nothing was pushed to {path}")
+        raise HostStateError(f"{what}: nothing was pushed to {path}")
     actual = system.sha256(path)
     if actual != sha256:
         system.unlink(path)
         raise HostStateError(
-            f"artifact {artifact.key} was refused and removed, nothing was installed: the pushed file has sha256 "
+            f"{what} was refused and removed, nothing was installed: the pushed file has sha256 "
             f"{actual} ({found.st_size} bytes), wanted {sha256}; check the mirror or cache it comes from and run again"
         )
 

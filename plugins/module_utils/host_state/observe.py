@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any
 from . import facts as host_facts
 from . import images, kernel, packages, store, swap, systemd
 from .packages import PackageState
-from .spec import PENDING, STATE_DIR, STORE, Spec
+from .spec import PENDING, STATE_DIR, STORE, Digest, Spec
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -55,6 +55,7 @@ class Observed:
     swap_active: tuple[str, ...] = ()
     fstab: str | None = None
     packages: PackageState = field(default_factory=PackageState)
+    repository: int | None = None
     systemd: bool = False
     units: Mapping[str, UnitStatus] = field(default_factory=dict)
     resolved: Mapping[str, str] = field(default_factory=dict)
@@ -140,6 +141,7 @@ def observe(system: System, spec: Spec) -> Observed:
         swap_active=swap.active_devices(system.read_text("/proc/swaps") or "") if spec.swap == "disabled" else (),
         fstab=_fstab(system) if spec.swap == "disabled" else None,
         packages=packages.observe_packages(system, spec.packages),
+        repository=_size(system, spec.repositories.get(host_facts.release_of(facts))),
         systemd=has_systemd,
         units=systemd.observe_units(system, [unit.name for unit in units]) if has_systemd else {},
         resolved={path: system.resolve(path) for path in programs if path.startswith("/")},
@@ -147,6 +149,12 @@ def observe(system: System, spec: Spec) -> Observed:
         facts=facts,
         disk=_disk(system, spec),
     )
+
+
+def _size(system: System, pushed: Digest | None) -> int | None:
+    """Size in bytes of a pushed file that waits to be used, None without one."""
+    found = system.lstat(store.incoming_path(pushed.sha256)) if pushed else None
+    return found.st_size if found is not None and stat.S_ISREG(found.st_mode) else None
 
 
 def _fstab(system: System) -> str | None:

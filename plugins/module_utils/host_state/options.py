@@ -92,6 +92,7 @@ def argument_spec() -> dict[str, Any]:
             },
         },
         "digests": {"type": "dict", "default": {}},
+        "package_repositories": {"type": "dict", "default": {}},
     }
 
 

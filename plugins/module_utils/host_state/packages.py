@@ -106,15 +106,16 @@ def install(system: System, state: PackageState) -> None:
     if state.manager == "apt":
         _apt_install(system, state)
     elif state.manager == "dnf":
-        _must(system.command(["dnf", "-y", "install", *state.missing], timeout=INSTALL_SECONDS), state.missing)
+        must(system.command(["dnf", "-y", "install", *state.missing], timeout=INSTALL_SECONDS), state.missing)
     elif state.manager == "zypper":
-        _must(
+        must(
             system.command(["zypper", "--non-interactive", "install", *state.missing], timeout=INSTALL_SECONDS),
             state.missing,
         )
 
 
-def _apt_install(system: System, state: PackageState) -> None:
+def finish_interrupted(system: System, state: PackageState) -> None:
+    """Let dpkg finish what an earlier run was killed in. Raises HostStateError."""
     if state.interrupted:
         done = system.command(
             ["dpkg", "--configure", "-a", "--force-confdef", "--force-confold"], APT_ENV, INSTALL_SECONDS
@@ -123,26 +124,34 @@ def _apt_install(system: System, state: PackageState) -> None:
             raise HostStateError(
                 f"an interrupted package installation cannot be finished by dpkg --configure -a: {done.output}"
             )
+
+
+def _apt_install(system: System, state: PackageState) -> None:
+    finish_interrupted(system, state)
     if state.lists_empty:
-        _apt_update(system)
-    done = _apt_get_install(system, state.missing)
+        apt_update(system)
+    done = apt_get_install(system, state.missing)
     if done.rc != 0 and not state.lists_empty and any(text in done.stderr for text in LISTS_TOO_OLD):
-        _apt_update(system)
-        done = _apt_get_install(system, state.missing)
-    _must(done, state.missing)
+        apt_update(system)
+        done = apt_get_install(system, state.missing)
+    must(done, state.missing)
 
 
-def _apt_get_install(system: System, names: Sequence[str]) -> Completed:
-    argv = ["apt-get", "install", "-y", "-q", "--no-install-recommends", *APT_OPTIONS, "--", *names]
+def apt_get_install(system: System, names: Sequence[str], options: Sequence[str] = ()) -> Completed:
+    """Install packages without questions; `options` are more words for apt-get."""
+    argv = ["apt-get", "install", "-y", "-q", "--no-install-recommends", *options, *APT_OPTIONS, "--", *names]
     return system.command(argv, APT_ENV, INSTALL_SECONDS)
 
 
-def _apt_update(system: System) -> None:
-    done = system.command(["apt-get", "update", "-q", "-o", "DPkg::Lock::Timeout=120"], APT_ENV, 300.0)
+def apt_update(system: System, options: Sequence[str] = ()) -> None:
+    """Read the lists of packages anew. Raises HostStateError."""
+    argv = ["apt-get", "update", "-q", *options, "-o", "DPkg::Lock::Timeout=120"]
+    done = system.command(argv, APT_ENV, 300.0)
     if done.rc != 0:
         raise HostStateError(f"apt-get update failed (rc {done.rc}): {done.output}")
 
 
-def _must(done: Completed, names: Sequence[str], what: str | None = None) -> None:
+def must(done: Completed, names: Sequence[str]) -> None:
+    """Raise HostStateError, with what the package manager said, where packages were not installed."""
     if done.rc != 0:
-        raise HostStateError(f"packages {' '.join(names)} could not be installed (rc {done.rc}): {what or done.output}")
+        raise HostStateError(f"packages {' '.join(names)} could not be installed (rc {done.rc}): {done.output}")

@@ -14,6 +14,7 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
 from . import swap
+from .facts import release_of
 from .images import record_key
 from .observe import ABSENT, RELOAD_MARKER, Entry, Observed
 from .spec import STORE, Artifact, Directory, File, Link, Spec, Unit
@@ -224,7 +225,25 @@ class _Planner:
                 f"packages {' '.join(state.missing)} are missing and the host has none of apt, dnf, zypper "
                 "to install them"
             )
-        return [Change("packages", " ".join(state.missing), "install", "missing", "installed", state)]
+        sha256 = self.repository() if self.spec.repositories else ""
+        return [Change("packages", " ".join(state.missing), "install", "missing", "installed", (state, sha256))]
+
+    def repository(self) -> str:
+        """Digest of the repository of packages for this host, which has to be pushed; there may be none."""
+        release = release_of(self.seen.facts)
+        wanted = self.spec.repositories.get(release)
+        if wanted is None:
+            self.unmet.append(
+                f"packages {' '.join(self.seen.packages.missing)} are missing, and the bundle has none for {release}, only "
+                f"for {', '.join(sorted(self.spec.repositories))}: make the bundle again with "
+                f"artifacts_package_releases: [{release.rpartition('/')[0]}], or install them from a source of yours"
+            )
+            return ""
+        if self.seen.repository != wanted.size:
+            self.needs.append(
+                Need(f"packages of {release}", self.seen.arch, wanted.sha256, "packages", wanted.size, "missing")
+            )
+        return wanted.sha256
 
     # -- artefacts -------------------------------------------------------------------------------------------------
 

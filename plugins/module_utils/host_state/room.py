@@ -17,7 +17,7 @@ IMAGE_FACTOR = 2  # containerd keeps the layers and their unpacked files
 
 @dataclass(frozen=True)
 class Load:
-    """An artefact to be pushed: `size` of the file, `unpacked` of what it holds (archives), both in bytes."""
+    """What is to be pushed: `size` of the file, `unpacked` of what it holds (archives, packages), both in bytes."""
 
     key: str
     install: str
@@ -49,6 +49,8 @@ def shortages(loads: Iterable[Load], disk: Mapping[str, Mapping[str, int]]) -> l
             take(target, IMAGE_FACTOR * load.size)
         elif load.install == "archive":
             take(target, load.unpacked)
+        elif load.install == "packages":
+            take("state", load.unpacked)
         elif disk[target]["device"] != disk["state"]["device"]:
             take(target, load.size)
     return [

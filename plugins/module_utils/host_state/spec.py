@@ -18,6 +18,8 @@ STATE_DIR = "/var/lib/stagecraft"
 INCOMING = STATE_DIR + "/incoming"
 PENDING = STATE_DIR + "/pending"
 STAMPS = STATE_DIR + "/artifacts"
+#: Where a pushed repository of packages lies while they are installed from it.
+REPOSITORY = STATE_DIR + "/packages"
 IMAGES_RECORD = STATE_DIR + "/images.json"
 
 INSTALL_KINDS = ("binary", "archive", "image", "none")
@@ -164,6 +166,7 @@ class Spec:
     packages: tuple[str, ...] = ()
     units: tuple[Unit, ...] = ()
     ctr: str = "/usr/local/bin/ctr"
+    repositories: Mapping[str, Digest] = field(default_factory=dict)
 
     @property
     def all_links(self) -> tuple[Link, ...]:
@@ -512,10 +515,12 @@ STATE_OPTIONS = (
 )
 
 
-def parse(state: Mapping[str, Any], digests: Mapping[str, Any] | None = None) -> Spec:
+def parse(
+    state: Mapping[str, Any], digests: Mapping[str, Any] | None = None, repositories: Mapping[str, Any] | None = None
+) -> Spec:
     """Turn the option `state` into a Spec.
 
-    `digests` maps "name/version" to {arch: {sha256, size, reference}}.
+    `digests` maps "name/version" to {arch: {sha256, size, reference}}, `repositories` "debian/bookworm/amd64" to {sha256, size}.
     Raises ProblemsError with everything that is wrong.
     """
     problems: list[str] = []
@@ -533,6 +538,10 @@ def parse(state: Mapping[str, Any], digests: Mapping[str, Any] | None = None) ->
         packages=_names(state, "packages", _PACKAGE, problems),
         units=tuple(_units(state, problems)),
         ctr=top.path("ctr", "/usr/local/bin/ctr"),
+        repositories={
+            str(system): Digest(str(found["sha256"]), int(found["size"]))
+            for system, found in (repositories or {}).items()
+        },
     )
     if spec.sysctl and not spec.sysctl_file:
         problems.append("state sysctl needs sysctl_file, the file that keeps the values over a reboot")

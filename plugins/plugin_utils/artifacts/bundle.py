@@ -7,6 +7,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
+from . import packages
 from .collection import Collection
 from .errors import SourceError
 from .lock import BUNDLE_LOCK, MIRROR_LOCK
@@ -33,5 +34,9 @@ def bundle(directory: Path | str) -> Collection:
 
 
 def _foreign(root: Path) -> list[str]:
-    """List what cannot be of an interrupted `fill`: that leaves folders called after hosts only."""
-    return sorted(path.name for path in root.iterdir() if not (path.is_dir() and "." in path.name.strip(".")))
+    """List what cannot be of an interrupted `fill`: that leaves folders called after hosts, and the one of packages."""
+    return sorted(
+        path.name
+        for path in root.iterdir()
+        if not (path.is_dir() and ("." in path.name.strip(".") or path.name == packages.FOLDER))
+    )

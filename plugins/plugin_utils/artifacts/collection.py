@@ -7,6 +7,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from pathlib import Path
+from types import MappingProxyType
 from typing import TYPE_CHECKING
 
 from .cache import Cache, sha256_of
@@ -16,7 +17,7 @@ from .lock import Lock, LockedFile
 from .transport import Transport
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable
+    from collections.abc import Iterable, Mapping
 
     from .catalogue import Entry
     from .progress import Progress
@@ -59,9 +60,18 @@ class Collection:
         return Lock.load(self.root / self.lock_name)
 
     def plan(
-        self, entries: Iterable[Entry], source: Source, cache_dir: Path, lock: Lock, transport: Transport | None = None
+        self,
+        entries: Iterable[Entry],
+        source: Source,
+        cache_dir: Path,
+        lock: Lock,
+        transport: Transport | None = None,
+        more: Mapping[str, LockedFile | None] = MappingProxyType({}),
     ) -> Change:
-        """Tell what `fill` would change. Downloads no artefact; what lies here is compared by its name and size."""
+        """Tell what `fill` would change. Downloads no artefact; what lies here is compared by its name and size.
+
+        Of `more` is None what has yet to be made.
+        """
         transport = transport or Transport()
         planned = plan_fetch(entries, source, cache_dir, lock, transport)
         own = self.lock()
@@ -71,7 +81,8 @@ class Collection:
             same = known is not None and item.sha256 in (known.sha256, None) and file.is_file()
             if not same or (known is not None and known.size not in (None, file.stat().st_size)):
                 put.append(item.entry.path)
-        return Change(tuple(sorted(put)), self._stale(own, {item.entry.path for item in planned}))
+        put += [path for path, file in more.items() if file is None]
+        return Change(tuple(sorted(put)), self._stale(own, {*(item.entry.path for item in planned), *more}))
 
     def fill(
         self,
@@ -84,8 +95,11 @@ class Collection:
         jobs: int = 4,
         transport: Transport | None = None,
         registry: Registry | None = None,
+        more: Mapping[str, LockedFile] = MappingProxyType({}),
     ) -> Change:
         """Fetch every entry, put it here and write the lock file; everything that lies here is verified on the way.
+
+        `more` are files that no catalogue knows, by their path: they lie here already, or in the cache.
 
         The lock file is written after the files that it names and before those are removed that it no longer names, so
         whoever reads the directory at any moment finds all that its lock file promises.
@@ -104,7 +118,7 @@ class Collection:
         )
         own, cache, put = self.lock(), Cache(cache_dir), []
         theirs = source.lock(transport)
-        stale = self._stale(own, set(wanted))
+        stale = self._stale(own, {*wanted, *more})
         files = {} if self.exact else own.files
         for path, entry in wanted.items():
             file = fetched[entry.key]
@@ -113,6 +127,12 @@ class Collection:
                 cache.lend(file.sha256, target)
                 put.append(path)
             files[path] = _locked(entry, file.sha256, file.size, lock, theirs)
+        for path, locked in more.items():
+            target = self.root / path
+            if not target.is_file() or sha256_of(target) != locked.sha256:
+                cache.lend(locked.sha256, target)
+                put.append(path)
+            files[path] = locked
         written = Lock(
             own.path,
             origin=theirs.origin if theirs is not None and theirs.origin else "downloaded",

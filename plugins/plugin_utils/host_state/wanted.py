@@ -11,9 +11,11 @@ from typing import TYPE_CHECKING, Any
 
 from ansible_collections.stagecraft.gitops.plugins.module_utils.host_state import room
 from ansible_collections.stagecraft.gitops.plugins.module_utils.host_state.errors import ProblemsError
+from ansible_collections.stagecraft.gitops.plugins.plugin_utils.artifacts import packages
 from ansible_collections.stagecraft.gitops.plugins.plugin_utils.artifacts.catalogue import Catalogue, Entry
 from ansible_collections.stagecraft.gitops.plugins.plugin_utils.artifacts.errors import ArtifactError
 from ansible_collections.stagecraft.gitops.plugins.plugin_utils.artifacts.fetch import Fetched, fetch, plan_fetch
+from ansible_collections.stagecraft.gitops.plugins.plugin_utils.artifacts.transport import Transport
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -29,7 +31,7 @@ class Wanted:
     """What the declared artefacts are, by "name/version" and architecture.
 
     `digests` go to the host's module; `unknown` says why there is none; `unpulled` are images whose digest only a pull
-    can tell; `origins` are addresses by `Entry.key`.
+    can tell; `origins` are addresses by `Entry.key`; `repositories` are a bundle's packages by what a host calls itself.
     """
 
     entries: dict[str, dict[str, Entry]] = field(default_factory=dict)
@@ -37,6 +39,7 @@ class Wanted:
     origins: dict[str, str] = field(default_factory=dict)
     unknown: dict[tuple[str, str], str] = field(default_factory=dict)
     unpulled: dict[str, dict[str, Entry]] = field(default_factory=dict)
+    repositories: dict[str, Fetched] = field(default_factory=dict)
 
     def expect(self, key: str, entry: Entry, sha256: str, size: int | None) -> None:
         """Note what an artefact has to be on one architecture; `size` in bytes."""
@@ -92,6 +95,19 @@ def expect_all(wanted: Wanted, settings: Settings, lock: Lock) -> None:
                 wanted.unpulled.setdefault(key, {})[arch] = entry
             else:
                 wanted.expect(key, entry, planned.sha256, planned.size)
+
+
+def expect_packages(wanted: Wanted, settings: Settings) -> None:
+    """Note the packages that a bundle has; an older one may have none.
+
+    Raises ArtifactError where a file is missing that the bundle's lock file names.
+    """
+    lock = settings.source.lock(Transport())
+    for release, locked in (packages.available(lock) if lock is not None else {}).items():
+        file = settings.source.file(f"{packages.FOLDER}/{release}.tar")
+        wanted.repositories[release] = Fetched(file, locked.sha256, file.stat().st_size, cached=True)
+        # as a host names what it needs, with its architecture
+        wanted.origins[f"packages of {release}/{release.rpartition('/')[2]}"] = str(file)
 
 
 def pull_unknown(wanted: Wanted, arch: str, settings: Settings, lock: Lock) -> None:

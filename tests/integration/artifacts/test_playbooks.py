@@ -12,6 +12,7 @@ import re
 import shutil
 import subprocess
 import sys
+import tarfile
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -81,6 +82,7 @@ class Environment:
             "stagecraft_distribution": "kubeadm",
             "stagecraft_kubernetes_version": "1.36.3",
             "artifacts_cache": str(root / "cache"),
+            "artifacts_bundle_packages": False,
             **variables,
         }
         (self.inventory / "group_vars" / "all.yml").write_text(yaml.safe_dump(everything))
@@ -172,6 +174,44 @@ def test_a_bundle_is_made_once_and_used_without_a_network(built: Path, tmp_path:
         assert sha256_of(Path(item["path"])) == item["sha256"]
     far.run(setup, prefix=without_network)
     assert json.loads((tmp_path / "there" / "result.json").read_text())["changed"] is False
+
+
+def test_a_bundle_needs_to_know_for_which_release_its_packages_are(built: Path, tmp_path: Path) -> None:
+    environment = Environment(
+        tmp_path / "here",
+        artifacts_mirror=str(built),
+        artifacts_trust_built_mirror=True,
+        artifacts_bundle_packages=True,
+        ansible_connection="local",
+        ansible_python_interpreter=sys.executable,
+    )
+    destination = ("-e", f"artifacts_destination={tmp_path / 'bundle'}")
+    # the hosts are this machine, so they answer with its release
+    text = environment.run(BUNDLE, *destination, "--check", "--diff")
+    assert re.search(r"\+ packages/[a-z]+/[a-z]+/amd64\.tar", text), text
+    unreachable = ("-e", json.dumps({"ansible_connection": "ssh", "ansible_host": "127.0.0.1", "ansible_port": 1}))
+    text = environment.run(BUNDLE, *destination, *unreachable, fails=True)
+    assert "no host could be asked which release it runs. Set artifacts_package_releases" in text
+    named = ("-e", json.dumps({"artifacts_package_releases": ["debian/trixie"], "artifacts_architectures": ["amd64"]}))
+    text = environment.run(BUNDLE, *destination, *unreachable, *named, "--check", "--diff")
+    assert "+ packages/debian/trixie/amd64.tar" in text
+    assert not (tmp_path / "bundle").exists()
+
+
+def test_a_bundle_with_packages_is_made_once(built: Path, tmp_path: Path) -> None:
+    environment = Environment(
+        tmp_path / "here",
+        artifacts_mirror=str(built),
+        artifacts_trust_built_mirror=True,
+        artifacts_bundle_packages=True,
+        artifacts_package_releases=["debian/bookworm"],
+    )
+    bundle = tmp_path / "bundle"
+    assert "changed=1 " in environment.run(BUNDLE, "-e", f"artifacts_destination={bundle}")
+    with tarfile.open(bundle / "packages" / "debian" / "bookworm" / "amd64.tar") as tar:
+        names = {name.partition("_")[0] for name in tar.getnames()}
+    assert {"conntrack", "haproxy", "libc6", "Packages"} <= names
+    assert "changed=0 " in environment.run(BUNDLE, "-e", f"artifacts_destination={bundle}")
 
 
 def _without_network() -> list[str]:

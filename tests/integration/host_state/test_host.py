@@ -11,7 +11,13 @@ import subprocess
 import time
 from typing import TYPE_CHECKING, Any
 
+from ansible_collections.stagecraft.gitops.plugins.plugin_utils.artifacts import packages
+from ansible_collections.stagecraft.gitops.plugins.plugin_utils.artifacts.cache import sha256_of
+from ansible_collections.stagecraft.gitops.plugins.plugin_utils.artifacts.lock import BUNDLE_LOCK, Lock, LockedFile
+
+from tests.integration.cluster.lab import cache
 from tests.integration.sandbox.machine import ROOT, environment
+from tests.programs import lacking
 
 from .conftest import VERSIONS
 
@@ -136,6 +142,39 @@ def test_wrong_bytes_that_wait_on_the_host_are_refused_and_replaced_by_the_next_
     assert machine.ssh("ls /opt /etc/kubernetes 2>&1 || true").count("stagecraft") == 0
     assert machine.declare(STATE)["changed"]
     assert not machine.declare(STATE)["changed"]
+
+
+def test_packages_come_out_of_a_bundle_on_a_host_without_any_source_of_them(machine: Machine, tmp_path: Path) -> None:
+    found = sorted((cache() / "mirror" / "apt" / "debian" / "bookworm").glob("*.deb"))
+    if not found:
+        lacking("there is no mirror: run `make mirror`")
+    bundle = tmp_path / "bundle"
+    file = bundle / "packages" / "debian" / "bookworm" / "amd64.tar"
+    file.parent.mkdir(parents=True)
+    packages.write_repository(found, file)
+    lock = Lock(bundle / BUNDLE_LOCK, origin="built", built_by="a test")
+    lock.record(str(file.relative_to(bundle)), LockedFile(sha256_of(file), file.stat().st_size))
+    lock.write()
+    machine.source = {"bundle": str(bundle), "trust_built_mirror": True, "cache": str(tmp_path / "cache")}
+    machine.ssh("rm -rf /etc/apt/sources.list /etc/apt/sources.list.d/* /var/lib/apt/lists/*")
+    state = {"packages": ["conntrack", "haproxy"]}
+    before = machine.disk()
+    planned = machine.declare(state, "--check")
+    assert [entry["kind"] for entry in planned["plan"]] == ["fetch", "packages"]
+    assert machine.disk() == before
+    done = machine.declare(state)
+    assert "failed" not in done, done["msg"]
+    assert done["pushed"]["files"] == 1
+    assert "haproxy" in machine.ssh(
+        "dpkg-query -W -f '${Package} ${Status}\\n' conntrack haproxy | grep 'ok installed'"
+    )
+    assert (
+        machine.ssh("ls /var/lib/stagecraft/incoming; ls -d /var/lib/stagecraft/packages 2>&1 || true").count("No such")
+        == 1
+    )
+    assert machine.ssh("ls /var/lib/apt/lists /etc/apt/sources.list.d").count("stagecraft") == 0
+    again = machine.declare(state)
+    assert (again["changed"], again["needs"]) == (False, [])
 
 
 def test_a_full_disk_is_refused_before_the_push(machine: Machine) -> None:

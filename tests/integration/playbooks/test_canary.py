@@ -93,7 +93,7 @@ def test_artefacts_and_holds_show_nothing(play: Play, built: Path, tmp_path: Pat
     }
     held = ["-e", "environment=production", "-e", "component=podinfo", "-e", "reason=test"]
     runs = [
-        ("bundle", ["-e", f"artifacts_destination={tmp_path / 'bundle'}"], 1),
+        ("bundle", ["-e", f"artifacts_destination={tmp_path / 'bundle'}", "-e", "artifacts_bundle_packages=false"], 1),
         ("mirror", ["-e", f"artifacts_destination={tmp_path / 'mirror-of-it'}"], 1),
         ("hold", held, 1),
         ("hold", held, 0),

@@ -54,7 +54,7 @@ class FakeHost:
             "tmp",
         ):
             (root / directory).mkdir(parents=True)
-        self.write("/etc/os-release", 'ID=debian\nVERSION_ID="12"\n')
+        self.write("/etc/os-release", 'ID=debian\nVERSION_ID="12"\nVERSION_CODENAME=bookworm\n')
         self.write("/proc/meminfo", "MemTotal: 2048000 kB\n")
         self.write("/proc/modules", "")
         self.write("/proc/swaps", "Filename Type Size Used Priority\n")
@@ -105,8 +105,9 @@ class FakeHost:
         digests: Mapping[str, Any] | None = None,
         check: bool = False,
         hook: Hook | None = None,
+        repositories: Mapping[str, Any] | None = None,
     ) -> dict[str, Any]:
-        return engine.run(self.system(hook), spec.parse(state, digests), check)
+        return engine.run(self.system(hook), spec.parse(state, digests, repositories), check)
 
     # -- commands --------------------------------------------------------------------------------------------------
 

@@ -21,11 +21,11 @@ from ansible_collections.stagecraft.gitops.plugins.modules import host_state as 
 from ansible_collections.stagecraft.gitops.plugins.plugin_utils.artifacts import oci_archive
 from ansible_collections.stagecraft.gitops.plugins.plugin_utils.artifacts.catalogue import load_catalogue
 from ansible_collections.stagecraft.gitops.plugins.plugin_utils.artifacts.fetch import Fetched
-from ansible_collections.stagecraft.gitops.plugins.plugin_utils.artifacts.lock import Lock
+from ansible_collections.stagecraft.gitops.plugins.plugin_utils.artifacts.lock import BUNDLE_LOCK, Lock, LockedFile
 from ansible_collections.stagecraft.gitops.plugins.plugin_utils.artifacts.source import Settings
 from ansible_collections.stagecraft.gitops.plugins.plugin_utils.host_state import wanted
 
-from .fake_host import FakeHost, tar_of
+from .fake_host import ARCH, FakeHost, tar_of
 
 KUBELET = "dl.k8s.io/release/v1.36.3/bin/linux/amd64/kubelet"
 PLUGINS = "github.com/containernetworking/plugins/releases/download/v1.9.1/cni-plugins-linux-amd64-v1.9.1.tgz"
@@ -212,7 +212,12 @@ def run(tmp_path: Path, host: FakeHost, source: dict[str, Any]) -> Run:
         def run_engine(self, engine: Any, options: Mapping[str, Any], task_vars: Mapping[str, Any]) -> dict[str, Any]:
             log.append("engine")
             try:
-                result = host.apply(options["state"], options.get("digests"), self.check_mode)
+                result = host.apply(
+                    options["state"],
+                    options.get("digests"),
+                    self.check_mode,
+                    repositories=options.get("package_repositories"),
+                )
             except HostStateError as error:
                 return {"failed": True, "msg": str(error)}
             if self.free is not None:
@@ -326,3 +331,35 @@ def test_options_that_do_not_exist_are_all_named(run: Any) -> None:
 def test_without_artifacts_the_source_is_not_looked_at(run: Any, source: dict[str, Any]) -> None:
     source["mirror"] = "/no/such/mirror"
     assert run({"directories": [{"path": "/srv/x"}]})["changed"]
+
+
+def test_the_packages_of_a_bundle_are_pushed_like_artefacts(
+    run: Any, host: FakeHost, source: dict[str, Any], tmp_path: Path
+) -> None:
+    bundle, data = tmp_path / "bundle", tar_of({"Packages": ""})
+    path = f"packages/debian/bookworm/{ARCH}.tar"
+    (bundle / path).parent.mkdir(parents=True)
+    (bundle / path).write_bytes(data)
+    lock = Lock(bundle / BUNDLE_LOCK, origin="downloaded")
+    lock.record(path, LockedFile(hashlib.sha256(data).hexdigest(), len(data)))
+    lock.write()
+    source.update(mirror="", bundle=str(bundle))
+    announced = run({"packages": ["chrony"]}, check=True)
+    assert run.log == ["engine"]
+    assert [entry["kind"] for entry in announced["plan"]] == ["fetch", "packages"]
+    with pytest.raises(HostStateError, match=r"no room .*packages of debian/bookworm"):
+        run({"packages": ["chrony"]}, free=len(data))
+    done = run({"packages": ["chrony"]})
+    assert run.log == ["engine", "push 1", "engine"]
+    assert done["changed"]
+    assert not run({"packages": ["chrony"]})["changed"]
+    assert run.log == ["engine"]
+
+
+def test_a_bundle_without_packages_leaves_them_to_the_hosts_own_sources(
+    run: Any, source: dict[str, Any], tmp_path: Path
+) -> None:
+    Lock(tmp_path / "bundle" / BUNDLE_LOCK, origin="downloaded").write()
+    source.update(mirror="", bundle=str(tmp_path / "bundle"))
+    assert run({"packages": ["chrony"]})["changed"]
+    assert run.log == ["engine"]

@@ -6,10 +6,10 @@
 from __future__ import annotations
 
 import pytest
-from ansible_collections.stagecraft.gitops.plugins.module_utils.host_state import errors, packages
+from ansible_collections.stagecraft.gitops.plugins.module_utils.host_state import errors, packages, spec, store
 from ansible_collections.stagecraft.gitops.plugins.module_utils.host_state.system import Completed
 
-from .fake_host import FakeHost
+from .fake_host import ARCH, FakeHost, tar_of
 
 STATUS = """\
 Package: iptables
@@ -121,3 +121,90 @@ def test_rpm_is_asked_once(host: FakeHost) -> None:
     with pytest.raises(errors.HostStateError, match="No match for argument"):
         host.apply({"packages": ["chrony", "conntrack-tools"]})
     assert host.commands[-1] == ("dnf", "-y", "install", "conntrack-tools")
+
+
+BUNDLED = tar_of({"Packages": "Package: chrony\n", "chrony_1.0_all.deb": "deb"})
+
+
+def _repositories(host: FakeHost, push: bool = True, release: str = "debian/bookworm") -> dict[str, dict[str, object]]:
+    sha256 = host.push(BUNDLED)
+    if not push:
+        host.path(store.incoming_path(sha256)).unlink()
+    return {f"{release}/{ARCH}": {"sha256": sha256, "size": len(BUNDLED)}}
+
+
+def test_packages_of_a_bundle_have_to_be_pushed_before_anything_is_changed(host: FakeHost) -> None:
+    repositories = _repositories(host, push=False)
+    before = host.snapshot()
+    result = host.apply({"packages": ["chrony"]}, repositories=repositories)
+    (need,) = result["needs"]
+    assert (need["key"], need["install"], need["size"]) == (
+        f"packages of debian/bookworm/{ARCH}",
+        "packages",
+        len(BUNDLED),
+    )
+    assert not result["changed"]
+    assert host.snapshot() == before
+
+
+def test_packages_are_installed_from_the_bundle_and_nothing_else_is_asked(host: FakeHost) -> None:
+    host.path("/var/lib/apt/lists/example_Packages").unlink()
+    repositories = _repositories(host)
+    seen: list[str] = []
+
+    def look(step: str) -> None:
+        if host.path(spec.REPOSITORY + "/sources.list").exists() and not seen:
+            seen.append(host.read(spec.REPOSITORY + "/sources.list") + host.read(spec.REPOSITORY + "/Packages"))
+
+    result = host.apply({"packages": ["chrony"]}, repositories=repositories, hook=look)
+    assert result["changed"]
+    assert seen == [f"deb [trusted=yes] file:{spec.REPOSITORY} ./\nPackage: chrony\n"]
+    update, install = _installed(host)
+    for command in (update, install):
+        assert f"Dir::Etc::sourcelist={spec.REPOSITORY}/sources.list" in command
+        assert "Dir::Etc::sourceparts=-" in command
+        assert f"Dir::State::lists={spec.REPOSITORY}/lists" in command
+    assert (update[1], install[1]) == ("update", "install")
+    assert not host.path(spec.REPOSITORY).exists()
+    assert list(host.path(spec.INCOMING).iterdir()) == []
+    again = host.apply({"packages": ["chrony"]}, repositories=repositories)
+    assert (again["changed"], again["needs"]) == (False, [])
+
+
+def test_a_release_that_the_bundle_does_not_have_is_told_with_those_that_it_has(host: FakeHost) -> None:
+    repositories = _repositories(host, release="debian/trixie")
+    with pytest.raises(
+        errors.ProblemsError,
+        match=rf"packages chrony are missing, .* none for debian/bookworm/{ARCH}, only for debian/trixie/{ARCH}: make the"
+        r" bundle again with artifacts_package_releases: \[debian/bookworm\]",
+    ):
+        host.apply({"packages": ["chrony"]}, repositories=repositories)
+    assert host.commands == []
+
+
+def test_a_repository_that_is_not_the_bundles_is_refused_and_removed(host: FakeHost) -> None:
+    repositories = _repositories(host)
+    sha256 = str(repositories[f"debian/bookworm/{ARCH}"]["sha256"])
+    host.write(store.incoming_path(sha256), b"x" * len(BUNDLED))
+    with pytest.raises(errors.ProblemsError, match=r"the repository of packages was refused and removed"):
+        host.apply({"packages": ["chrony"]}, repositories=repositories)
+    assert host.commands == []
+    assert not host.path(store.incoming_path(sha256)).exists()
+
+
+def test_what_a_killed_installation_left_goes_with_the_next_run(host: FakeHost) -> None:
+    repositories = _repositories(host)
+    host.apply({"packages": ["chrony"]}, repositories=repositories)
+    host.push(BUNDLED)
+    host.write(spec.REPOSITORY + "/Packages", "left")
+    host.apply({"packages": ["chrony"]}, repositories=repositories)
+    assert not host.path(spec.REPOSITORY).exists()
+    assert list(host.path(spec.INCOMING).iterdir()) == []
+
+
+def test_nothing_of_the_bundle_stays_where_apt_fails(host: FakeHost) -> None:
+    repositories = _repositories(host)
+    host.answers["apt-get install"] = Completed(100, "", "E: Sub-process /usr/bin/dpkg returned an error code (1)")
+    with pytest.raises(errors.HostStateError, match="returned an error code"):
+        host.apply({"packages": ["chrony"]}, repositories=repositories)
+    assert not host.path(spec.REPOSITORY).exists()
