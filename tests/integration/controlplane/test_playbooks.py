@@ -22,6 +22,7 @@ from ansible_collections.stagecraft.gitops.plugins.plugin_utils.kube.objects imp
 from ansible_collections.stagecraft.gitops.plugins.plugin_utils.kube.session import Session
 
 from tests.integration.controlplane.control_plane import ControlPlane
+from tests.integration.controlplane.line import Line
 from tests.integration.controlplane.site import Site, config_map, deployment, take_away
 from tests.integration.ssh.conftest import Server
 
@@ -311,3 +312,21 @@ def test_an_object_of_two_kustomizations_is_told_with_both(ansible: Ansible, sit
     assert done.returncode != 0
     both = f"Kustomization flux-system/{site.name}-one and by Kustomization flux-system/{site.name}-two"
     assert f"ConfigMap {site.name}/shared: applied by {both}: each undoes" in done.stdout
+
+
+def test_a_line_that_loses_every_packet_is_told_by_status_and_diagnosis(ansible: Ansible, site: Site) -> None:
+    first = site.repository.push({"apps/a.yaml": site.config_map("a")})
+    with Line(int(site.server.url.rpartition(":")[2])) as line:
+        site.follow(url=f"http://127.0.0.1:{line.port}/{site.name}.git", timeout="3s", interval="5m")
+        site.kustomization("apps")
+        site.ready(first)
+        line.cut()
+        pushed = site.repository.push({"apps/a.yaml": site.config_map("a", n="2")})
+        assert not site.wait(pushed, seconds=6, grace=60.0).ok
+        diagnosed, status = ansible.playbook("diagnose"), ansible.playbook("status")
+    for done in (diagnosed, status):
+        assert done.returncode != 0, done.stdout
+        for part in ("deadline exceeded, since 20", "The Git host does not answer", "It heals by itself"):
+            assert part in done.stdout, done.stdout
+    assert f"NOT READY  GitRepository flux-system/{site.name}  main@sha1:{first}" in status.stdout
+    assert pushed not in status.stdout

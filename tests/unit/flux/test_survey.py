@@ -5,6 +5,7 @@
 
 from __future__ import annotations
 
+import time
 from itertools import pairwise
 from typing import Any
 
@@ -215,6 +216,63 @@ def test_the_diagnosis_tells_roots_and_not_what_follows() -> None:
     assert "It is tried again only every 30m" in said["a"]
     assert "Resume it" in said["s"]
     assert "a push is noticed only every 1h" in said["repo"]
+
+
+BEGAN = 1767225605.0  # 2026-01-01T00:00:05Z
+SILENT = "dial tcp 10.0.0.1:22: i/o timeout"
+CUT = (
+    condition("FetchFailed", "True", "GitOperationFailed", SILENT, lastTransitionTime="2026-01-01T00:02:00Z"),
+    condition("Ready", "False", "GitOperationFailed", SILENT, lastTransitionTime="2026-01-01T00:02:00Z"),
+    condition("Reconciling", "True", "ProgressingWithRetry"),
+)
+
+
+def test_the_diagnosis_tells_a_fetch_that_lasts_long() -> None:
+    fetching = git(OLD, condition("Ready", "True", "Succeeded"), condition("Reconciling", "True", "Progressing"))
+    objects = by_ref(fetching, kustomization("a", OLD))
+    assert diagnosis.diagnose(objects, now=BEGAN + 2) == []
+    (finding,) = diagnosis.diagnose(objects, now=BEGAN + 30)
+    assert (finding.severity, finding.reason) == ("waiting", "Fetching")
+    assert "it is being fetched, since 2026-01-01T00:00:05Z" in finding.sentence
+    assert diagnosis.diagnose(objects, "shop", now=BEGAN + 30) == []
+
+
+def test_the_diagnosis_tells_since_when_a_git_host_is_silent_and_that_it_heals() -> None:
+    (finding,) = diagnosis.diagnose(by_ref(git(OLD, *CUT, spec={"interval": "9m"}), kustomization("a", OLD)))
+    assert finding.severity == "blocked"
+    # the words of the failure may have changed since, but nothing was fetched meanwhile
+    assert f"{SILENT}, since 2026-01-01T00:00:05Z. The Git host does not answer" in finding.sentence
+    assert "heals by itself" in finding.sentence
+    assert "tried again only every" not in finding.sentence
+
+
+def test_a_silent_source_is_asked_again_without_starting_the_grace_anew(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Flux's own pauses between tries grow, so a wait would not see for minutes that the line is there again."""
+    asked: list[Ref] = []
+
+    def ask(self: wait.Wait, named: Ref) -> bool:
+        asked.append(named)
+        self._tokens[named] = f"token-{len(asked)}"
+        self._asked_source = time.monotonic()
+        return True
+
+    monkeypatch.setattr(wait.Wait, "_ask", ask)
+    waiting = wait.Wait(None, GOAL, wait.Options())  # type: ignore[arg-type]
+    monkeypatch.setattr(wait, "_TRY_AGAIN", 0.05)
+    waiting._ask(SOURCE)
+    handled = by_ref(git(OLD, *CUT, lastHandledReconcileAt="token-1"))
+    _found, decision = waiting._look(handled)
+    assert (decision, asked) == ("wait", [SOURCE])
+    began = waiting._passing[SOURCE]
+    time.sleep(0.06)
+    waiting._look(handled)
+    assert asked == [SOURCE, SOURCE]
+    found, _decision = waiting._look(handled)  # the second request is on its way
+    assert found.verdicts[SOURCE].state == "waiting"
+    assert len(asked) == 2
+    assert waiting._passing == {SOURCE: began}
+    waiting._look(by_ref(git(OLD, lastHandledReconcileAt="token-2")))
+    assert waiting._passing == {}
 
 
 def test_the_diagnosis_tells_deadlocks_and_missing_sources() -> None:
