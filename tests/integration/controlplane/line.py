@@ -67,7 +67,7 @@ class Line:
         self.cut_off.set()
 
     def cut_after(self, count: int) -> None:
-        """Cut it once the server has sent so many bytes more."""
+        """Cut it once so many bytes more have come, from either side."""
         self._left = count
 
     def mend(self) -> None:
@@ -96,13 +96,13 @@ class Line:
                 return
             far = socket.create_connection(("127.0.0.1", self._target))
             self._sides.append(far)
-            self._start(self._relay, near, far, False)
-            self._start(self._relay, far, near, True)
+            self._start(self._relay, near, far)
+            self._start(self._relay, far, near)
 
-    def _relay(self, one: socket.socket, other: socket.socket, down: bool) -> None:
+    def _relay(self, one: socket.socket, other: socket.socket) -> None:
         with contextlib.suppress(OSError):
             while data := one.recv(_CHUNK):
-                if down and self._left is not None:
+                if self._left is not None:
                     self._left -= len(data)
                     if self._left <= 0:
                         self._left = None
