@@ -132,7 +132,8 @@ def _follows_from(named: Ref, verdicts: Mapping[Ref, Verdict], objects: graph.Ob
         return False
     if verdicts[named].reason == "Suspended":
         return False
-    needs = graph.dependencies(item)
+    expression = graph.unmet(item)
+    needs = graph.dependencies(item) if expression is None else [expression.need]
     source = kinds.source_of(item)
     if verdicts[named].reason == "DependencyNotReady":
         return any(need in verdicts and verdicts[need].state != "ready" for need in needs)

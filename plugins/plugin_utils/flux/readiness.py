@@ -15,7 +15,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any, Literal
 
-from ansible_collections.stagecraft.gitops.plugins.plugin_utils.flux import revision
+from ansible_collections.stagecraft.gitops.plugins.plugin_utils.flux import graph, revision
 from ansible_collections.stagecraft.gitops.plugins.plugin_utils.flux.kinds import BY_NAME, IMAGE, SOURCE
 from ansible_collections.stagecraft.gitops.plugins.plugin_utils.kube.objects import (
     Object,
@@ -40,6 +40,10 @@ FETCHING = "Fetching"
 #: spec.timeout of a source that does not say it, as Flux's definitions have it.
 _FETCH_TIMEOUT = "1m0s"
 _PATIENCE = "Where that lasts, its server does not answer: Flux gives up after {limit} (spec.timeout), says why, and tries again."
+_UNMET = (
+    "It goes on by itself once this expression (spec.dependsOn[].readyExpr) is true, whatever else the dependency says of "
+    "itself: look at the fields that it asks for, and correct them, or the expression, by a commit."
+)
 _RESUME = "Resume it by flux_suspend."
 _RESET = "Fix it by a commit; without one, flux_reconcile with reset lets it try again."
 
@@ -149,7 +153,7 @@ def kustomization(item: Object, asked: Asked) -> Verdict:
     if not is_false(ready):
         message = text(condition(item, "Reconciling"), "message") or message
     if not is_false(ready) or reason in ("DependencyNotReady", "Progressing", "HealthCheckCanceled"):
-        return Verdict("waiting", reason or "NotReconciled", message or "not reconciled yet")
+        return _waiting(item, reason, message)
     # A path or an artefact that is not there is never attempted: then the time of the failure has to tell.
     tried = not asked.target or revision.same(attempted, asked.target)
     recent = bool(asked.token) or (reason == "ArtifactFailed" and _since(ready, asked.since))
@@ -185,6 +189,18 @@ def _unready_release(item: Object, asked: Asked, ready: Mapping[str, Any], remed
         )
     if is_false(ready) and reason == "ArtifactFailed" and _counts(item, asked, ready):
         return _apply_problem(item, reason, message)
+    return _waiting(item, reason, message)
+
+
+def message_of(item: Object) -> str:
+    """Return what an object says of being ready, with the expression that it waits for, which Flux does not name."""
+    said, expression = text(condition(item, "Ready"), "message"), graph.unmet(item)
+    return said if expression is None or expression.text in said else f"{said}: {expression.text}"
+
+
+def _waiting(item: Object, reason: str, message: str) -> Verdict:
+    if graph.unmet(item) is not None:
+        return Verdict("waiting", reason, message_of(item), _UNMET)
     return Verdict("waiting", reason or "NotReconciled", message or "not reconciled yet")
 
 
@@ -350,6 +366,10 @@ _GIT_ADVICE = (
 )
 #: What to do about what a Kustomization or a Helm release says, the first that fits.
 _APPLY_ADVICE = (
+    (
+        r"InvalidCELExpression",
+        "Flux does not try this again: correct the expression (readyExpr of spec.dependsOn, or healthCheckExprs) by a commit.",
+    ),
     (
         r"failed calling webhook",
         "The named admission webhook does not answer: look at the pods behind its Service. Where the same repository "

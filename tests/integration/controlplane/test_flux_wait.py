@@ -232,6 +232,23 @@ def test_a_missing_dependency_is_told(site: Site) -> None:
     assert outcome.seconds < 8
 
 
+def test_an_expression_that_is_not_true_is_named(site: Site) -> None:
+    """The dependency is ready; what its dependent asks of it is another thing."""
+    commit = site.repository.push({"a/a.yaml": site.config_map("a"), "b/b.yaml": site.config_map("b")})
+    expression = "has(dep.metadata.labels) && dep.metadata.labels['release'] == 'done'"
+    site.follow()
+    site.kustomization("a")
+    site.kustomization("b", dependsOn=[{"name": f"{site.name}-a", "readyExpr": expression}])
+    site.ready(commit, objects=(site.ref("a"),))
+    outcome = site.wait(commit, seconds=5)
+    tells(outcome, f"{site.name}-b", "DependencyNotReady", expression)
+    said = [f.sentence for f in diagnosis.diagnose(overview.load(site.session)) if f.named == site.ref("b")]
+    assert len(said) == 1, said
+    assert expression in said[0]
+    site.patch(site.ref("a"), {"metadata": {"labels": {"release": "done"}}})
+    site.ready(commit, seconds=60)
+
+
 def test_suspended_is_told_at_once(site: Site) -> None:
     first = site.repository.push({"a/a.yaml": site.config_map("a")})
     site.follow()

@@ -218,6 +218,65 @@ def test_the_diagnosis_tells_roots_and_not_what_follows() -> None:
     assert "a push is noticed only every 1h" in said["repo"]
 
 
+EXPRESSION = "dep.metadata.labels['release'] == 'done'"
+BY_EXPRESSION = {"dependsOn": [{"name": "a", "readyExpr": EXPRESSION}, {"name": "c"}]}
+UNTRUE = "dependency 'flux-system/a' is not ready according to readyExpr eval"
+
+
+def waits_by_expression(said: str = UNTRUE) -> dict[str, Any]:
+    return kustomization("b", OLD, condition("Ready", "False", "DependencyNotReady", said), spec=BY_EXPRESSION)
+
+
+@pytest.mark.parametrize("said", [UNTRUE, f"failed to evaluate the CEL expression '{EXPRESSION}': no such key: labels"])
+def test_an_expression_that_is_not_true_is_named(said: str) -> None:
+    """The dependency is ready by itself, so nothing else would tell why the other one waits."""
+    objects = by_ref(git(), kustomization("a"), kustomization("c"), waits_by_expression(said))
+    decision, sentences = decide(GOAL, objects)
+    assert decision == "wait"
+    (finding,) = diagnosis.diagnose(objects)
+    assert finding.severity == "waiting"
+    for sentence in (*sentences, finding.sentence):
+        assert sentence.startswith("Kustomization flux-system/b: DependencyNotReady: ")
+        assert sentence.count(EXPRESSION) == 1
+        assert "readyExpr) is true" in sentence
+    (row,) = [row for row in overview.tree(objects) if row["object"].endswith("/b")]
+    assert EXPRESSION in row["message"]
+    assert {"type": "dependsOn", "from": str(named("b")), "to": str(named("a")), "readyExpr": EXPRESSION} in (
+        overview.dependency_graph(objects)["edges"]
+    )
+
+
+def test_an_expression_decides_whatever_the_dependency_says() -> None:
+    """One may wait for a label of what is suspended or failed: that does not end the waiting."""
+    for stopped in (kustomization("a", spec={"suspend": True}), kustomization("a", OLD, FAILS, attempted=NEW)):
+        objects = by_ref(git(), stopped, kustomization("c"), waits_by_expression())
+        found = survey.survey(GOAL, objects, NOBODY).verdicts[named("b")]
+        assert (found.state, found.reason) == ("waiting", "DependencyNotReady")
+        assert "which" not in found.message
+    # what is told is the root, and another dependency than the expression's is none
+    failed = by_ref(git(), kustomization("a", OLD, FAILS, attempted=NEW), kustomization("c"), waits_by_expression())
+    assert {f.named.name for f in diagnosis.diagnose(failed)} == {"a"}
+    other = by_ref(git(), kustomization("a"), kustomization("c", OLD, FAILS, attempted=NEW), waits_by_expression())
+    assert {f.named.name for f in diagnosis.diagnose(other)} == {"b", "c"}
+    # one that is not there at all is waited for in vain
+    gone = by_ref(git(), kustomization("c"), waits_by_expression("dependency 'flux-system/a' not found"))
+    assert "is not in the cluster" in survey.survey(GOAL, gone, NOBODY).verdicts[named("b")].message
+
+
+def test_who_waits_for_an_expression_is_not_asked_at_every_look() -> None:
+    objects = by_ref(git(), kustomization("a"), kustomization("c"), waits_by_expression())
+    objects[named("b")]["status"]["lastHandledReconcileAt"] = "t"
+    tokens = survey.Requests({named("b"): "t"}, asking=True)
+
+    def asked_after(seconds: float) -> list[Ref]:
+        found = survey.survey(GOAL, objects, tokens)
+        return survey.requests(GOAL, found, objects, tokens, seconds, {named("b"): seconds})
+
+    assert asked(objects) == [named("b")]
+    assert asked_after(1.0) == []
+    assert asked_after(11.0) == [named("b")]
+
+
 BEGAN = 1767225605.0  # 2026-01-01T00:00:05Z
 SILENT = "dial tcp 10.0.0.1:22: i/o timeout"
 CUT = (
