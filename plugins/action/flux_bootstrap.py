@@ -5,6 +5,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -105,6 +106,8 @@ class ActionModule(KubeAction):
             wanted = _wanted(options, release, branch, base)
             changes = _changes(wanted, branch, base)
             before = branch.read(base, changes)
+            own = sync.components_file(wanted.sync.path, wanted.namespace)
+            seen = replace(seen, generated_by_cli=sync.generated_by_cli(branch.read(base, [own]).get(own)))
             chosen = bootstrap.plan(seen, wanted, changes)
             if chosen.migrate and api is not None:
                 cluster.check_migration(
@@ -156,7 +159,7 @@ class ActionModule(KubeAction):
                 commit or "", options["timeout"], lambda known: _newer(branch, known), new_key=new_key
             )
         if chosen.release:
-            work.release()
+            work.release(adopt=chosen.adopt)
         return result | {"commit": verified.commit, "public_key": public, "seconds": round(verified.seconds, 3)}
 
     def _absent(self, api: ApiClient, options: dict[str, Any]) -> dict[str, Any]:

@@ -5,6 +5,7 @@
 
 from __future__ import annotations
 
+import time
 from typing import TYPE_CHECKING, Any
 
 from ansible_collections.stagecraft.gitops.plugins.plugin_utils._action import ArgumentSpec
@@ -58,7 +59,7 @@ class ActionModule(KubeAction):
                 result["trace"] = overview.trace(session, named)
             if "diagnosis" in gather:
                 causes = diagnosis.causes(session, shown)
-                found = diagnosis.diagnose(objects, options["namespace"] or "", causes)
+                found = diagnosis.diagnose(objects, options["namespace"] or "", causes, time.time())
                 result["diagnosis"] = [
                     {"object": str(f.named), "severity": f.severity, "reason": f.reason, "sentence": f.sentence}
                     for f in found

@@ -16,8 +16,8 @@ description:
     the cluster follow the repository; and waits until Flux has applied that commit.
   - Once Flux follows the repository the cluster is not written to any more. Another version, or other settings, are a commit. Before one that
     takes an old API version out of a definition, all objects are stored in the newest one.
-  - Whose Flux it is, is found out first. One by Helm or Flux Operator, one that somebody else installed, and one that follows another repository or
-    branch is refused; one that follows another path is refused whatever O(takeover) says, for it is another environment's. That holds for setting up and
+  - Whose Flux it is, is found out first. One by Helm or Flux Operator, one that somebody else installed, one that the C(flux) command line bootstrapped
+    (also from the same repository, branch and path), and one that follows another repository or branch is refused; one that follows another path is refused whatever O(takeover) says, for it is another environment's. That holds for setting up and
     for taking away.
   - Taking Flux away leaves everything that it applied. Controllers go first, then the finalizers of their objects, the definitions, and the
     namespace.
@@ -171,8 +171,8 @@ options:
         required: true
   takeover:
     description: >-
-      Take over, or with O(state=absent) take away, a Flux that somebody else installed, or that follows another repository or branch. Never
-      one that Flux Operator manages, and one of Helm's is taken over only once its release is uninstalled.
+      Take over, or with O(state=absent) take away, a Flux that somebody else installed, that the C(flux) command line bootstrapped, or that
+      follows another repository or branch. Never one that Flux Operator manages, and one of Helm's is taken over only once its release is uninstalled.
     type: bool
     default: false
   timeout:

@@ -83,13 +83,13 @@ objects:
       message: "Applied revision: main@sha1:4f9c6f2"
       since: "2026-01-01T00:00:00Z"
 tree:
-  description: Objects in order, each below the one that applied it.
+  description: Objects in order, each below the one that applied it; one that is not ready with its C(message).
   returned: when V(tree) is gathered
   type: list
   elements: dict
   sample: [{object: Kustomization flux-system/apps, depth: 0, ready: true}, {object: Deployment shop/web, depth: 1}]
 graph:
-  description: Nodes, edges, what is missing, and what goes in a circle.
+  description: Nodes, edges, what is missing, and what goes in a circle. A dependency that an expression decides on has it as C(readyExpr).
   returned: when V(graph) is gathered
   type: dict
   sample: {nodes: [], edges: [], missing: [], cycles: []}

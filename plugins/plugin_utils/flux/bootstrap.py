@@ -95,6 +95,7 @@ class Plan:
     commit: bool = False
     follow: bool = False
     release: bool = False
+    adopt: bool = False
 
 
 def plan(seen: state.Observed, wanted: Wanted, changes: Mapping[str, bytes | None]) -> Plan:
@@ -121,6 +122,8 @@ def plan(seen: state.Observed, wanted: Wanted, changes: Mapping[str, bytes | Non
     )
     follow = seen.follows != wanted.sync or not applied
     release = bool(seen.crd) and state.ours(seen.crd or {})
+    # also where a run that adopted it was killed after its commit
+    adopt = seen.applied_by_cli
     steps: list[Step] = []
     if install:
         what = f"Flux {wanted.version}, namespace {wanted.namespace}"
@@ -143,6 +146,8 @@ def plan(seen: state.Observed, wanted: Wanted, changes: Mapping[str, bytes | Non
         steps.append(Step("follow", "repository", before, str(wanted.sync)))
     if release and not install:
         steps.append(Step("hand over", "Flux", "owned by stagecraft.gitops", "managed from the repository"))
+    if adopt:
+        steps.append(Step("adopt", "Flux", "owned by the flux command line", "managed from the repository"))
     return Plan(
         kind,
         tuple(steps),
@@ -152,7 +157,8 @@ def plan(seen: state.Observed, wanted: Wanted, changes: Mapping[str, bytes | Non
         pin_hosts=pin,
         commit=bool(changes),
         follow=follow,
-        release=release or install,
+        release=release or install or adopt,
+        adopt=adopt,
     )
 
 
@@ -299,8 +305,10 @@ class Bootstrap:
             self._api.request("PATCH", path, body=body, content_type="application/merge-patch+json")
         return now
 
-    def release(self) -> None:
+    def release(self, *, adopt: bool = False) -> None:
         """Give up our share of what Flux owns now, and take away what the repository's kustomization.yaml leaves out.
+
+        With `adopt` the flux command line's share goes as well, by which one would see its bootstrap.
 
         Only what is in the root's inventory is Flux's: of the rest nothing but our own installation is left, in nobody's
         care. Namespaces, definitions and the root objects are never deleted: too much would go with them. Raises FluxError
@@ -323,6 +331,8 @@ class Bootstrap:
         # by this one the next run sees whether anything is left to do, so it is the last
         for item in sorted(items, key=lambda item: item["metadata"]["name"] == state.SOURCE_CRD):
             if not _left_out(item, root):
+                if adopt:
+                    self._cluster.release(item, state.CLI_MANAGER)
                 self._cluster.release(item)
             elif item["kind"] in _REMOVABLE:
                 self._cluster.remove_ours(item)

@@ -62,10 +62,12 @@ class Cluster:
         query = {"fieldManager": FIELD_MANAGER, "force": "true"}
         self.api.request("PATCH", path_of(item), query=query, body=dict(item), content_type=APPLY)
 
-    def release(self, item: Mapping[str, Any]) -> None:
-        """Give up our share of an object's fields; those that nobody else owns go with it."""
+    def release(self, item: Mapping[str, Any], manager: str = FIELD_MANAGER) -> None:
+        """Give up a field manager's share of an object; fields that nobody else owns go with it."""
         metadata = {key: item["metadata"][key] for key in ("name", "namespace") if key in item["metadata"]}
-        self.apply({"apiVersion": item["apiVersion"], "kind": item["kind"], "metadata": metadata})
+        nothing = {"apiVersion": item["apiVersion"], "kind": item["kind"], "metadata": metadata}
+        query = {"fieldManager": manager, "force": "true"}
+        self.api.request("PATCH", path_of(item), query=query, body=nothing, content_type=APPLY)
 
     def remove_ours(self, item: Mapping[str, Any]) -> None:
         """Delete an object that we applied; one that is not there, or that we own nothing of, is left."""

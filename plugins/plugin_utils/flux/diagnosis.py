@@ -11,6 +11,7 @@ from __future__ import annotations
 import re
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, replace
+from datetime import datetime
 from typing import TYPE_CHECKING, Literal
 
 from ansible_collections.stagecraft.gitops.plugins.plugin_utils.flux import (
@@ -32,6 +33,8 @@ Severity = Literal["blocked", "waiting", "slow"]
 #: From how many seconds on an interval counts as slow: of a source, and between tries of what failed.
 _SLOW_SOURCE = 600.0
 _SLOW_RETRY = 300.0
+#: From how many seconds on a fetch is told that has not ended; one that goes well takes one or two.
+_LONG_FETCH = 10.0
 #: How many of the objects that two have in common are named.
 _NAMED = 3
 _LOOK = "Look at what it runs: correct it by a commit, or give it more spec.timeout where it is only slow."
@@ -49,8 +52,10 @@ class Finding:
     sentence: str
 
 
-def diagnose(objects: graph.Objects, namespace: str = "", stuck: Iterable[wait.Cause] = ()) -> list[Finding]:
-    """Return what is wrong, what blocks first; of one namespace, or ("") of all.
+def diagnose(
+    objects: graph.Objects, namespace: str = "", stuck: Iterable[wait.Cause] = (), now: float = 0.0
+) -> list[Finding]:
+    """Return what is wrong, what blocks first; of one namespace, or ("") of all. `now` is in seconds since the epoch.
 
     What is tried again counts as failed as long as it is about the commit that failed before, or a workload of it is
     `stuck`: such an object is at work nearly always, and would be told as waiting for ever. What keeps an object waiting
@@ -77,6 +82,7 @@ def diagnose(objects: graph.Objects, namespace: str = "", stuck: Iterable[wait.C
     found += [
         finding for named in told if named in objects and (finding := _slow_source(named, objects[named])) is not None
     ]
+    found += [_finding(n, v, None) for n in told if n in objects and (v := _silent(objects[n], verdicts[n], now))]
     found += _conflicts(verdicts, objects, namespace)
     order = ("blocked", "waiting", "slow")
     return sorted(found, key=lambda f: (order.index(f.severity), f.named))
@@ -126,7 +132,8 @@ def _follows_from(named: Ref, verdicts: Mapping[Ref, Verdict], objects: graph.Ob
         return False
     if verdicts[named].reason == "Suspended":
         return False
-    needs = graph.dependencies(item)
+    expression = graph.unmet(item)
+    needs = graph.dependencies(item) if expression is None else [expression.need]
     source = kinds.source_of(item)
     if verdicts[named].reason == "DependencyNotReady":
         return any(need in verdicts and verdicts[need].state != "ready" for need in needs)
@@ -143,7 +150,8 @@ def _finding(named: Ref, verdict: Verdict, item: Object | None) -> Finding:
     sentence = f"{named}: {verdict}"
     if item is not None and verdict.state != "waiting" and verdict.reason not in ("Suspended", "DependencyCycle"):
         retry = text(item, "spec", "retryInterval") or text(item, "spec", "interval")
-        if seconds(retry) > _SLOW_RETRY:
+        # a source that failed is tried again in growing pauses, whatever its interval
+        if seconds(retry) > _SLOW_RETRY and not kinds.BY_NAME[named.kind].source:
             sentence += f" It is tried again only every {retry}: set spec.retryInterval, or ask by flux_reconcile."
     return Finding(named, severity, verdict.reason, sentence)
 
@@ -170,6 +178,18 @@ def _conflicts(verdicts: Mapping[Ref, Verdict], objects: graph.Objects, namespac
         )
         found.append(Finding(min(both), "waiting" if moving else "blocked", "OwnedTwice", said))
     return found
+
+
+def _silent(item: Object, verdict: Verdict, now: float) -> Verdict | None:
+    """Judge a source by a fetch that takes long; until that is given up, it is ready at the commit before."""
+    began = readiness.fetching_since(item)
+    if verdict.state != "ready" or not kinds.BY_NAME[text(item, "kind")].source or not began:
+        return None
+    try:
+        lasts = now - datetime.fromisoformat(began).timestamp()
+    except ValueError:
+        return None
+    return readiness.fetching(item) if lasts > _LONG_FETCH else None
 
 
 def _slow_source(named: Ref, item: Object) -> Finding | None:

@@ -5,13 +5,16 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Collection, Iterable, Mapping
+from dataclasses import dataclass
 from graphlib import CycleError, TopologicalSorter
 
 from ansible_collections.stagecraft.gitops.plugins.plugin_utils.flux import kinds
 from ansible_collections.stagecraft.gitops.plugins.plugin_utils.kube.objects import (
     Object,
     Ref,
+    condition,
     listed,
     mapping,
     ref,
@@ -19,6 +22,17 @@ from ansible_collections.stagecraft.gitops.plugins.plugin_utils.kube.objects imp
 )
 
 Objects = Mapping[Ref, Object]
+#: How the controllers say that a readyExpr is false, and that it cannot be evaluated (checkDependencies, evalReadyExpr).
+_NOT_TRUE = re.compile(r"dependency '([^'/]+)/([^']+)' is not ready according to readyExpr eval")
+_NOT_EVALUATED = "failed to evaluate the CEL expression '{}'"
+
+
+@dataclass(frozen=True)
+class Expression:
+    """A `readyExpr` (CEL), and the dependency that it asks whether to go on."""
+
+    need: Ref
+    text: str
 
 
 def dependencies(item: Object) -> list[Ref]:
@@ -28,6 +42,26 @@ def dependencies(item: Object) -> list[Ref]:
         Ref(own.group, own.kind, text(entry, "namespace") or own.namespace, text(entry, "name"))
         for entry in listed(item, "spec", "dependsOn")
     ]
+
+
+def expressions(item: Object) -> list[Expression]:
+    """Return the expressions that take the place of Flux's own check whether a dependency is ready."""
+    entries = zip(dependencies(item), listed(item, "spec", "dependsOn"), strict=True)
+    return [Expression(need, text(entry, "readyExpr")) for need, entry in entries if text(entry, "readyExpr")]
+
+
+def unmet(item: Object) -> Expression | None:
+    """Return the expression that an object waits for, as its controller says; CEL is not evaluated here."""
+    ready = condition(item, "Ready")
+    if text(ready, "reason") != "DependencyNotReady":
+        return None
+    said = text(ready, "message")
+    found = _NOT_TRUE.search(said)
+    for expression in expressions(item):
+        named = found is not None and found.groups() == (expression.need.namespace, expression.need.name)
+        if named or _NOT_EVALUATED.format(expression.text) in said:
+            return expression
+    return None
 
 
 def cycles(objects: Objects) -> list[tuple[Ref, ...]]:

@@ -76,13 +76,16 @@ def row(item: Object) -> dict[str, Any]:
         "suspended": readiness.suspended(item),
         "revision": revision_of(item),
         "reason": text(ready, "reason"),
-        "message": one_line(text(ready, "message")),
+        "message": one_line(readiness.message_of(item)),
         "since": text(ready, "lastTransitionTime"),
     }
 
 
 def tree(objects: graph.Objects, root: Ref | None = None) -> list[dict[str, Any]]:
-    """Return who applied what, in order, with the depth; from `root`, or from all that nobody of Flux applied."""
+    """Return who applied what, in order, with the depth; from `root`, or from all that nobody of Flux applied.
+
+    What is not ready says why.
+    """
     applied = graph.appliers(objects)
     starts = [root] if root else sorted(n for n in objects if n not in applied and kinds.BY_NAME[n.kind].follows)
     found: list[dict[str, Any]] = []
@@ -90,7 +93,9 @@ def tree(objects: graph.Objects, root: Ref | None = None) -> list[dict[str, Any]
 
     def walk(named: Ref, depth: int) -> None:
         item = objects.get(named)
-        known = {} if item is None else {k: v for k, v in row(item).items() if k in ("ready", "revision", "suspended")}
+        shown = {} if item is None else row(item)
+        why = ("message",) if shown.get("ready") is False else ()
+        known = {k: v for k, v in shown.items() if k in ("ready", "revision", "suspended", *why)}
         found.append({"object": str(named), "depth": depth, **known})
         if item is None or named in seen:
             return
@@ -111,10 +116,16 @@ def dependency_graph(objects: graph.Objects) -> dict[str, Any]:
         *(("source", n, s) for n, item in objects.items() if (s := kinds.source_of(item)) is not None),
         *(("appliedBy", child, parent) for child, parent in applied.items()),
     ]
+    asked = {(n, e.need): {"readyExpr": e.text} for n, item in objects.items() for e in graph.expressions(item)}
     return {
         "nodes": [str(named) for named in sorted(objects)],
         "edges": [
-            {"type": kind, "from": str(one), "to": str(other)}
+            {
+                "type": kind,
+                "from": str(one),
+                "to": str(other),
+                **(asked.get((one, other), {}) if kind == "dependsOn" else {}),
+            }
             for kind, one, other in sorted(edges, key=lambda e: (e[1], e[0], e[2]))
         ],
         "missing": sorted({str(to) for kind, _unused, to in edges if kind != "appliedBy" and to not in objects}),

@@ -15,7 +15,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any, Literal
 
-from ansible_collections.stagecraft.gitops.plugins.plugin_utils.flux import revision
+from ansible_collections.stagecraft.gitops.plugins.plugin_utils.flux import graph, revision
 from ansible_collections.stagecraft.gitops.plugins.plugin_utils.flux.kinds import BY_NAME, IMAGE, SOURCE
 from ansible_collections.stagecraft.gitops.plugins.plugin_utils.kube.objects import (
     Object,
@@ -36,6 +36,14 @@ State = Literal["ready", "waiting", "passing", "failed"]
 REQUESTED = "reconcile.fluxcd.io/requestedAt"
 #: Our own words for what Flux has none for.
 OTHER = "OtherRevision"
+FETCHING = "Fetching"
+#: spec.timeout of a source that does not say it, as Flux's definitions have it.
+_FETCH_TIMEOUT = "1m0s"
+_PATIENCE = "Where that lasts, its server does not answer: Flux gives up after {limit} (spec.timeout), says why, and tries again."
+_UNMET = (
+    "It goes on by itself once this expression (spec.dependsOn[].readyExpr) is true, whatever else the dependency says of "
+    "itself: look at the fields that it asks for, and correct them, or the expression, by a commit."
+)
 _RESUME = "Resume it by flux_suspend."
 _RESET = "Fix it by a commit; without one, flux_reconcile with reset lets it try again."
 
@@ -95,11 +103,37 @@ def source(item: Object, asked: Asked) -> Verdict:
     if (is_true(failing) or is_false(ready)) and _counts(item, asked, bad):
         return _fetch_problem(item, text(bad, "reason"), text(bad, "message"))
     if not is_true(ready) or not _is_current(item) or not _handled(item, asked):
-        said = "not asked yet" if is_true(ready) else text(ready, "message") or "not fetched yet"
-        return Verdict("waiting", "NotReconciled" if is_true(ready) else text(ready, "reason") or "NotReconciled", said)
+        return _underway(item, bad)
     if there:
         return READY
     return Verdict("waiting", OTHER, f"the newest that it found is {revision.short(found)}, not {asked.target[:12]}")
+
+
+def _underway(item: Object, said: Mapping[str, Any]) -> Verdict:
+    """Say what a source is doing that has neither fetched nor failed since it was asked."""
+    if fetching_since(item):
+        return fetching(item)
+    if is_true(said) and text(said, "type") == "Ready":
+        return Verdict("waiting", "NotReconciled", "not asked yet")
+    reason, message = text(said, "reason") or "NotReconciled", text(said, "message") or "not fetched yet"
+    return Verdict("waiting", reason, message, _advice(item, reason, message))
+
+
+def fetching_since(item: Object) -> str:
+    """Return when a source began with a fetch that it was asked for, "" where there is none or the one before failed."""
+    at_work = condition(item, "Reconciling")
+    failed = is_true(condition(item, "FetchFailed")) or is_false(condition(item, "Ready"))
+    return text(at_work, "lastTransitionTime") if is_true(at_work) and not failed else ""
+
+
+def fetching(item: Object) -> Verdict:
+    """Judge a source whose fetch has not ended."""
+    at = text(item, "status", "artifact", "revision")
+    limit = text(item, "spec", "timeout") or _FETCH_TIMEOUT
+    said = f"it is being fetched, since {fetching_since(item)}" + (
+        f"; it is at {revision.short(at)} still" if at else ""
+    )
+    return Verdict("waiting", FETCHING, said, _PATIENCE.format(limit=limit))
 
 
 def kustomization(item: Object, asked: Asked) -> Verdict:
@@ -119,7 +153,7 @@ def kustomization(item: Object, asked: Asked) -> Verdict:
     if not is_false(ready):
         message = text(condition(item, "Reconciling"), "message") or message
     if not is_false(ready) or reason in ("DependencyNotReady", "Progressing", "HealthCheckCanceled"):
-        return Verdict("waiting", reason or "NotReconciled", message or "not reconciled yet")
+        return _waiting(item, reason, message)
     # A path or an artefact that is not there is never attempted: then the time of the failure has to tell.
     tried = not asked.target or revision.same(attempted, asked.target)
     recent = bool(asked.token) or (reason == "ArtifactFailed" and _since(ready, asked.since))
@@ -155,6 +189,18 @@ def _unready_release(item: Object, asked: Asked, ready: Mapping[str, Any], remed
         )
     if is_false(ready) and reason == "ArtifactFailed" and _counts(item, asked, ready):
         return _apply_problem(item, reason, message)
+    return _waiting(item, reason, message)
+
+
+def message_of(item: Object) -> str:
+    """Return what an object says of being ready, with the expression that it waits for, which Flux does not name."""
+    said, expression = text(condition(item, "Ready"), "message"), graph.unmet(item)
+    return said if expression is None or expression.text in said else f"{said}: {expression.text}"
+
+
+def _waiting(item: Object, reason: str, message: str) -> Verdict:
+    if graph.unmet(item) is not None:
+        return Verdict("waiting", reason, message_of(item), _UNMET)
     return Verdict("waiting", reason or "NotReconciled", message or "not reconciled yet")
 
 
@@ -263,8 +309,14 @@ def _release_failure(item: Object) -> str:
 
 
 def _fetch_problem(item: Object, reason: str, message: str) -> Verdict:
-    passing = _PASSING.search(message)
-    return Verdict("passing" if passing else "failed", reason, message, _advice(item, reason, message))
+    if not _PASSING.search(message):
+        return Verdict("failed", reason, message, _advice(item, reason, message))
+    # The failure itself is as old as its newest words; the retrying began with the first one.
+    kinds = ("FetchFailed", "Reconciling", *(["Ready"] if is_false(condition(item, "Ready")) else []))
+    times = [text(condition(item, kind), "lastTransitionTime") for kind in kinds]
+    began = min((time for time in times if time), default="")
+    said = f"{message.rstrip('.')}, since {began}" if began else message
+    return Verdict("passing", reason, said, _advice(item, reason, message))
 
 
 def _apply_problem(item: Object, reason: str, message: str) -> Verdict:
@@ -277,13 +329,18 @@ def _apply_problem(item: Object, reason: str, message: str) -> Verdict:
 _NO_ANSWER = (
     r"connection refused|no such host|i/o timeout|no route to host|network is unreachable|context deadline exceeded"
 )
+#: Flux's pauses between tries grow to the --max-retry-delay of its source-controller.
+_HEALS = "It heals by itself when that is back: Flux tries again within 15 minutes, flux_reconcile at once."
 #: What to do about what a source says, the first that fits; then what holds for sources of Git only.
 _SOURCE_ADVICE = (
     (
         r"unable to authenticate|authentication|handshake failed: ssh|permission denied|authorization failed|unauthorized",
         "What the source's Secret holds is not accepted: check its user, password or token.",
     ),
-    (_NO_ANSWER, "The server does not answer from within the cluster: check that it is up, its name, and the network."),
+    (
+        _NO_ANSWER,
+        "The server does not answer from within the cluster: check that it is up, its name, and the network. " + _HEALS,
+    ),
 )
 _GIT_ADVICE = (
     (
@@ -303,11 +360,16 @@ _GIT_ADVICE = (
     (r"repository not found", "The repository does not exist, or the deploy key has no access to it: check spec.url."),
     (
         _NO_ANSWER,
-        "The Git host does not answer from within the cluster: check that it is up, its name, and the network between.",
+        "The Git host does not answer from within the cluster: check that it is up, its name, and the network between. "
+        + _HEALS,
     ),
 )
 #: What to do about what a Kustomization or a Helm release says, the first that fits.
 _APPLY_ADVICE = (
+    (
+        r"InvalidCELExpression",
+        "Flux does not try this again: correct the expression (readyExpr of spec.dependsOn, or healthCheckExprs) by a commit.",
+    ),
     (
         r"failed calling webhook",
         "The named admission webhook does not answer: look at the pods behind its Service. Where the same repository "

@@ -22,6 +22,8 @@ Object = dict[str, Any]
 State = Literal["absent", "unfinished", "plain", "bootstrapped", "foreign", "helm", "flux-operator"]
 
 FIELD_MANAGER = "stagecraft.gitops"
+#: As whom the flux command line applies what it bootstraps; what it only patches afterwards is no bootstrap.
+CLI_MANAGER = "flux"
 OLDEST_KUBERNETES = (1, 33)
 CRDS = "/apis/apiextensions.k8s.io/v1/customresourcedefinitions"
 SOURCE_CRD = "gitrepositories.source.toolkit.fluxcd.io"
@@ -44,7 +46,11 @@ class Sync:
 
 @dataclass(frozen=True)
 class Observed:
-    """Everything that the plan asks about; objects are as the API server returned them, None where there are none."""
+    """Everything that the plan asks about; objects are as the API server returned them, None where there are none.
+
+    `generated_by_cli` says whether the flux command line wrote Flux's manifests in the repository; None where there are
+    none, or nobody has looked.
+    """
 
     kubernetes: str = ""
     crd: Object | None = None
@@ -55,6 +61,17 @@ class Observed:
     operator: bool = False
     namespace_phase: str = ""
     namespace_of_flux: bool = False
+    generated_by_cli: bool | None = None
+
+    @property
+    def applied_by_cli(self) -> bool:
+        """Whether the flux command line made the root objects."""
+        return any(_applied_by(item, CLI_MANAGER) for item in (self.source, self.sync))
+
+    @property
+    def by_cli(self) -> bool:
+        """Whether the flux command line bootstrapped this: what its own repository says goes before the cluster."""
+        return self.applied_by_cli if self.generated_by_cli is None else self.generated_by_cli
 
     @property
     def version(self) -> str:
@@ -126,7 +143,7 @@ def classify(seen: Observed, wanted: Sync) -> State:
     if going(seen.crd):
         return "unfinished"
     if seen.follows is not None:
-        return "bootstrapped" if seen.follows == wanted else "foreign"
+        return "bootstrapped" if seen.follows == wanted and not seen.by_cli else "foreign"
     if seen.crd is None and not seen.deployments:
         return "absent"
     return "unfinished" if seen.crd is None or ours(seen.crd) else "plain"
@@ -147,7 +164,7 @@ def refusals(seen: Observed, state: State, wanted: Sync, *, takeover: bool) -> l
         found.append(f"Flux wants Kubernetes {oldest} or newer, the cluster runs {seen.kubernetes}. Upgrade it first.")
     if seen.namespace_phase == "Terminating" or going(seen.crd):
         found.append("Flux is being removed here. Finish the removal (flux_state: absent), or wait until it is gone.")
-    if state == "foreign" and seen.follows is not None:
+    if state == "foreign" and seen.follows is not None and seen.follows != wanted:
         if seen.follows.path != wanted.path:
             found.append(
                 f"this cluster is another environment's: it follows {seen.follows}; wanted {wanted}. Check the inventory"
@@ -159,6 +176,13 @@ def refusals(seen: Observed, state: State, wanted: Sync, *, takeover: bool) -> l
                 f"somebody bootstrapped Flux here from another repository or branch: it follows {seen.follows}; wanted {wanted}."
                 " Set flux_takeover: true to make it follow the new one."
             )
+    same = seen.follows is None or seen.follows == wanted
+    if seen.by_cli and same and not takeover and state not in ("helm", "flux-operator", "plain"):
+        found.append(
+            f"the flux command line (or Terraform's flux provider) bootstrapped this environment, which follows {wanted}:"
+            f" {_sign_of_cli(seen)}. Bootstrap it with that as before; or set flux_takeover: true to adopt it, which writes"
+            " gotk-components.yaml and gotk-sync.yaml anew by a commit and keeps what it applied and its deploy key."
+        )
     by_helm = any(_labels(item).get(_MANAGED_BY) == "Helm" for item in seen.deployments)
     if state == "helm" and (by_helm or not takeover):
         found.append(
@@ -198,6 +222,11 @@ def removal_refusals(seen: Observed, state: State, wanted: Sync, *, takeover: bo
             f"this cluster is another environment's: it follows {seen.follows}; wanted {wanted}. Check the inventory and"
             " the kubeconfig's context. To remove that environment's Flux on purpose, run this with its settings."
         ]
+    if state == "foreign" and seen.follows == wanted and not takeover:
+        return [
+            f"the flux command line bootstrapped this cluster: {_sign_of_cli(seen)}. Remove it with that (`flux uninstall`), or"
+            " set flux_takeover: true to remove it all the same."
+        ]
     said = {
         "foreign": f"somebody bootstrapped Flux here from another repository or branch: it follows {seen.follows}; wanted {wanted}."
         " Correct stagecraft_repository, or set flux_takeover: true to remove it all the same.",
@@ -207,6 +236,19 @@ def removal_refusals(seen: Observed, state: State, wanted: Sync, *, takeover: bo
         " know, so it may be somebody else's. Set flux_takeover: true to remove it all the same.",
     }
     return [said[state]] if state in said and not takeover else []
+
+
+def _sign_of_cli(seen: Observed) -> str:
+    """Say by what one sees that the flux command line was here."""
+    if seen.generated_by_cli:
+        return 'gotk-components.yaml in the repository says "generated by flux"'
+    return "it has applied the GitRepository and the Kustomization that Flux follows"
+
+
+def _applied_by(item: Mapping[str, Any] | None, manager: str) -> bool:
+    """Whether a field manager has applied an object, and not only changed it."""
+    fields = ((item or {}).get("metadata") or {}).get("managedFields") or []
+    return any(entry.get("manager") == manager and entry.get("operation") == "Apply" for entry in fields)
 
 
 def going(item: Mapping[str, Any] | None) -> bool:

@@ -177,6 +177,8 @@ def requests(
         needs = graph.dependencies(item)
         if text(ready, "reason") == "DependencyNotReady":
             due = bool(needs) and all(found.verdicts.get(need, verdict).state == "ready" for need in needs)
+            # an expression may be false of what is ready: asking at each look would only make its controller busy
+            due = due and (graph.unmet(item) is None or not token or unchanged.get(named, 0.0) >= STUCK)
         else:
             late = is_true(ready) and arrived >= _PROPAGATION
             due = named in found.hasty or (not token and (is_false(ready) or late))
@@ -251,7 +253,11 @@ def _blocked(verdicts: dict[Ref, Verdict], objects: graph.Objects) -> dict[Ref, 
                 continue
             if text(condition(concerned[named], "Ready"), "reason") != "DependencyNotReady":
                 continue
+            # where an expression decides, the dependency need not be ready, only there
+            decided = {expression.need for expression in graph.expressions(concerned[named])}
             for need in graph.dependencies(concerned[named]):
+                if need in decided and need in objects:
+                    continue
                 lost = dead.get(need) or (verdicts[need] if verdicts[need].state == "failed" else None)
                 if lost is not None:
                     dead[named] = Verdict("failed", "DependencyNotReady", f"it waits for {need}, which {_why(lost)}")

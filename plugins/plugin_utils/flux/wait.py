@@ -30,6 +30,8 @@ _TICK = 1.0
 #: For how long a source may not find a commit that it was asked for, and how often it is asked again meanwhile.
 _LAG = 5.0
 _ASK_AGAIN = 2.0
+#: How often a source is asked again whose server did not answer: its own pauses grow to a quarter of an hour.
+_TRY_AGAIN = 10.0
 _WORKLOAD = re.compile(r"\b([A-Z][A-Za-z]+)/([a-z0-9-]+)/([a-z0-9.-]+) status")
 _SUSPECTS = 20
 _GROUPS = {"Deployment": "apps", "StatefulSet": "apps", "DaemonSet": "apps", "Job": "batch"}
@@ -155,7 +157,12 @@ class Wait:
         found = self._overtaken(survey.survey(self._goal, objects, self._requests()), objects, now)
         for named in found.having("passing"):
             self._passing.setdefault(named, now)
-        self._passing = {n: t for n, t in self._passing.items() if n in found.having("passing")}
+        # a source that was asked again after it failed has not come right by being asked
+        self._passing = {
+            n: t
+            for n, t in self._passing.items()
+            if n in found.having("passing") or (n == self._goal.source and _retrying(found, n, objects))
+        }
         decision = survey.decide(self._goal, found, {n: now - t for n, t in self._passing.items()})
         if found.target:
             self._arrived = self._arrived or now
@@ -174,12 +181,13 @@ class Wait:
         verdict = found.verdicts.get(self._goal.source)
         item = objects.get(self._goal.source)
         token = asked.of(self._goal.source)
+        pause = _TRY_AGAIN if verdict is not None and verdict.state == "passing" else _ASK_AGAIN
         again = not token or (
             verdict is not None
-            and verdict.reason == readiness.OTHER
+            and (verdict.reason == readiness.OTHER or verdict.state == "passing")
             and item is not None
             and readiness.handled(item, token)
-            and now - self._asked_source >= _ASK_AGAIN
+            and now - self._asked_source >= pause
         )
         if again:
             self._ask(self._goal.source)
@@ -285,6 +293,13 @@ class Wait:
         if self._progress is not None and lines != self._told:
             self._told = lines
             self._progress("; ".join(lines))
+
+
+def _retrying(found: survey.Survey, named: Ref, objects: Mapping[Ref, Object]) -> bool:
+    """Say whether a source has not got over its last failure, though what it says is not of our newest request yet."""
+    verdict = found.verdicts.get(named)
+    failed = condition(objects.get(named) or {}, "FetchFailed").get("status") == "True"
+    return verdict is not None and verdict.state == "waiting" and failed
 
 
 def _not_found(at: str, target: str, newer: bool) -> Verdict:

@@ -5,6 +5,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import hashlib
 import os
 import re
@@ -21,6 +22,10 @@ if TYPE_CHECKING:
 
     from ansible_collections.stagecraft.gitops.plugins.plugin_utils.git.remote import Remote
 
+_SILENT = (
+    "The line to the server is cut or too slow: check the network and the firewalls between this machine and the address,"
+    " and that the Git server runs; then run this again, which goes on from whatever has arrived there"
+)
 _REASONS = (
     (
         "Host key verification failed",
@@ -35,6 +40,8 @@ _REASONS = (
     ("Authentication failed", "it does not accept the credentials"),
     ("could not read Username", "it wants credentials and there are none. Use an ssh:// address with a key"),
     ("Connection refused", "nothing answers at its address and port. Check the address, and that the Git server runs"),
+    ("not responding", f"it stopped answering. {_SILENT}"),
+    ("Operation too slow", f"it stopped answering. {_SILENT}"),
     ("timed out", "nothing answers at its address in time. Check the address, and the firewalls between"),
     ("Could not resolve host", "its name is not known to DNS. Check the address"),
     ("Name or service not known", "its name is not known to DNS. Check the address"),
@@ -44,6 +51,11 @@ _REASONS = (
     ("not exist", "the server knows no such repository, or does not show it to this key"),
     ("not found", "the server knows no such repository, or does not show it to this key"),
 )
+#: After how many questions without an answer ssh gives a server up, and after what part of the timeout HTTP does.
+_UNANSWERED = 3
+_QUIET = 0.75
+#: How many seconds git has to end those that it started, before it is ended itself.
+_LAST = 2.0
 #: For how many seconds an SSH connection is kept, as Ansible does; and what a path of a socket may have, with ssh's suffix.
 _KEPT = 60
 _LONGEST_SOCKET = 90
@@ -81,27 +93,24 @@ class Program:
     ) -> subprocess.CompletedProcess[bytes]:
         """Run ``git ARGUMENTS``. Raises GitError for a command that fails (with `check`), hangs, or is not there."""
         command = ["git", "-c", "core.hooksPath=/dev/null", "-c", "gc.auto=0"]
+        # a byte in a second: who sends nothing at all for that long is gone; git itself would wait for ever
+        command += [
+            "-c",
+            "http.lowSpeedLimit=1",
+            "-c",
+            f"http.lowSpeedTime={max(1, int(self.remote.timeout * _QUIET))}",
+        ]
         command += ["-c", "credential.helper="] if self.remote.token_file else []
         command += arguments
         try:
-            done = subprocess.run(
-                command,
-                cwd=self._home,
-                env={**self.environment, **(environment or {})},
-                input=data,
-                stdin=subprocess.DEVNULL if data is None else None,
-                capture_output=True,
-                timeout=self.remote.timeout,
-                check=False,
-            )
+            done = _run(command, data, self._home, {**self.environment, **(environment or {})}, self.remote.timeout)
         except FileNotFoundError as error:
             if error.filename != "git":  # the working directory: a repository that is not open any more
                 raise
             raise GitError("wanted git on the controller, found none: install the package git.") from error
         except subprocess.TimeoutExpired as error:
             raise GitError(
-                f"{self.remote}: git {arguments[0]} did not end within {self.remote.timeout:g} s. Check the network"
-                " between this machine and the Git server."
+                f"{self.remote}: git {arguments[0]} did not end within {self.remote.timeout:g} s. {_SILENT}."
             ) from error
         if check and done.returncode:
             raise self.failure(done.stderr.decode("utf-8", "replace"))
@@ -131,6 +140,9 @@ class Program:
 
     def _make_environment(self, repository: Path) -> dict[str, str]:
         ssh = ["ssh", "-o", "BatchMode=yes", "-o", f"ConnectTimeout={max(1, int(self.remote.timeout / 4))}"]
+        # a line that loses every packet is told by nobody else; a quarter of the timeout, as for connecting
+        alive = max(1, int(self.remote.timeout / 4 / _UNANSWERED))
+        ssh += ["-o", f"ServerAliveInterval={alive}", "-o", f"ServerAliveCountMax={_UNANSWERED}"]
         ssh += ["-o", "StrictHostKeyChecking=yes"]
         if self.remote.known_hosts:
             file = self._home / "known_hosts"
@@ -167,8 +179,28 @@ class Program:
         socket = self._sockets / f"ssh-{hashlib.sha256(means.encode()).hexdigest()[:8]}-%C"
         if len(str(socket)) + 40 > _LONGEST_SOCKET:
             return []
-        alive = ["-o", "ServerAliveInterval=5", "-o", "ServerAliveCountMax=3"]
-        return [*alive, "-o", "ControlMaster=auto", "-o", f"ControlPath={socket}", "-o", f"ControlPersist={_KEPT}"]
+        return ["-o", "ControlMaster=auto", "-o", f"ControlPath={socket}", "-o", f"ControlPersist={_KEPT}"]
+
+
+def _run(
+    command: list[str], data: bytes | None, cwd: Path, environment: Mapping[str, str], timeout: float
+) -> subprocess.CompletedProcess[bytes]:
+    """Run a command as subprocess.run does, but let it end its helpers when its time is over.
+
+    They would go on waiting for a silent server; git ends them when it is asked to end, and cannot when it is killed.
+    """
+    given = subprocess.DEVNULL if data is None else subprocess.PIPE
+    pipe = subprocess.PIPE
+    with subprocess.Popen(command, cwd=cwd, env=environment, stdin=given, stdout=pipe, stderr=pipe) as process:
+        try:
+            out, said = process.communicate(data, timeout)
+        except BaseException:
+            process.terminate()
+            with contextlib.suppress(subprocess.TimeoutExpired):
+                process.wait(_LAST)
+            process.kill()
+            raise
+    return subprocess.CompletedProcess(command, process.returncode, out, said)
 
 
 def is_race(said: str) -> bool:

@@ -5,18 +5,22 @@
 
 from __future__ import annotations
 
+import random
 import socket
 import time
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
+import pytest
 import yaml
+from ansible_collections.stagecraft.gitops.plugins.plugin_utils.flux import diagnosis, overview
 from ansible_collections.stagecraft.gitops.plugins.plugin_utils.flux.wait import Outcome
 from ansible_collections.stagecraft.gitops.plugins.plugin_utils.kube.objects import listed, text
 from ansible_collections.stagecraft.gitops.plugins.plugin_utils.kube.session import Session
 
 from tests.integration.controlplane.control_plane import send
 from tests.integration.controlplane.git_server import git
+from tests.integration.controlplane.line import Line
 from tests.integration.controlplane.site import Site, pretty
 from tests.integration.ssh.conftest import Server, make_key
 
@@ -80,6 +84,62 @@ def test_a_network_that_swallows_everything_is_told(site: Site) -> None:
         outcome = site.wait("deadbeef")
     tells(outcome, "GitRepository", "deadline exceeded", "The Git host does not answer")
     assert outcome.seconds < 15
+
+
+@pytest.mark.parametrize("where", ["before", "middle"])
+def test_a_line_that_is_cut_is_told_and_the_commit_arrives_once_it_is_mended(site: Site, where: str) -> None:
+    """Packets are lost, before a fetch or in the middle of one: nobody says that anything ended."""
+    first = site.repository.push({"apps/a.yaml": site.config_map("a", n="1")})
+    with Line(int(site.server.url.rpartition(":")[2])) as line:
+        site.follow(url=f"http://127.0.0.1:{line.port}/{site.name}.git", timeout="3s")
+        site.kustomization("apps")
+        site.ready(first)
+        noise = random.Random(4).randbytes(300_000).hex()
+        second = site.repository.push({"apps/a.yaml": site.config_map("a", n="2"), "noise.txt": noise})
+        line.cut() if where == "before" else line.cut_after(100_000)
+        outcome = site.wait(second, seconds=8, grace=60.0)
+        assert line.cut_off.is_set()
+        tells(
+            outcome, "GitRepository", "deadline exceeded, since 20", "The Git host does not answer", "heals by itself"
+        )
+        assert outcome.revision.endswith(first)
+        assert site.live(site.ref("apps"))["status"]["lastAppliedRevision"].endswith(first)
+        (found,) = [f for f in diagnosis.diagnose(overview.load(site.session)) if f.severity == "blocked"]
+        assert "deadline exceeded, since 20" in found.sentence
+        assert "tried again only every" not in found.sentence
+        with ThreadPoolExecutor(1) as pool:
+            waiting = pool.submit(site.wait, second, seconds=90, grace=90.0)
+            site.plane.wait_for("the wait to have asked", lambda: asked(site))
+            assert not waiting.done()
+            line.mend()
+            outcome = waiting.result()
+    assert outcome.ok, pretty(outcome)
+    assert outcome.revision.endswith(second)
+
+
+def asked(site: Site) -> bool:
+    """Say whether a fetch that was asked for last has ended."""
+    item = site.live(site.source)
+    token = item["metadata"]["annotations"]["reconcile.fluxcd.io/requestedAt"]
+    return bool(item["status"].get("lastHandledReconcileAt") == token)
+
+
+def test_a_fetch_that_hangs_is_told_before_it_is_given_up(site: Site) -> None:
+    first = site.repository.push({"apps/a.yaml": site.config_map("a", n="1")})
+    with Line(int(site.server.url.rpartition(":")[2])) as line:
+        site.follow(url=f"http://127.0.0.1:{line.port}/{site.name}.git", timeout="60s")
+        site.kustomization("apps")
+        site.ready(first)
+        line.cut()
+        outcome = site.wait(site.repository.push({"apps/a.yaml": site.config_map("a", n="2")}), seconds=3)
+        tells(outcome, "GitRepository", "it is being fetched, since 20", first[:12], "gives up after 60s")
+        later = time.time() + 60
+        said = [
+            f.sentence for f in diagnosis.diagnose(overview.load(site.session), now=later) if f.severity == "waiting"
+        ]
+        assert any("it is being fetched, since 20" in sentence for sentence in said), said
+        line.mend()
+        site.ready()
 
 
 def test_missing_branch_is_told_at_once(site: Site) -> None:
@@ -170,6 +230,23 @@ def test_a_missing_dependency_is_told(site: Site) -> None:
     outcome = site.wait(commit)
     tells(outcome, f"{site.name}-a", "waits for", f"{site.name}-ghost", "is not in the cluster")
     assert outcome.seconds < 8
+
+
+def test_an_expression_that_is_not_true_is_named(site: Site) -> None:
+    """The dependency is ready; what its dependent asks of it is another thing."""
+    commit = site.repository.push({"a/a.yaml": site.config_map("a"), "b/b.yaml": site.config_map("b")})
+    expression = "has(dep.metadata.labels) && dep.metadata.labels['release'] == 'done'"
+    site.follow()
+    site.kustomization("a")
+    site.kustomization("b", dependsOn=[{"name": f"{site.name}-a", "readyExpr": expression}])
+    site.ready(commit, objects=(site.ref("a"),))
+    outcome = site.wait(commit, seconds=5)
+    tells(outcome, f"{site.name}-b", "DependencyNotReady", expression)
+    said = [f.sentence for f in diagnosis.diagnose(overview.load(site.session)) if f.named == site.ref("b")]
+    assert len(said) == 1, said
+    assert expression in said[0]
+    site.patch(site.ref("a"), {"metadata": {"labels": {"release": "done"}}})
+    site.ready(commit, seconds=60)
 
 
 def test_suspended_is_told_at_once(site: Site) -> None:

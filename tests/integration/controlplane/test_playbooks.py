@@ -9,8 +9,12 @@ import getpass
 import json
 import os
 import shutil
+import ssl
 import subprocess
 import sys
+import threading
+from collections.abc import Iterator
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 from typing import Any
 
@@ -22,18 +26,30 @@ from ansible_collections.stagecraft.gitops.plugins.plugin_utils.kube.objects imp
 from ansible_collections.stagecraft.gitops.plugins.plugin_utils.kube.session import Session
 
 from tests.integration.controlplane.control_plane import ControlPlane
+from tests.integration.controlplane.line import Line
 from tests.integration.controlplane.site import Site, config_map, deployment, take_away
-from tests.integration.ssh.conftest import Server
+from tests.integration.kube.api_server import issue
+from tests.integration.ssh.conftest import SSHD, Server, end, start
+from tests.programs import lacking
 
 COLLECTION = Path(__file__).parents[3]
 
 
 class Ansible:
-    """Runs ansible-playbook for an environment whose API server is the control plane's; `gate` is one more host's."""
+    """Runs ansible-playbook for an environment whose API server is the control plane's; `gate` is one more host's.
 
-    def __init__(self, plane: ControlPlane, directory: Path, gate: dict[str, Any] | None = None) -> None:
+    `cp1` are the variables of its control plane host, of this machine without any.
+    """
+
+    def __init__(
+        self,
+        plane: ControlPlane,
+        directory: Path,
+        gate: dict[str, Any] | None = None,
+        cp1: dict[str, Any] | None = None,
+    ) -> None:
         self.directory = directory
-        hosts = {"cp1": {"ansible_connection": "local", "ansible_python_interpreter": sys.executable}}
+        hosts = {"cp1": cp1 or {"ansible_connection": "local", "ansible_python_interpreter": sys.executable}}
         variables = {"kubeconfig_path": str(plane.kubeconfig), "kubeconfig_name": "test"}
         others = {"gate": gate} if gate else {}
         inventory = {
@@ -121,14 +137,20 @@ def test_everything_works_through_ssh(plane: ControlPlane, site: Site, sshd: Ser
         site.session = own  # which takes away afterwards what was made
 
 
-def test_modules_of_flux_go_through_ssh(plane: ControlPlane, site: Site, sshd: Server, tmp_path: Path) -> None:
-    gate = {
+def by_ssh(sshd: Server) -> dict[str, Any]:
+    """Variables of a host that is reached by SSH."""
+    return {
         "ansible_host": "127.0.0.1",
         "ansible_port": sshd.port,
         "ansible_user": getpass.getuser(),
         "ansible_ssh_private_key_file": str(sshd.key_file),
         "ansible_ssh_common_args": f"-o UserKnownHostsFile={sshd.known_hosts} -o StrictHostKeyChecking=yes",
+        "ansible_python_interpreter": sys.executable,
     }
+
+
+def test_modules_of_flux_go_through_ssh(plane: ControlPlane, site: Site, sshd: Server, tmp_path: Path) -> None:
+    gate = by_ssh(sshd)
     directory = tmp_path / "play"
     directory.mkdir()
     # a name of the API server's that only its own host can do something with
@@ -232,18 +254,127 @@ def test_wrong_arguments_are_told(ansible: Ansible, playbook: str, arguments: di
     assert words in done.stdout
 
 
-def test_one_list_of_what_holds(ansible: Ansible) -> None:
-    done = ansible.playbook("verify-environment", "-e", json.dumps({"verify_dns": ["localhost", "nobody.invalid"]}))
+#: A control plane's files over those of this machine, for one sshd only.
+_MEMBER = """
+set -e
+mount -t tmpfs tmpfs DIR
+cd DIR
+for part in etc var; do
+  mkdir -p $part/up $part/work
+done
+mkdir -p etc/up/kubernetes/pki etc/up/kubernetes/manifests var/up/stagecraft/kubeadm
+touch etc/up/kubernetes/kubelet.conf etc/up/kubernetes/manifests/kube-apiserver.yaml
+echo '{}' > var/up/stagecraft/kubeadm/member.json
+cp CERTIFICATE etc/up/kubernetes/pki/apiserver.crt
+mount -t overlay overlay -o lowerdir=/etc,upperdir=etc/up,workdir=etc/work /etc
+mount -t overlay overlay -o lowerdir=/var/lib,upperdir=var/up,workdir=var/work /var/lib
+exec "$@"
+"""
+
+
+@pytest.fixture
+def member(tmp_path: Path) -> Iterator[Server]:
+    """Give a host on which kubeadm has made a control plane, by its files; its certificate ends tomorrow."""
+    if not Path(SSHD).exists() or os.geteuid() != 0:
+        lacking("a host with files of its own needs openssh-server and root")
+    directory = tmp_path / "member"
+    (directory / "over").mkdir(parents=True)
+    (directory / "api.crt").write_bytes(issue("kube-apiserver", issue("kubernetes")).pem)
+    script = _MEMBER.replace("DIR", str(directory / "over")).replace("CERTIFICATE", str(directory / "api.crt"))
+    prefix = ["unshare", "--mount", "--propagation", "private", "sh", "-c", script, "sh"]
+    keys = f"AuthorizedKeysFile {directory / 'authorized_keys'}"
+    running = start(directory, [keys, "PermitRootLogin prohibit-password"], prefix)
+    yield running
+    end(running.process)
+
+
+@pytest.fixture
+def ingress(tmp_path: Path) -> Iterator[str]:
+    """Give a server of TLS whose authority is `authority.crt`, as HOST:PORT."""
+    authority = issue("shop's authority")
+    served = issue("localhost", authority, ("localhost",))
+    (tmp_path / "authority.crt").write_bytes(authority.pem)
+    (tmp_path / "served.pem").write_bytes(served.pem + served.key_pem)
+    context = ssl.create_default_context(ssl.Purpose.CLIENT_AUTH)
+    context.load_cert_chain(tmp_path / "served.pem")
+    server = ThreadingHTTPServer(("127.0.0.1", 0), BaseHTTPRequestHandler)
+    server.socket = context.wrap_socket(server.socket, server_side=True)
+    threading.Thread(target=server.serve_forever, args=(0.02,), daemon=True).start()
+    yield f"localhost:{server.server_address[1]}"
+    server.shutdown()
+    server.server_close()
+
+
+ROWS = ("hosts", "cluster", "DNS", "GitOps", "certificates", "TLS")
+
+
+def test_an_environment_that_holds_is_green_in_every_row(
+    plane: ControlPlane, ansible: Ansible, site: Site, member: Server, ingress: str, tmp_path: Path
+) -> None:
+    del ansible  # takes away what others left of Flux
+    commit = site.repository.push({"apps/a.yaml": site.config_map("a")})
+    site.follow(interval="5m")
+    site.kustomization("apps")
+    site.ready(commit)
+    (tmp_path / "play").mkdir()
+    environment = Ansible(plane, tmp_path / "play", cp1=by_ssh(member))
+    variables = {"verify_dns": ["localhost"], "verify_tls": [ingress], "verify_tls_ca": str(tmp_path / "authority.crt")}
+    done = environment.playbook("verify-environment", "-e", json.dumps({**variables, "verify_certificate_days": 0}))
+    assert done.returncode == 0, done.stdout + done.stderr
+    for row in ROWS:
+        assert f"{row}: ok" in done.stdout, done.stdout
+
+
+def test_one_list_of_what_holds_and_what_does_not(
+    plane: ControlPlane, ansible: Ansible, member: Server, ingress: str, tmp_path: Path
+) -> None:
+    del ansible
+    (tmp_path / "play").mkdir()
+    environment = Ansible(plane, tmp_path / "play", cp1=by_ssh(member))
+    variables = {
+        "verify_dns": ["localhost", "nobody.invalid"],
+        "verify_tls": [ingress],
+        "verify_tls_ca": str(tmp_path / "authority.crt"),
+    }
+    done = environment.playbook("verify-environment", "-e", json.dumps(variables))
     assert done.returncode != 0
-    for what in (
+    for part in (
         "hosts: ok",
         "cluster: ok",
         "GitOps: ok",
-        "DNS: FAILED: nobody.invalid Add the records",
-        "certificates: FAILED: cp1: it could not be read",
-        "DNS, certificates: see the list",
+        "DNS: FAILED: nobody.invalid. Add the records",
+        "certificates: FAILED: cp1: it ends on 20",
+        "Renew them: kubeadm certs renew all",
+        f"TLS: FAILED: {ingress}: its certificate ends on 20",
+        "DNS, certificates, TLS: see the list",
     ):
-        assert what in done.stdout, done.stdout + done.stderr
+        assert part in done.stdout, done.stdout + done.stderr
+
+
+def test_a_host_that_is_not_reached_is_one_row_of_the_list(
+    plane: ControlPlane, ansible: Ansible, ingress: str, tmp_path: Path
+) -> None:
+    """Also the first one, on which the list is put together."""
+    del ansible
+    (tmp_path / "play").mkdir()
+    gone = {"ansible_host": "127.0.0.1", "ansible_port": 1, "ansible_user": "root"}
+    variables = {"verify_dns": ["localhost"], "verify_tls": [ingress, "localhost:1"]}
+    environment = Ansible(plane, tmp_path / "play", cp1=gone)
+    done = environment.playbook("verify-environment", "-e", json.dumps(variables))
+    assert done.returncode != 0
+    for part in (
+        "hosts: FAILED: cp1: Failed to connect to the host via ssh:",
+        "Check that they are up and that ansible_host, the user and the key are right.",
+        "cluster: ok",
+        "DNS: ok",
+        "GitOps: ok",
+        "certificates: FAILED: cp1: it could not be read: the host is not reached. Let the hosts be reached",
+        f"TLS: FAILED: {ingress}: its certificate is not accepted: unable to get local issuer certificate",
+        "localhost:1: it does not answer by TLS: ",
+        "Look at the Ingress or Gateway of the name",
+        "hosts, certificates, TLS: see the list",
+    ):
+        assert part in done.stdout, done.stdout + done.stderr
 
 
 # Its one node is the machine itself, whose certificate Minikube renews.
@@ -311,3 +442,21 @@ def test_an_object_of_two_kustomizations_is_told_with_both(ansible: Ansible, sit
     assert done.returncode != 0
     both = f"Kustomization flux-system/{site.name}-one and by Kustomization flux-system/{site.name}-two"
     assert f"ConfigMap {site.name}/shared: applied by {both}: each undoes" in done.stdout
+
+
+def test_a_line_that_loses_every_packet_is_told_by_status_and_diagnosis(ansible: Ansible, site: Site) -> None:
+    first = site.repository.push({"apps/a.yaml": site.config_map("a")})
+    with Line(int(site.server.url.rpartition(":")[2])) as line:
+        site.follow(url=f"http://127.0.0.1:{line.port}/{site.name}.git", timeout="3s", interval="5m")
+        site.kustomization("apps")
+        site.ready(first)
+        line.cut()
+        pushed = site.repository.push({"apps/a.yaml": site.config_map("a", n="2")})
+        assert not site.wait(pushed, seconds=6, grace=60.0).ok
+        diagnosed, status = ansible.playbook("diagnose"), ansible.playbook("status")
+    for done in (diagnosed, status):
+        assert done.returncode != 0, done.stdout
+        for part in ("deadline exceeded, since 20", "The Git host does not answer", "It heals by itself"):
+            assert part in done.stdout, done.stdout
+    assert f"NOT READY  GitRepository flux-system/{site.name}  main@sha1:{first}" in status.stdout
+    assert pushed not in status.stdout

@@ -65,6 +65,23 @@ REFUSED = "dial tcp 10.96.7.1:443: connect: connection refused"
         (git(OLD), TARGET, "waiting: OtherRevision"),
         (git(OLD), Asked(NEW, "token"), "waiting: NotReconciled: not asked yet"),
         (
+            git(OLD, condition("Ready", "True", "Succeeded"), condition("Reconciling", "True", "Progressing")),
+            Asked(NEW, "token"),
+            f"waiting: Fetching: it is being fetched, since 2026-01-01T00:00:05Z; it is at main@sha1:{OLD[:12]} still. "
+            "Where that lasts, its server does not answer: Flux gives up after 1m0s (spec.timeout)",
+        ),
+        # what failed before our request is told as long as nothing newer is known, with what to do
+        (
+            git(
+                OLD,
+                failing("GitOperationFailed", "dial tcp: i/o timeout"),
+                condition("FetchFailed", "True", "GitOperationFailed", "dial tcp: i/o timeout"),
+                condition("Reconciling", "True", "ProgressingWithRetry"),
+            ),
+            Asked(NEW, "token"),
+            "waiting: GitOperationFailed: dial tcp: i/o timeout. The Git host does not answer",
+        ),
+        (
             git(OLD, READY, lastHandledReconcileAt="token"),
             Asked(NEW, "token"),
             "waiting: OtherRevision: the newest that it found",
@@ -92,7 +109,7 @@ REFUSED = "dial tcp 10.96.7.1:443: connect: connection refused"
                 failing("x"),
             ),
             TARGET,
-            "passing: GitOperationFailed: dial tcp: connection refused. The Git host does not answer",
+            "passing: GitOperationFailed: dial tcp: connection refused, since 2026-01-01T00:00:05Z. The Git host does not answer",
         ),
         (
             git(OLD, condition("FetchFailed", "True", "GitOperationFailed", "x"), failing("x")),
@@ -242,7 +259,7 @@ REFUSED = "dial tcp 10.96.7.1:443: connect: connection refused"
         (
             flux_object("HelmRepository", "r", {}, {"conditions": [failing("FetchFailed", REFUSED)]}),
             Asked(),
-            f"passing: FetchFailed: {REFUSED}. The server does not answer",
+            f"passing: FetchFailed: {REFUSED}, since 2026-01-01T00:00:05Z. The server does not answer",
         ),
         # the others
         (flux_object("Alert", "a", {}, {}), Asked(), "ready"),

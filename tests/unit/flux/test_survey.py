@@ -5,6 +5,7 @@
 
 from __future__ import annotations
 
+import time
 from itertools import pairwise
 from typing import Any
 
@@ -215,6 +216,122 @@ def test_the_diagnosis_tells_roots_and_not_what_follows() -> None:
     assert "It is tried again only every 30m" in said["a"]
     assert "Resume it" in said["s"]
     assert "a push is noticed only every 1h" in said["repo"]
+
+
+EXPRESSION = "dep.metadata.labels['release'] == 'done'"
+BY_EXPRESSION = {"dependsOn": [{"name": "a", "readyExpr": EXPRESSION}, {"name": "c"}]}
+UNTRUE = "dependency 'flux-system/a' is not ready according to readyExpr eval"
+
+
+def waits_by_expression(said: str = UNTRUE) -> dict[str, Any]:
+    return kustomization("b", OLD, condition("Ready", "False", "DependencyNotReady", said), spec=BY_EXPRESSION)
+
+
+@pytest.mark.parametrize("said", [UNTRUE, f"failed to evaluate the CEL expression '{EXPRESSION}': no such key: labels"])
+def test_an_expression_that_is_not_true_is_named(said: str) -> None:
+    """The dependency is ready by itself, so nothing else would tell why the other one waits."""
+    objects = by_ref(git(), kustomization("a"), kustomization("c"), waits_by_expression(said))
+    decision, sentences = decide(GOAL, objects)
+    assert decision == "wait"
+    (finding,) = diagnosis.diagnose(objects)
+    assert finding.severity == "waiting"
+    for sentence in (*sentences, finding.sentence):
+        assert sentence.startswith("Kustomization flux-system/b: DependencyNotReady: ")
+        assert sentence.count(EXPRESSION) == 1
+        assert "readyExpr) is true" in sentence
+    (row,) = [row for row in overview.tree(objects) if row["object"].endswith("/b")]
+    assert EXPRESSION in row["message"]
+    assert {"type": "dependsOn", "from": str(named("b")), "to": str(named("a")), "readyExpr": EXPRESSION} in (
+        overview.dependency_graph(objects)["edges"]
+    )
+
+
+def test_an_expression_decides_whatever_the_dependency_says() -> None:
+    """One may wait for a label of what is suspended or failed: that does not end the waiting."""
+    for stopped in (kustomization("a", spec={"suspend": True}), kustomization("a", OLD, FAILS, attempted=NEW)):
+        objects = by_ref(git(), stopped, kustomization("c"), waits_by_expression())
+        found = survey.survey(GOAL, objects, NOBODY).verdicts[named("b")]
+        assert (found.state, found.reason) == ("waiting", "DependencyNotReady")
+        assert "which" not in found.message
+    # what is told is the root, and another dependency than the expression's is none
+    failed = by_ref(git(), kustomization("a", OLD, FAILS, attempted=NEW), kustomization("c"), waits_by_expression())
+    assert {f.named.name for f in diagnosis.diagnose(failed)} == {"a"}
+    other = by_ref(git(), kustomization("a"), kustomization("c", OLD, FAILS, attempted=NEW), waits_by_expression())
+    assert {f.named.name for f in diagnosis.diagnose(other)} == {"b", "c"}
+    # one that is not there at all is waited for in vain
+    gone = by_ref(git(), kustomization("c"), waits_by_expression("dependency 'flux-system/a' not found"))
+    assert "is not in the cluster" in survey.survey(GOAL, gone, NOBODY).verdicts[named("b")].message
+
+
+def test_who_waits_for_an_expression_is_not_asked_at_every_look() -> None:
+    objects = by_ref(git(), kustomization("a"), kustomization("c"), waits_by_expression())
+    objects[named("b")]["status"]["lastHandledReconcileAt"] = "t"
+    tokens = survey.Requests({named("b"): "t"}, asking=True)
+
+    def asked_after(seconds: float) -> list[Ref]:
+        found = survey.survey(GOAL, objects, tokens)
+        return survey.requests(GOAL, found, objects, tokens, seconds, {named("b"): seconds})
+
+    assert asked(objects) == [named("b")]
+    assert asked_after(1.0) == []
+    assert asked_after(11.0) == [named("b")]
+
+
+BEGAN = 1767225605.0  # 2026-01-01T00:00:05Z
+SILENT = "dial tcp 10.0.0.1:22: i/o timeout"
+CUT = (
+    condition("FetchFailed", "True", "GitOperationFailed", SILENT, lastTransitionTime="2026-01-01T00:02:00Z"),
+    condition("Ready", "False", "GitOperationFailed", SILENT, lastTransitionTime="2026-01-01T00:02:00Z"),
+    condition("Reconciling", "True", "ProgressingWithRetry"),
+)
+
+
+def test_the_diagnosis_tells_a_fetch_that_lasts_long() -> None:
+    fetching = git(OLD, condition("Ready", "True", "Succeeded"), condition("Reconciling", "True", "Progressing"))
+    objects = by_ref(fetching, kustomization("a", OLD))
+    assert diagnosis.diagnose(objects, now=BEGAN + 2) == []
+    (finding,) = diagnosis.diagnose(objects, now=BEGAN + 30)
+    assert (finding.severity, finding.reason) == ("waiting", "Fetching")
+    assert "it is being fetched, since 2026-01-01T00:00:05Z" in finding.sentence
+    assert diagnosis.diagnose(objects, "shop", now=BEGAN + 30) == []
+
+
+def test_the_diagnosis_tells_since_when_a_git_host_is_silent_and_that_it_heals() -> None:
+    (finding,) = diagnosis.diagnose(by_ref(git(OLD, *CUT, spec={"interval": "9m"}), kustomization("a", OLD)))
+    assert finding.severity == "blocked"
+    # the words of the failure may have changed since, but nothing was fetched meanwhile
+    assert f"{SILENT}, since 2026-01-01T00:00:05Z. The Git host does not answer" in finding.sentence
+    assert "heals by itself" in finding.sentence
+    assert "tried again only every" not in finding.sentence
+
+
+def test_a_silent_source_is_asked_again_without_starting_the_grace_anew(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Flux's own pauses between tries grow, so a wait would not see for minutes that the line is there again."""
+    asked: list[Ref] = []
+
+    def ask(self: wait.Wait, named: Ref) -> bool:
+        asked.append(named)
+        self._tokens[named] = f"token-{len(asked)}"
+        self._asked_source = time.monotonic()
+        return True
+
+    monkeypatch.setattr(wait.Wait, "_ask", ask)
+    waiting = wait.Wait(None, GOAL, wait.Options())  # type: ignore[arg-type]
+    monkeypatch.setattr(wait, "_TRY_AGAIN", 0.05)
+    waiting._ask(SOURCE)
+    handled = by_ref(git(OLD, *CUT, lastHandledReconcileAt="token-1"))
+    _found, decision = waiting._look(handled)
+    assert (decision, asked) == ("wait", [SOURCE])
+    began = waiting._passing[SOURCE]
+    time.sleep(0.06)
+    waiting._look(handled)
+    assert asked == [SOURCE, SOURCE]
+    found, _decision = waiting._look(handled)  # the second request is on its way
+    assert found.verdicts[SOURCE].state == "waiting"
+    assert len(asked) == 2
+    assert waiting._passing == {SOURCE: began}
+    waiting._look(by_ref(git(OLD, lastHandledReconcileAt="token-2")))
+    assert waiting._passing == {}
 
 
 def test_the_diagnosis_tells_deadlocks_and_missing_sources() -> None:

@@ -49,6 +49,15 @@ def test_a_good_repository_passes(tmp_path: Path) -> None:
     assert report.unchecked_kinds == ["bitnami.com/v1alpha1 SealedSecret"]
 
 
+@pytest.mark.parametrize(("need", "said"), [("infrastructure", []), ("ghost", ["dependency-missing"])])
+def test_an_expression_decides_about_what_is_there(tmp_path: Path, need: str, said: list[str]) -> None:
+    root = repository(tmp_path, "good")
+    file = root / CLUSTER / "applications.yaml"
+    expression = "readyExpr: dep.status.observedGeneration == dep.metadata.generation"
+    file.write_text(file.read_text().replace("- name: infrastructure\n", f"- name: {need}\n      {expression}\n"))
+    assert [finding.rule for finding in run(root).findings] == said
+
+
 @pytest.mark.parametrize("name", BAD)
 def test_what_is_wrong_is_said_with_file_and_line(name: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("PATH", str(tmp_path))
