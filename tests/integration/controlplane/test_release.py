@@ -5,6 +5,7 @@
 
 from __future__ import annotations
 
+import re
 import time
 from collections.abc import Iterator
 from http.server import BaseHTTPRequestHandler, HTTPServer
@@ -14,7 +15,7 @@ from typing import Any
 import pytest
 from ansible_collections.stagecraft.gitops.plugins.plugin_utils.git.remote import Author, Remote
 from ansible_collections.stagecraft.gitops.plugins.plugin_utils.kube.objects import Ref
-from ansible_collections.stagecraft.gitops.plugins.plugin_utils.release import verify
+from ansible_collections.stagecraft.gitops.plugins.plugin_utils.release import live, model, verify
 from ansible_collections.stagecraft.gitops.plugins.plugin_utils.release.operation import Place
 from ansible_collections.stagecraft.gitops.plugins.plugin_utils.release.run import Options, Run
 
@@ -192,6 +193,76 @@ def test_a_probe_that_fails_rolls_back_and_a_metric_without_an_answer_does_not(
     well = releases.promote(verify=probes, force=True)
     assert well["verified"] is True
     assert any("metric up is not known" in said for said in well["warnings"])
+
+
+def job_on(releases: Releases, image: str, **spec: Any) -> dict[str, Any]:
+    """A Job that looks at a release; the image's tag says how it ends."""
+    pod = {"restartPolicy": "Never", "containers": [{"name": "look", "image": f"example.com/look:{image}"}]}
+    metadata = {"name": "smoke", "namespace": releases.site.name}
+    return {"metadata": metadata, "spec": {"backoffLimit": 0, "template": {"spec": pod}, **spec}}
+
+
+def jobs(releases: Releases) -> list[str]:
+    found = releases.site.session.items(f"/apis/batch/v1/namespaces/{releases.site.name}/jobs")
+    return [one["metadata"]["name"] for one in found if "deletionTimestamp" not in one["metadata"]]
+
+
+def test_a_job_that_ends_well_verifies_and_is_taken_away(releases: Releases) -> None:
+    # what a run that was killed has left; it has the name of no other
+    left = verify.job_of(job_on(releases, "endless"), 60)
+    path = f"/apis/batch/v1/namespaces/{releases.site.name}/jobs"
+    releases.site.session.call(lambda api: api.request("POST", path, body=left))
+    # at its end a Job goes at once, if it is let
+    good = job_on(releases, "1", ttlSecondsAfterFinished=0)
+    done = releases.promote(verify=verify.Options(timeout=60, settle=0.2, job=good))
+    assert done["verified"] is True, done
+    assert releases.image("production").endswith("-production:2")
+    assert jobs(releases) == [left["metadata"]["name"]]
+
+
+@pytest.mark.parametrize(
+    ("image", "limits", "words"),
+    [
+        ("failing", {}, "container look ended with 3: Error: orders: column total is missing"),
+        ("endless", {"activeDeadlineSeconds": 2}, "DeadlineExceeded"),
+    ],
+)
+def test_a_job_that_fails_rolls_back_in_the_same_run(
+    releases: Releases, image: str, limits: dict[str, Any], words: str
+) -> None:
+    done = releases.promote(verify=verify.Options(timeout=60, settle=0.2, job=job_on(releases, image, **limits)))
+    assert (done["failed"], done["verified"], done["rolled_back"]) == (True, False, True), done
+    assert re.search(rf"Job {releases.site.name}/smoke-[0-9a-f]{{6}}: Failed", done["msg"]), done["msg"]
+    assert words in done["msg"], done["msg"]
+    assert image != "failing" or "(pod smoke-" in done["msg"]
+    assert releases.image("production").endswith("-production:1")
+    assert jobs(releases) == []
+
+
+def test_a_job_is_waited_for_until_the_time_is_up(site: Site) -> None:
+    environment = model.Environment("production", "clusters/production", kubeconfig=str(site.plane.kubeconfig))
+    cluster = live.Cluster(environment)
+    pod = {"restartPolicy": "Never", "containers": [{"name": "look", "image": "example.com/look:endless"}]}
+    manifest = {"metadata": {"namespace": site.name}, "spec": {"template": {"spec": pod}}}
+    (said,), unknown = verify.run_job(cluster, manifest, 3)
+    cluster.close()
+    assert said.startswith(f"Job {site.name}/verify-")
+    assert ": InProgress" in said
+    assert unknown == []
+    found = site.session.items(f"/apis/batch/v1/namespaces/{site.name}/jobs")
+    assert [one for one in found if "deletionTimestamp" not in one["metadata"]] == []
+
+
+def test_a_job_that_a_killed_run_left_is_ended_and_taken_away(
+    releases: Releases, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(verify, "_JOB_LINGERS", 1)
+    monkeypatch.setattr(verify, "_JOB_STAYS", 0)
+    left = verify.job_of(job_on(releases, "endless"), 0)
+    path = f"/apis/batch/v1/namespaces/{releases.site.name}/jobs"
+    releases.site.session.call(lambda api: api.request("POST", path, body=left))
+    assert len(jobs(releases)) == 1
+    releases.site.plane.wait_for("Kubernetes has taken it away", lambda: not jobs(releases))
 
 
 def test_all_gates_are_told_at_once(releases: Releases) -> None:
