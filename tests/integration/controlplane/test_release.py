@@ -195,74 +195,66 @@ def test_a_probe_that_fails_rolls_back_and_a_metric_without_an_answer_does_not(
     assert any("metric up is not known" in said for said in well["warnings"])
 
 
-def job_on(releases: Releases, image: str, **spec: Any) -> dict[str, Any]:
+def job_on(site: Site, image: str, **spec: Any) -> dict[str, Any]:
     """A Job that looks at a release; the image's tag says how it ends."""
     pod = {"restartPolicy": "Never", "containers": [{"name": "look", "image": f"example.com/look:{image}"}]}
-    metadata = {"name": "smoke", "namespace": releases.site.name}
+    metadata = {"name": "smoke", "namespace": site.name}
     return {"metadata": metadata, "spec": {"backoffLimit": 0, "template": {"spec": pod}, **spec}}
 
 
-def jobs(releases: Releases) -> list[str]:
-    found = releases.site.session.items(f"/apis/batch/v1/namespaces/{releases.site.name}/jobs")
+def jobs(site: Site) -> list[str]:
+    found = site.session.items(f"/apis/batch/v1/namespaces/{site.name}/jobs")
     return [one["metadata"]["name"] for one in found if "deletionTimestamp" not in one["metadata"]]
 
 
-def test_a_job_that_ends_well_verifies_and_is_taken_away(releases: Releases) -> None:
-    # what a run that was killed has left; it has the name of no other
-    left = verify.job_of(job_on(releases, "endless"), 60)
-    path = f"/apis/batch/v1/namespaces/{releases.site.name}/jobs"
-    releases.site.session.call(lambda api: api.request("POST", path, body=left))
-    # at its end a Job goes at once, if it is let
-    good = job_on(releases, "1", ttlSecondsAfterFinished=0)
-    done = releases.promote(verify=verify.Options(timeout=60, settle=0.2, job=good))
+def leave(site: Site, job: dict[str, Any]) -> None:
+    """Make a Job as a run does that is killed then."""
+    path = f"/apis/batch/v1/namespaces/{site.name}/jobs"
+    site.session.call(lambda api: api.request("POST", path, body=job))
+
+
+def test_a_job_that_fails_rolls_back_in_the_same_run_and_one_that_ends_well_verifies(releases: Releases) -> None:
+    site = releases.site
+    left = verify.job_of(job_on(site, "endless"), 60)
+    leave(site, left)
+    done = releases.promote(verify=verify.Options(timeout=60, settle=0.2, job=job_on(site, "failing")))
+    assert (done["failed"], done["verified"], done["rolled_back"]) == (True, False, True), done
+    assert re.search(rf"Job {site.name}/smoke-[0-9a-f]{{6}}: Failed", done["msg"]), done["msg"]
+    assert "(pod smoke-" in done["msg"], done["msg"]
+    assert "container look ended with 3: Error: orders: column total is missing" in done["msg"]
+    assert releases.image("production").endswith("-production:1")
+    assert jobs(site) == [left["metadata"]["name"]]
+
+    # one that may go at its end is seen all the same
+    good = job_on(site, "1", ttlSecondsAfterFinished=0)
+    done = releases.promote(verify=verify.Options(timeout=60, settle=0.2, job=good), force=True)
     assert done["verified"] is True, done
     assert releases.image("production").endswith("-production:2")
-    assert jobs(releases) == [left["metadata"]["name"]]
+    assert jobs(site) == [left["metadata"]["name"]]
 
 
 @pytest.mark.parametrize(
-    ("image", "limits", "words"),
-    [
-        ("failing", {}, "container look ended with 3: Error: orders: column total is missing"),
-        ("endless", {"activeDeadlineSeconds": 2}, "DeadlineExceeded"),
-    ],
+    ("limits", "seconds", "words"), [({}, 2, ": InProgress"), ({"activeDeadlineSeconds": 1}, 60, "DeadlineExceeded")]
 )
-def test_a_job_that_fails_rolls_back_in_the_same_run(
-    releases: Releases, image: str, limits: dict[str, Any], words: str
+def test_a_job_without_an_end_is_not_waited_for_for_ever(
+    site: Site, limits: dict[str, Any], seconds: float, words: str
 ) -> None:
-    done = releases.promote(verify=verify.Options(timeout=60, settle=0.2, job=job_on(releases, image, **limits)))
-    assert (done["failed"], done["verified"], done["rolled_back"]) == (True, False, True), done
-    assert re.search(rf"Job {releases.site.name}/smoke-[0-9a-f]{{6}}: Failed", done["msg"]), done["msg"]
-    assert words in done["msg"], done["msg"]
-    assert image != "failing" or "(pod smoke-" in done["msg"]
-    assert releases.image("production").endswith("-production:1")
-    assert jobs(releases) == []
-
-
-def test_a_job_is_waited_for_until_the_time_is_up(site: Site) -> None:
     environment = model.Environment("production", "clusters/production", kubeconfig=str(site.plane.kubeconfig))
     cluster = live.Cluster(environment)
-    pod = {"restartPolicy": "Never", "containers": [{"name": "look", "image": "example.com/look:endless"}]}
-    manifest = {"metadata": {"namespace": site.name}, "spec": {"template": {"spec": pod}}}
-    (said,), unknown = verify.run_job(cluster, manifest, 3)
+    (said,), unknown = verify.run_job(cluster, job_on(site, "endless", **limits), seconds)
     cluster.close()
-    assert said.startswith(f"Job {site.name}/verify-")
-    assert ": InProgress" in said
+    assert said.startswith(f"Job {site.name}/smoke-")
+    assert words in said
     assert unknown == []
-    found = site.session.items(f"/apis/batch/v1/namespaces/{site.name}/jobs")
-    assert [one for one in found if "deletionTimestamp" not in one["metadata"]] == []
+    assert jobs(site) == []
 
 
-def test_a_job_that_a_killed_run_left_is_ended_and_taken_away(
-    releases: Releases, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_a_job_that_a_killed_run_left_is_ended_and_taken_away(site: Site, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(verify, "_JOB_LINGERS", 1)
     monkeypatch.setattr(verify, "_JOB_STAYS", 0)
-    left = verify.job_of(job_on(releases, "endless"), 0)
-    path = f"/apis/batch/v1/namespaces/{releases.site.name}/jobs"
-    releases.site.session.call(lambda api: api.request("POST", path, body=left))
-    assert len(jobs(releases)) == 1
-    releases.site.plane.wait_for("Kubernetes has taken it away", lambda: not jobs(releases))
+    leave(site, verify.job_of(job_on(site, "endless"), 0))
+    assert len(jobs(site)) == 1
+    site.plane.wait_for("Kubernetes has taken it away", lambda: not jobs(site))
 
 
 def test_all_gates_are_told_at_once(releases: Releases) -> None:
