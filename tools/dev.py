@@ -91,6 +91,10 @@ def wanted_collections() -> list[str]:
 
 def unpack_collections(names: list[str], python: Path) -> None:
     """Replace the third-party collections under ``.dev/collections`` by ``names`` out of the `ansible` wheel."""
+    for namespace in COLLECTIONS.iterdir():
+        # what a link leads to belongs to another checkout
+        if namespace.is_symlink():
+            namespace.unlink()
     for directory in COLLECTIONS.glob("*/*"):
         if not directory.is_symlink():
             shutil.rmtree(directory)

@@ -106,6 +106,8 @@ class ActionModule(ControllerAction):
         wanted = declaration.read(options)
         server = Server(options["url"], options["ca_file"], options["timeout"])
         if options["token_file"]:
+            if self._nothing_to_see(server):
+                return self._result([], [], "")
             with Api(server, _token(Path(options["token_file"]).expanduser())) as api:
                 return self._configure(api, wanted, options["timeout"])
         name = self.environment(options, task_vars)
@@ -120,6 +122,8 @@ class ActionModule(ControllerAction):
             return self._result(plan.plan(everything, Observed()), later, "")
         if kept is None or kept.state != "answered":
             raise OpenBaoError(f"{path}: wanted the keys of a server, found none. Run openbao_init")
+        if self._nothing_to_see(server):
+            return self._result([], [], "")
         configure.ready(server)
         entry = admin.enter(server, kept)
         with entry.api as api:
@@ -132,6 +136,16 @@ class ActionModule(ControllerAction):
             if steps and not self.check_mode:
                 admin.apply(server, api, kept, steps, path, options["recipients"], identities)
         return {**result, "steps": steps, "changed": result["changed"] or bool(steps)}
+
+    def _nothing_to_see(self, server: Server) -> bool:
+        """Say whether this is check mode and the server is sealed: openbao_unseal, which comes before, did not unseal it."""
+        status = server.status() if self.check_mode else None
+        if status is None or not status.initialized or not status.sealed:
+            return False
+        self._display.warning(
+            f"{server.url} is sealed, so what is configured there can be compared only once it is unsealed"
+        )
+        return True
 
     def _configure(self, api: Api, wanted: declaration.Declaration, seconds: float) -> dict[str, Any]:
         api.hide(plan.secret_texts(wanted))

@@ -253,7 +253,9 @@ options:
             type: float
             default: 10
       job:
-        description: A Job (metadata and spec) that is run in the cluster and must complete. It is removed afterwards.
+        description: >-
+          A Job (metadata and spec) that is run in the cluster, under a name of its own, and must complete. It is removed afterwards; where
+          the run is killed, Kubernetes ends it (C(activeDeadlineSeconds)) and removes it (C(ttlSecondsAfterFinished)).
         type: dict
       command:
         description: A program and its arguments, run on the controller, that must end with 0.

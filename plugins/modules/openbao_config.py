@@ -34,7 +34,7 @@ extends_documentation_fragment:
 attributes:
   check_mode:
     support: full
-    details: A server that is not initialised yet counts as empty.
+    details: A server that is not initialised yet counts as empty. Of one that is sealed nothing can be compared, which a warning says.
   diff_mode:
     support: full
     details: Values of secrets are not part of it.

@@ -15,7 +15,8 @@ description:
     files.
   - Finds every known secret of O(secrets) as it is, escaped for URLs, JSON and YAML, as hex, as base64 at each alignment, wrapped or not, and in base64
     within base64. White space around a value does not count. Of a value with several lines each line of 16 characters or more counts, but for those of
-    certificates and public keys. Besides, it finds Secrets whose values can be read, private keys (also in JSON) and access tokens.
+    certificates and public keys, and for what files of a kind have in common, such as headings of keys or C(apiVersion). Besides,
+    it finds Secrets whose values can be read, private keys (also in JSON) and access tokens.
   - What is found is told by file, line, commit, and by the name of the secret. The value is never told.
   - Values of fewer than 8 bytes are not looked for, since they are everywhere by chance; RV(weak) names them. What is encrypted or hashed cannot be
     found.

@@ -20,6 +20,8 @@ _BEGINNING = 16
 _RUNS = "tests/integration/playbooks/test_canary.py"
 _HOSTS = "tests/integration/sandbox/test_canary.py"
 _SEALED = "tests/integration/sealed_secrets/test_flux.py::test_no_verb_of_an_admin_shows_a_value"
+_K3S = "tests/integration/k3s/test_reset.py::test_nothing_secret_was_shown"
+_MINIKUBE = "tests/integration/minikube/test_changes.py::test_nothing_secret_was_shown"
 _OPENBAO = "tests/integration/openbao_host/test_lifecycle.py::test_nothing_secret_was_shown_or_left"
 
 #: The test that runs a playbook with -vvvv and looks for what it must not show. tests/unit/test_canary.py wants one of each.
@@ -33,6 +35,7 @@ TESTS: Mapping[str, str] = {
     "mirror": f"{_RUNS}::test_artefacts_and_holds_show_nothing",
     "openbao": _OPENBAO,
     "promote": _SEALED,
+    "reset": _K3S,
     "resume": f"{_RUNS}::test_the_verbs_on_a_cluster_show_nothing",
     "rollback": _SEALED,
     "rotate-sealing-key": _SEALED,
@@ -40,16 +43,14 @@ TESTS: Mapping[str, str] = {
     "sandbox-forge": f"{_HOSTS}::test_the_sandboxes_own_playbooks_show_nothing",
     "sandbox-secrets": f"{_HOSTS}::test_the_sandboxes_own_playbooks_show_nothing",
     "seal-secrets": _SEALED,
+    "setup-local": _MINIKUBE,
     "setup-production": "tests/integration/cluster/test_sealed.py::test_a_secret_on_its_way_through_the_set_up_is_shown_nowhere",
+    "setup-staging": _K3S,
     "status": _SEALED,
     "suspend": f"{_RUNS}::test_the_verbs_on_a_cluster_show_nothing",
     "validate-deployment": f"{_RUNS}::test_the_verbs_on_a_cluster_show_nothing",
     "verify-environment": _SEALED,
 }
-
-
-#: Those that no test has looked at yet; their secrets go the ways of setup-production, which has one.
-OPEN = frozenset({"reset", "setup-local", "setup-staging"})
 
 
 def forms_of(value: str) -> list[bytes]:

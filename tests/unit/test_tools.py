@@ -234,6 +234,19 @@ class TestDevelopmentSetUp:
         monkeypatch.setattr(dev, "REQUIREMENTS", tmp_path)
         assert dev.wanted_collections() == ["a.b", "c.d", "f.g"]
 
+    def test_collections_of_another_checkout_that_are_linked_stay_there(
+        self, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        here, there = tmp_path / "here", tmp_path / "there"
+        for made in (here / "old" / "one", here / "stagecraft", there / "posix"):
+            made.mkdir(parents=True)
+        (here / "ansible").symlink_to(there)
+        (here / "stagecraft" / "gitops").symlink_to(tmp_path)
+        monkeypatch.setattr(dev, "COLLECTIONS", here)
+        dev.unpack_collections([], Path(sys.executable))
+        assert (there / "posix").is_dir()
+        assert {path.relative_to(here).as_posix() for path in here.rglob("*")} == {"stagecraft", "stagecraft/gitops"}
+
     def test_a_part_is_made_once_for_one_key(self, tmp_path: Path) -> None:
         made: list[str] = []
         for key in ("one", "one", "two"):

@@ -7,8 +7,10 @@ from __future__ import annotations
 
 import base64
 import binascii
+import os
 import ssl
 import tempfile
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
@@ -16,7 +18,7 @@ from ansible_collections.stagecraft.gitops.plugins.plugin_utils.kube import kube
 from ansible_collections.stagecraft.gitops.plugins.plugin_utils.kube.errors import KubeconfigError
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
+    from collections.abc import Iterator, Mapping
     from pathlib import Path
 
 _UNSUPPORTED = {
@@ -113,17 +115,32 @@ def tls_context(login: Login) -> ssl.SSLContext:
             context.check_hostname = False
             context.verify_mode = ssl.CERT_NONE
         if login.client_certificate and login.client_key:
-            # Python reads these only from a file: one that only we can read, for as long as that takes.
-            with tempfile.NamedTemporaryFile("w", encoding="ascii") as pair:
-                pair.write(f"{login.client_certificate.rstrip()}\n{login.client_key.rstrip()}\n")
-                pair.flush()
-                context.load_cert_chain(pair.name)
+            with _nameless(f"{login.client_certificate.rstrip()}\n{login.client_key.rstrip()}\n") as pair:
+                context.load_cert_chain(pair)
     except (ssl.SSLError, ValueError, OSError) as error:
         raise KubeconfigError(
             f"{login.where}: its certificates or key cannot be used: {getattr(error, 'reason', None) or error}."
             " The role stagecraft.gitops.kubeconfig writes the entry anew."
         ) from error
     return context
+
+
+@contextmanager
+def _nameless(content: str) -> Iterator[str]:
+    """Yield a path to `content`, for Python reads keys from files alone: in memory, so that nothing is left of it where we are killed.
+
+    Where the system has no such files, it is one that only we can read, for as long as that takes.
+    """
+    if hasattr(os, "memfd_create"):
+        with os.fdopen(os.memfd_create("login"), "w", encoding="ascii") as stream:
+            stream.write(content)
+            stream.flush()
+            yield f"/proc/self/fd/{stream.fileno()}"
+        return
+    with tempfile.NamedTemporaryFile("w", encoding="ascii") as stream:
+        stream.write(content)
+        stream.flush()
+        yield stream.name
 
 
 def _entry(data: Mapping[str, Any], section: str, kind: str, name: Any) -> dict[str, Any] | None:

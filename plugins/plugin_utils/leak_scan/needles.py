@@ -21,7 +21,22 @@ SHORTEST = 8
 #: Shorter lines of a longer value say little by themselves (``kind: Config``).
 _LONG_LINE = 16
 #: Lines that many keys have in common: headings of PEM, and what an OpenSSH key begins with (its name and "none").
-_HEADINGS = ("-----", "Proc-Type:", "b3BlbnNzaC1rZXktdjEA")
+_HEADINGS = ("-----", "Proc-Type:", "DEK-Info:", "b3BlbnNzaC1rZXktdjEA", "PuTTY-User-Key-File-", "Version: GnuPG")
+#: Lines that files of a kind have in common, whatever is secret in them: of Kubernetes' objects and kubeconfigs (an address may hold a
+#: password, which is before an @), of Google's accounts, of age's identities, and first lines.
+_COMMON = re.compile(
+    r"""
+    (?:-[ ])? ["']? (?:apiVersion|kind|current-context|insecure-skip-tls-verify|certificate-authority(?:-data)?) ["']? [ ]* : .*
+    | (?:-[ ])? ["']? server ["']? [ ]* : [^@]*
+    | "type" [ ]* : [ ]* "(?:service_account|authorized_user)" ,?
+    | "(?:auth_uri|token_uri|auth_provider_x509_cert_url|universe_domain)" [ ]* : .*
+    | \# [ ] (?:created:[ ][0-9T:Z.+-]+ | public[ ]key:[ ]age1[0-9a-z]+)
+    | <\?xml[ ].* | \#!.* | %YAML[ ].*
+    """,
+    re.VERBOSE,
+)
+#: A line of fewer characters that differ is a rule or a row of stars.
+_FEWEST_CHARACTERS = 4
 #: What stands beside a key in one value, and is for everybody.
 _PUBLIC = re.compile(r"-----BEGIN ((?:[A-Z]+ )*(?:CERTIFICATE|PUBLIC KEY))-----.*?-----END \1-----", re.DOTALL)
 _DEEPEST_INDENT = 16
@@ -153,15 +168,21 @@ def _lines(value: bytes) -> list[bytes]:
     except UnicodeDecodeError:
         return []
     lines = (line.strip() for line in _PUBLIC.sub("", text).splitlines())
-    return [
-        line.encode() for line in dict.fromkeys(lines) if len(line) >= _LONG_LINE and not line.startswith(_HEADINGS)
-    ]
+    return [line.encode() for line in dict.fromkeys(lines) if len(line) >= _LONG_LINE and not _common(line)]
+
+
+def _common(line: str) -> bool:
+    """Say whether a line, without the white space around it, tells nothing: others have it, too."""
+    return (
+        line.startswith(_HEADINGS) or _COMMON.fullmatch(line) is not None or len(set(line) - {" "}) < _FEWEST_CHARACTERS
+    )
 
 
 def _indented(value: bytes) -> Iterator[bytes]:
     """Return what a value of short lines is in a block of YAML; no line of it could be looked for by itself."""
     lines = value.splitlines()
-    if len(lines) > 1 and all(len(line.strip()) < _LONG_LINE for line in lines):
+    own = [line for line in map(bytes.strip, lines) if not _common(line.decode("utf-8", "replace"))]
+    if len(lines) > 1 and own and all(len(line) < _LONG_LINE for line in own):
         for depth in range(1, _DEEPEST_INDENT + 1):
             # an empty line is not indented
             yield lines[0] + b"".join(b"\n" + (b" " * depth + line if line else b"") for line in lines[1:])

@@ -50,6 +50,8 @@ if TYPE_CHECKING:
 
 _LOOK = 0.5
 _SUSPECTS_TOLD = 5
+#: Seconds that a Job may run longer than it is waited for, and that one which has ended stays at least, and otherwise.
+_JOB_LINGERS, _JOB_STAYS = 30, 600
 _SUSPECTS = ("Deployment", "StatefulSet", "DaemonSet")
 _RESTARTS = 3
 #: Why a container waits when waiting is of no use.
@@ -437,24 +439,54 @@ def run_job(cluster: live.Cluster, manifest: Mapping[str, Any], seconds: float) 
 
 def _job(cluster: live.Cluster, manifest: Mapping[str, Any], ends: float, answer: _Answer) -> None:
     """Run a Job and wait for its end; it is taken away afterwards, also when it fails."""
+    body = job_of(manifest, ends - time.monotonic())
+    namespace, name = body["metadata"]["namespace"], body["metadata"]["name"]
+    path = f"/apis/batch/v1/namespaces/{namespace}/jobs"
+    named = Ref("batch", "Job", namespace, name)
+    cause = ""
+    with _made(cluster, path, body, answer) as made:
+        while made:
+            try:
+                item = cluster.session.object(named)
+            except ApiError as error:
+                # as with workloads: an API server that is busy says nothing about the Job
+                if not error.transient or time.monotonic() >= ends:
+                    raise
+                time.sleep(_LOOK)
+                continue
+            found = status.status(item)
+            # a Job that is suspended is as it is declared, but it has shown nothing
+            if found.state == "Current" and not is_true(condition(item or {}, "Suspended")):
+                return
+            # some pods are gone when their Job has failed, and with them what they said
+            cause = explain.workload(cluster.session, item) or cause
+            if found.state == "Failed" or time.monotonic() > ends:
+                said = "it is suspended" if found.state == "Current" else found
+                answer.failures.append(f"{named}: {said}" + (f" ({cause})" if cause else ""))
+                return
+            time.sleep(_LOOK)
+
+
+def job_of(manifest: Mapping[str, Any], seconds: float) -> dict[str, Any]:
+    """Return the Job that is made, with a name of its own; what is left of the time are `seconds`. Pure.
+
+    Where this run is killed, Kubernetes ends the Job and takes it away. The end of a failed container's log becomes its message.
+    """
     body = copy.deepcopy(dict(manifest))
     metadata = body.setdefault("metadata", {})
     metadata["name"] = f"{metadata.get('name') or 'verify'}-{secrets.token_hex(3)}"
-    namespace = metadata.setdefault("namespace", "default")
-    body |= {"apiVersion": "batch/v1", "kind": "Job"}
-    path = f"/apis/batch/v1/namespaces/{namespace}/jobs"
-    named = Ref("batch", "Job", namespace, metadata["name"])
-    with _made(cluster, path, body, answer) as made:
-        while made:
-            item = cluster.session.object(named)
-            found = status.status(item)
-            if found.state == "Current":
-                return
-            if found.state == "Failed" or time.monotonic() > ends:
-                cause = explain.workload(cluster.session, item)
-                answer.failures.append(f"{named}: {found}" + (f" ({cause})" if cause else ""))
-                return
-            time.sleep(_LOOK)
+    metadata.setdefault("namespace", "default")
+    spec = body.get("spec")
+    if isinstance(spec, dict):
+        spec.setdefault("activeDeadlineSeconds", math.ceil(max(seconds, 0.0)) + _JOB_LINGERS)
+        # one that went at its end would not be seen to have ended well
+        stays = spec.get("ttlSecondsAfterFinished")
+        spec["ttlSecondsAfterFinished"] = max(stays, _JOB_LINGERS) if isinstance(stays, int) else _JOB_STAYS
+        for key in ("containers", "initContainers"):
+            for container in listed(spec, "template", "spec", key):
+                if isinstance(container, dict):
+                    container.setdefault("terminationMessagePolicy", "FallbackToLogsOnError")
+    return {**body, "apiVersion": "batch/v1", "kind": "Job"}
 
 
 @contextlib.contextmanager

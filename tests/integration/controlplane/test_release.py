@@ -5,6 +5,7 @@
 
 from __future__ import annotations
 
+import re
 import time
 from collections.abc import Iterator
 from http.server import BaseHTTPRequestHandler, HTTPServer
@@ -14,7 +15,7 @@ from typing import Any
 import pytest
 from ansible_collections.stagecraft.gitops.plugins.plugin_utils.git.remote import Author, Remote
 from ansible_collections.stagecraft.gitops.plugins.plugin_utils.kube.objects import Ref
-from ansible_collections.stagecraft.gitops.plugins.plugin_utils.release import verify
+from ansible_collections.stagecraft.gitops.plugins.plugin_utils.release import live, model, verify
 from ansible_collections.stagecraft.gitops.plugins.plugin_utils.release.operation import Place
 from ansible_collections.stagecraft.gitops.plugins.plugin_utils.release.run import Options, Run
 
@@ -192,6 +193,68 @@ def test_a_probe_that_fails_rolls_back_and_a_metric_without_an_answer_does_not(
     well = releases.promote(verify=probes, force=True)
     assert well["verified"] is True
     assert any("metric up is not known" in said for said in well["warnings"])
+
+
+def job_on(site: Site, image: str, **spec: Any) -> dict[str, Any]:
+    """A Job that looks at a release; the image's tag says how it ends."""
+    pod = {"restartPolicy": "Never", "containers": [{"name": "look", "image": f"example.com/look:{image}"}]}
+    metadata = {"name": "smoke", "namespace": site.name}
+    return {"metadata": metadata, "spec": {"backoffLimit": 0, "template": {"spec": pod}, **spec}}
+
+
+def jobs(site: Site) -> list[str]:
+    found = site.session.items(f"/apis/batch/v1/namespaces/{site.name}/jobs")
+    return [one["metadata"]["name"] for one in found if "deletionTimestamp" not in one["metadata"]]
+
+
+def leave(site: Site, job: dict[str, Any]) -> None:
+    """Make a Job as a run does that is killed then."""
+    path = f"/apis/batch/v1/namespaces/{site.name}/jobs"
+    site.session.call(lambda api: api.request("POST", path, body=job))
+
+
+def test_a_job_that_fails_rolls_back_in_the_same_run_and_one_that_ends_well_verifies(releases: Releases) -> None:
+    site = releases.site
+    left = verify.job_of(job_on(site, "endless"), 60)
+    leave(site, left)
+    done = releases.promote(verify=verify.Options(timeout=60, settle=0.2, job=job_on(site, "failing")))
+    assert (done["failed"], done["verified"], done["rolled_back"]) == (True, False, True), done
+    assert re.search(rf"Job {site.name}/smoke-[0-9a-f]{{6}}: Failed", done["msg"]), done["msg"]
+    assert "(pod smoke-" in done["msg"], done["msg"]
+    assert "container look ended with 3: Error: orders: column total is missing" in done["msg"]
+    assert releases.image("production").endswith("-production:1")
+    assert jobs(site) == [left["metadata"]["name"]]
+
+    # one that may go at its end is seen all the same
+    good = job_on(site, "1", ttlSecondsAfterFinished=0)
+    done = releases.promote(verify=verify.Options(timeout=60, settle=0.2, job=good), force=True)
+    assert done["verified"] is True, done
+    assert releases.image("production").endswith("-production:2")
+    assert jobs(site) == [left["metadata"]["name"]]
+
+
+@pytest.mark.parametrize(
+    ("limits", "seconds", "words"), [({}, 2, ": InProgress"), ({"activeDeadlineSeconds": 1}, 60, "DeadlineExceeded")]
+)
+def test_a_job_without_an_end_is_not_waited_for_for_ever(
+    site: Site, limits: dict[str, Any], seconds: float, words: str
+) -> None:
+    environment = model.Environment("production", "clusters/production", kubeconfig=str(site.plane.kubeconfig))
+    cluster = live.Cluster(environment)
+    (said,), unknown = verify.run_job(cluster, job_on(site, "endless", **limits), seconds)
+    cluster.close()
+    assert said.startswith(f"Job {site.name}/smoke-")
+    assert words in said
+    assert unknown == []
+    assert jobs(site) == []
+
+
+def test_a_job_that_a_killed_run_left_is_ended_and_taken_away(site: Site, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(verify, "_JOB_LINGERS", 1)
+    monkeypatch.setattr(verify, "_JOB_STAYS", 0)
+    leave(site, verify.job_of(job_on(site, "endless"), 0))
+    assert len(jobs(site)) == 1
+    site.plane.wait_for("Kubernetes has taken it away", lambda: not jobs(site))
 
 
 def test_all_gates_are_told_at_once(releases: Releases) -> None:

@@ -5,8 +5,21 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from tests.integration.cluster.guard import Guard, watched
 from tests.integration.cluster.lab import until
-from tests.integration.minikube.lab import MinikubeLab
+from tests.integration.minikube.lab import SETUP, MinikubeLab
+
+
+@pytest.fixture(scope="module")
+def guard(lab: MinikubeLab) -> Iterator[Guard]:
+    """Looks on while the cluster is taken away and made again, by an admin who has something to keep to himself."""
+    with watched(lab, lab.nodes) as (directory, watch):
+        yield Guard(lab, directory, watch)
 
 
 def test_names_lead_to_the_node_and_go_again(lab: MinikubeLab) -> None:
@@ -74,11 +87,21 @@ def test_a_run_that_is_killed_in_minikube_is_finished_by_the_next(lab: MinikubeL
     assert lab.record()["APIServerPort"] == 9443
 
 
-def test_reset_leaves_nothing_and_the_set_up_makes_it_again(lab: MinikubeLab) -> None:
-    lab.playbook("playbooks/reset.yml", "-e", f"reset_environment=sandbox-{lab.sandbox}").must_work()
+def test_reset_leaves_nothing_and_the_set_up_makes_it_again(lab: MinikubeLab, guard: Guard, tmp_path: Path) -> None:
+    guard.playbook("playbooks/sandbox-secrets.yml").must_work()
+    guard.learn_vault(lab.directory / "secrets" / lab.context)
+    guard.learn_kubeconfig()
+    guard.playbook("playbooks/reset.yml", reset_environment=lab.context).must_work()
     assert "kube-apiserver" not in lab.processes(lab.host)
     assert lab.ssh(lab.host, "ls -d /root/.minikube/profiles/minikube /var/lib/minikube", check=False) == ""
-    again = lab.playbook("playbooks/reset.yml", "-e", f"reset_environment=sandbox-{lab.sandbox}")
+    again = lab.playbook("playbooks/reset.yml", "-e", f"reset_environment={lab.context}")
     again.must_not_change(lab.host)
-    lab.setup().must_work()
-    lab.setup().must_not_change()
+    guard.playbook(SETUP, sealed_secrets_directory=str(tmp_path)).must_work()
+    assert list(tmp_path.rglob("hello.yaml")), "no secret was sealed"
+    guard.playbook(SETUP, sealed_secrets_directory=str(tmp_path)).must_not_change()
+
+
+def test_nothing_secret_was_shown(lab: MinikubeLab, guard: Guard) -> None:
+    """Neither what opens the cluster that was, and the one that is, nor what the environment has sealed."""
+    guard.learn_kubeconfig()
+    guard.must_not_show()

@@ -6,7 +6,7 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 
 import pytest
 
@@ -47,10 +47,15 @@ def production(lab: Lab, site: Site) -> Bao:
     return bao_of(lab, site, "production", "b2")
 
 
+def watch_over(lab: Lab, site: Site, hosts: Iterable[str]) -> Watch:
+    """Return what looks on where the controller and hosts have files for a moment."""
+    uppers = [lab.directory / "hosts" / host / "disk" / "upper" for host in hosts]
+    places = [upper / path for upper in uppers for path in ("root/.ansible", "tmp", "var/tmp")]
+    return Watch([site.temporary, site.facts, *places])
+
+
 @pytest.fixture(scope="session", autouse=True)
 def watch(lab: Lab, site: Site) -> Iterator[Watch]:
     """Looks on from the first run to the last."""
-    uppers = [lab.directory / "hosts" / host / "disk" / "upper" for host in lab.hosts]
-    hosts = [upper / path for upper in uppers for path in ("root/.ansible", "tmp", "var/tmp")]
-    with Watch([site.temporary, site.facts, *hosts]) as running:
+    with watch_over(lab, site, lab.hosts) as running:
         yield running

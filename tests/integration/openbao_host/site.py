@@ -267,4 +267,5 @@ def said(run: Run) -> str:
 def shown(known: Mapping[str, str], texts: Iterable[bytes]) -> set[str]:
     """Return what of it is to be seen in the texts, as it is or encoded."""
     forms = {what: list(encodings(value)) for what, value in known.items()}
-    return {what for text in texts for what, several in forms.items() if any(form in text for form in several)}
+    # all at once: who looks on may add to it meanwhile
+    return {what for text in list(texts) for what, several in forms.items() if any(form in text for form in several)}

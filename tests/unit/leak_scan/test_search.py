@@ -169,6 +169,65 @@ def test_the_certificate_beside_a_key_may_be_shown_line_by_line() -> None:
     assert len(find(textwrap.indent(LONG, "  ").encode(), secret)) == 1
 
 
+KUBECONFIG = """\
+apiVersion: client.example.com/v1
+kind: ClusterConfiguration
+current-context: admin@staging
+clusters:
+- cluster:
+    certificate-authority-data: LS0tLS1CRUdJTiBDRVJUSUZJQ0FURS0tLS0tCk1JSURC
+    server: https://staging.example.com:6443
+users:
+- user:
+    token: {token}
+"""
+ACCOUNT = """\
+{{
+  "type": "service_account",
+  "auth_uri": "https://accounts.google.com/o/oauth2/auth",
+  "token_uri": "https://oauth2.googleapis.com/token",
+  "universe_domain": "googleapis.com",
+  "private_key_id": "{token}"
+}}
+"""
+IDENTITY = """\
+# created: 2026-11-22T09:43:29Z
+# public key: age1ql3z7hjy54pw3hyww5ayyfg7zqgvc7w3j2elw8zmrj2kg5sfn9aqmcac8p
+{token}
+"""
+SCRIPT = """\
+#!/usr/bin/env bash
+# ==================
+export TOKEN={token}
+"""
+OF_A_KIND = {"kubeconfig": KUBECONFIG, "account": ACCOUNT, "age identity": IDENTITY, "script": SCRIPT}
+
+
+@pytest.mark.parametrize("text", OF_A_KIND.values(), ids=OF_A_KIND)
+def test_what_files_of_a_kind_have_in_common_is_no_secret_and_the_rest_is(text: str) -> None:
+    secret = Secret("staging", "file", text.format(token=TOKEN.decode()).encode())
+    assert find(text.format(token="another-one").encode(), secret) == []
+    assert find(textwrap.indent(text.format(token="another-one"), "    ").encode(), secret) == []
+    (hit,) = find(textwrap.indent(text.format(token=TOKEN.decode()), "    ").encode(), secret)
+    assert hit.line == text[: text.index("{token}")].count("\n") + 1
+    assert "one of its lines" in hit.what
+
+
+@pytest.mark.parametrize(
+    "line", ["server: https://admin:s3cret@10.0.0.1", "# created: by hand, hunter2-hunter3", "kinds: of-a-secret-value"]
+)
+def test_a_line_that_only_looks_common_is_looked_for(line: str) -> None:
+    (hit,) = find(b"    " + line.encode(), Secret("staging", "file", f"a: b\n{line}\n".encode()))
+    assert "one of its lines" in hit.what
+
+
+def test_a_short_secret_among_common_lines_is_found_in_a_block() -> None:
+    value = "apiVersion: example.com/v1alpha1\npin: 4711xyz\n"
+    secret = Secret("staging", "login", value.encode())
+    assert [hit.line for hit in find(textwrap.indent(value, "    ").encode(), secret)] == [1]
+    assert find(b"apiVersion: example.com/v1alpha1\n---\npin: 4711xyz\n", secret) == []
+
+
 @pytest.mark.parametrize("indent", [0, 2, 4, 10])
 def test_a_value_of_short_lines_is_found_in_a_block(indent: int) -> None:
     value = "user: admin\n\npass: 4711xyz\n"

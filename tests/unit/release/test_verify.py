@@ -241,3 +241,84 @@ def test_a_plan_is_rolled_back_once_and_then_left_to_somebody(lab: Lab, monkeypa
     assert f"It was rolled back before, by {done['rollback_commit']}" in again["msg"]
     assert lab.head() == again["commit"]
     assert answers == []
+
+
+def job(**spec: Any) -> dict[str, Any]:
+    return {"metadata": {"name": "smoke"}, "spec": {"template": {"spec": {"containers": [{"name": "a"}]}}, **spec}}
+
+
+def test_a_job_has_a_name_of_its_own_and_outlives_no_killed_run() -> None:
+    manifest = job()
+    first, second = (verify.job_of(manifest, 12.3) for _ in range(2))
+    assert manifest == job(), "what was given stays as it was"
+    assert first["metadata"]["name"] != second["metadata"]["name"]
+    assert (first["apiVersion"], first["kind"], first["metadata"]["namespace"]) == ("batch/v1", "Job", "default")
+    assert first["spec"]["activeDeadlineSeconds"] == 43
+    assert first["spec"]["ttlSecondsAfterFinished"] == 600
+    (container,) = first["spec"]["template"]["spec"]["containers"]
+    assert container["terminationMessagePolicy"] == "FallbackToLogsOnError"
+
+
+def test_the_admins_own_limits_of_a_job_count_as_long_as_its_end_can_be_seen() -> None:
+    spec = verify.job_of(job(activeDeadlineSeconds=5, ttlSecondsAfterFinished=0), -3)["spec"]
+    assert (spec["activeDeadlineSeconds"], spec["ttlSecondsAfterFinished"]) == (5, 30)
+    assert verify.job_of(job(ttlSecondsAfterFinished=90), 1)["spec"]["ttlSecondsAfterFinished"] == 90
+    assert verify.job_of({"spec": None}, 1)["spec"] is None, "the API server says what is wrong"
+
+
+class Looks:
+    """A cluster in which a Job is seen in one state after the other; `pods` are there with the first only."""
+
+    def __init__(self, states: list[dict[str, Any] | ApiError], pods: list[dict[str, Any]]) -> None:
+        self.session, self.states, self.pods, self.asked = self, states, pods, list[str]()
+
+    def object(self, _named: Ref) -> dict[str, Any]:
+        found = self.states.pop(0) if len(self.states) > 1 else self.states[0]
+        if isinstance(found, ApiError):
+            raise found
+        selector = {"selector": {"matchLabels": {"job": "x"}}}
+        return {"kind": "Job", "apiVersion": "batch/v1", "metadata": {}, "spec": selector, "status": found}
+
+    def items(self, _path: str, **_: str) -> list[dict[str, Any]]:
+        found, self.pods = self.pods, []
+        return found
+
+    def api(self) -> Looks:
+        return self
+
+    def request(self, verb: str, _path: str, **_: Any) -> None:
+        self.asked.append(verb)
+
+
+RUNNING = {"startTime": "2026-11-22T00:00:00Z", "active": 1}
+FAILED = {**RUNNING, "conditions": [{"type": "Failed", "status": "True", "reason": "BackoffLimitExceeded"}]}
+DONE = {**RUNNING, "conditions": [{"type": "Complete", "status": "True"}]}
+
+
+@pytest.mark.usefixtures("quick")
+def test_a_job_whose_pods_are_gone_is_told_by_what_they_said() -> None:
+    ended = {"terminated": {"exitCode": 3, "reason": "Error", "message": "column total is missing"}}
+    pod = {"metadata": {"name": "p"}, "status": {"containerStatuses": [{"name": "a", "state": ended}]}}
+    cluster = Looks([RUNNING, FAILED], [pod])
+    failures, unknown = verify.run_job(cluster, job(), 20)  # type: ignore[arg-type]
+    assert "(pod p: container a ended with 3: Error: column total is missing)" in failures[0]
+    assert unknown == []
+    assert cluster.asked == ["POST", "DELETE"]
+
+
+@pytest.mark.usefixtures("quick")
+def test_an_api_server_that_is_busy_says_nothing_about_a_job() -> None:
+    busy = ApiError("GET https://a: 503", status=503)
+    assert busy.transient
+    assert verify.run_job(Looks([RUNNING, busy, DONE], []), job(), 20) == ([], [])  # type: ignore[arg-type]
+    cluster = Looks([busy], [])
+    with pytest.raises(ApiError):
+        verify.run_job(cluster, job(), 0.01)  # type: ignore[arg-type]
+    assert cluster.asked == ["POST", "DELETE"]
+
+
+@pytest.mark.usefixtures("quick")
+def test_a_suspended_job_has_verified_nothing() -> None:
+    suspended = {"conditions": [{"type": "Suspended", "status": "True"}]}
+    (said,), _ = verify.run_job(Looks([suspended], []), job(), 0.01)  # type: ignore[arg-type]
+    assert said.endswith(": it is suspended")
