@@ -5,7 +5,7 @@
 
 from __future__ import annotations
 
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -96,7 +96,8 @@ class ActionModule(KubeAction):
                 raise
             Display().warning(f"no cluster is known yet, so everything counts as new: {error}")
         # no cluster yet: there is nothing to remove, and all of it would be made
-        return {"steps": []} if options["state"] == "absent" else self._present(None, state.Observed(), options)
+        nothing: dict[str, Any] = {"changed": False, "steps": [], "public_key": "", "left": []}
+        return nothing if options["state"] == "absent" else self._present(None, state.Observed(), options)
 
     def _present(self, api: ApiClient | None, seen: state.Observed, options: dict[str, Any]) -> dict[str, Any]:
         remote, author = _remote(options), _author(options)
@@ -143,7 +144,7 @@ class ActionModule(KubeAction):
             work = bootstrap.Bootstrap(api, wanted, Display().display)
             public = work.prepare(chosen)
             if unknown and git_host is not None:
-                git_host.allow_key(repository, public, f"flux-{wanted.environment}")
+                git_host.allow_key(repository, public, _title(wanted.environment))
             commit = base.commit
             if chosen.commit:
                 done = publish(
@@ -169,22 +170,65 @@ class ActionModule(KubeAction):
         problems = state.removal_refusals(seen, state.classify(seen, wanted), wanted, takeover=options["takeover"])
         if problems:
             raise FluxError("Flux was left as it is:\n" + "\n".join(f"- {problem}" for problem in problems))
-        steps = (
-            [
-                bootstrap.Step(
-                    "remove", f"Flux, namespace {options['namespace']}", str(seen.follows or ", ".join(left)), "absent"
-                )
-            ]
-            if left
-            else []
-        )
+        steps, known = [], _Allowed()
+        if left:
+            before = str(seen.follows or ", ".join(left))
+            steps = [bootstrap.Step("remove", f"Flux, namespace {options['namespace']}", before, "absent")]
+            known = _allowed(options, seen, wanted)
+        if known.git_host is not None:
+            steps.append(bootstrap.Step("forget", f"deploy key in {known.repository}", "may read", "unknown"))
         if left and not self.check_mode:
+            # while the cluster still knows which key it is: a run that is killed in between finds the rest
+            if known.git_host is not None:
+                known.git_host.forget_key(known.repository, known.public)
             cluster.uninstall(cluster.Cluster(api), options["namespace"], options["timeout"], Display().display)
         result: dict[str, Any] = {
             "changed": bool(left),
             "steps": [{"action": s.action, "target": s.target, "before": s.before, "after": s.after} for s in steps],
+            "public_key": known.public,
+            "left": [known.said] if known.said else [],
         }
         return result | ({"diff": _diff(steps)} if self._task.diff else {})
+
+
+@dataclass(frozen=True)
+class _Allowed:
+    """The deploy key of a Flux that goes: where we have allowed it (`git_host`), or what is to be said of it."""
+
+    public: str = ""
+    repository: str = ""
+    git_host: forge.Gitea | None = None
+    said: str = ""
+
+
+def _allowed(options: Mapping[str, Any], seen: state.Observed, wanted: state.Sync) -> _Allowed:
+    """Find out whether the Git server still lets the deploy key in. Only what we have allowed there is ours to forget."""
+    public = seen.key.public if seen.key else ""
+    if not public:
+        return _Allowed()
+    url = (seen.follows or wanted).url
+    said = f"The deploy key may still be allowed for {without_credentials(url)}: {public}. Delete it there, among the repository's deploy keys."
+    if not options["forge"]:
+        return _Allowed(public, said=said)
+    try:
+        git_host, repository = forge.Gitea.from_options(options["forge"]), forge.repository_of(url)
+        title = git_host.title_of(repository, public)
+    except GitError as error:
+        raise FluxError(
+            f"Flux was left as it is, because the deploy key could not be looked up on the Git server: {error} To remove Flux"
+            " all the same, leave forge out (flux_forge: {}), and delete the key there yourself."
+        ) from error
+    if title is None:
+        return _Allowed(public)
+    if title != _title(options["environment"]):
+        other = f"{git_host.url} still allows the deploy key for {repository}, by the name {title!r}, which is not ours: {public}."
+        return _Allowed(public, said=f"{other} Delete it there, if nobody else needs it.")
+    return _Allowed(public, repository, git_host)
+
+
+def _title(environment: str) -> str:
+    """Name a deploy key on the Git server."""
+    return f"flux-{environment}"
 
 
 def _remote(options: Mapping[str, Any]) -> Remote:

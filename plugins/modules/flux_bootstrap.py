@@ -20,7 +20,8 @@ description:
     (also from the same repository, branch and path), and one that follows another repository or branch is refused; one that follows another path is refused whatever O(takeover) says, for it is another environment's. That holds for setting up and
     for taking away.
   - Taking Flux away leaves everything that it applied. Controllers go first, then the finalizers of their objects, the definitions, and the
-    namespace.
+    namespace. A deploy key that was allowed on the Git server by O(forge) is forgotten there first, with O(forge); of another one RV(left) says
+    where it is to be deleted.
 author:
   - The stagecraft.gitops contributors (@stagecraft)
 requirements:
@@ -214,14 +215,20 @@ steps:
   type: list
   elements: dict
   sample: [{action: install, target: "Flux v2.9.4, namespace flux-system", before: absent, after: installed}]
+left:
+  description: What is left outside of the cluster, a sentence for each; such as a deploy key that the Git server still allows.
+  returned: when O(state=absent)
+  type: list
+  elements: str
+  sample: []
 commit:
   description: The branch's commit that Flux has applied; in check mode, the branch's commit.
   returned: when O(state=present)
   type: str
   sample: 1f0c5bd5b6d1f6a7c2f0a4f0d7f3a5ad4b2a9c11
 public_key:
-  description: Public half of the deploy key.
-  returned: when O(state=present)
+  description: Public half of the deploy key; empty where the cluster has none.
+  returned: success
   type: str
   sample: ssh-ed25519 AAAAC3NzaC1lZDI1NTE5AAAAIH5c flux-staging
 seconds:

@@ -54,8 +54,7 @@ class Gitea:
 
     def has_key(self, repository: str, public: str) -> bool:
         """Say whether a repository (``owner/name``) lets this key read. Raises GitError."""
-        wanted = _bare(public)
-        return any(_bare(str(key.get("key"))) == wanted for key in self._keys(repository))
+        return self.title_of(repository, public) is not None
 
     def allow_key(self, repository: str, public: str, title: str) -> None:
         """Let a key read a repository, in the place of the one that had its title before. Raises GitError."""
@@ -65,6 +64,18 @@ class Gitea:
             if key.get("title") == title:
                 self._ask("DELETE", repository, number=int(key["id"]))
         self._ask("POST", repository, {"title": title, "key": public, "read_only": True})
+
+    def title_of(self, repository: str, public: str) -> str | None:
+        """Return the title under which a repository lets a key in; None where it does not. Raises GitError."""
+        wanted = _bare(public)
+        found = (str(key.get("title") or "") for key in self._keys(repository) if _bare(str(key.get("key"))) == wanted)
+        return next(found, None)
+
+    def forget_key(self, repository: str, public: str) -> None:
+        """Let a key in no more; one that is not let in is no error. Raises GitError."""
+        for key in self._keys(repository):
+            if _bare(str(key.get("key"))) == _bare(public):
+                self._ask("DELETE", repository, number=int(key["id"]))
 
     def _keys(self, repository: str) -> list[dict[str, Any]]:
         """Return all keys of a repository. The server decides how many are in a page, so only an empty one is the last.

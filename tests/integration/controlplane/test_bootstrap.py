@@ -16,12 +16,14 @@ from pathlib import Path
 
 import pytest
 import yaml
+from ansible_collections.stagecraft.gitops.plugins.plugin_utils.flux import deploy_key
 
 from tests.integration.controlplane import control_plane
-from tests.integration.controlplane.control_plane import Missing
+from tests.integration.controlplane.control_plane import Missing, send
 from tests.integration.controlplane.git_server import GitServer, git
 from tests.integration.controlplane.world import NAMESPACE, ROOT, SOURCE, VERSION, World, archive
 from tests.programs import lacking
+from tests.unit.git.test_forge import TOKEN, Server
 
 DEFINITIONS = "/apis/apiextensions.k8s.io/v1/customresourcedefinitions"
 
@@ -41,7 +43,14 @@ def world(tmp_path: Path) -> Iterator[World]:
     server.close()
 
 
-def test_from_nothing_to_nothing(world: World) -> None:
+@pytest.fixture
+def forge_server() -> Iterator[Server]:
+    made = Server()
+    yield made
+    made.close()
+
+
+def test_from_nothing_to_nothing(world: World, forge_server: Server, tmp_path: Path) -> None:
     told = world.bootstrap("--check", "--diff")
     assert (told["changed"], told["state"]) == (True, "absent")
     assert world.commits() == []
@@ -69,11 +78,27 @@ def test_from_nothing_to_nothing(world: World) -> None:
         assert "somebody bootstrapped Flux here from another repository or branch" in refused["msg"]
     world.follows(done["commit"])
 
-    gone = world.bootstrap(state="absent")
+    key = deploy_key.generate("flux-staging")
+    with world.plane.session() as session:
+        send(session, [deploy_key.secret(NAMESPACE, NAMESPACE, key, "")])
+    (tmp_path / "token").write_text(TOKEN)
+    api = {"url": forge_server.url, "token_file": str(tmp_path / "token")}
+    forge_server.keys = [
+        {"id": 7, "title": "flux-staging", "key": key.public},
+        {"id": 8, "title": "flux-other", "key": "x y"},
+    ]
+    told = world.bootstrap("--check", state="absent", forge=api)
+    assert len(forge_server.keys) == 2
+
+    gone = world.bootstrap(state="absent", forge=api)
     assert gone["changed"], gone["msg"]
+    assert gone["steps"] == told["steps"]
+    assert [step["action"] for step in gone["steps"]] == ["remove", "forget"]
+    assert gone["left"] == []
+    assert [found["title"] for found in forge_server.keys] == ["flux-other"]
     assert world.get(DEFINITIONS)["items"] == []
     assert world.get(f"/api/v1/namespaces/{NAMESPACE}") is None
-    assert world.bootstrap(state="absent")["changed"] is False
+    assert world.bootstrap(state="absent", forge=api)["changed"] is False
 
 
 def test_what_the_flux_command_line_bootstrapped_is_adopted_only_on_demand(world: World) -> None:

@@ -6,12 +6,13 @@
 from __future__ import annotations
 
 import subprocess
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
 import pytest
 from ansible_collections.stagecraft.gitops.plugins.action import flux_bootstrap as action
-from ansible_collections.stagecraft.gitops.plugins.plugin_utils.flux import manifests
+from ansible_collections.stagecraft.gitops.plugins.plugin_utils.flux import deploy_key, manifests, state
 from ansible_collections.stagecraft.gitops.plugins.plugin_utils.flux.errors import FluxError
 from ansible_collections.stagecraft.gitops.plugins.plugin_utils.git.branch import Branch, Changes, publish
 from ansible_collections.stagecraft.gitops.plugins.plugin_utils.git.remote import Author, Remote
@@ -19,6 +20,7 @@ from ansible_collections.stagecraft.gitops.plugins.plugin_utils.git.remote impor
 from tests.unit.flux.release import RELEASE
 from tests.unit.flux.test_bootstrap import FOLLOWS
 from tests.unit.flux.test_cluster import CRDS, NAME, FakeApi, definition, installed
+from tests.unit.git.test_forge import TOKEN, Server
 
 HOME = "/api/v1/namespaces/flux-system"
 OTHER = "kustomizations.kustomize.toolkit.fluxcd.io"
@@ -159,3 +161,54 @@ def test_somebody_elses_flux_is_left_as_it_is() -> None:
         absent(api)
     assert set(api.objects) == before
     assert absent(api, takeover=True)["changed"]
+
+
+KEY = deploy_key.KeySecret("ssh-ed25519 KEY1 flux-staging", "", complete=True)
+LEFT = state.Observed(key=KEY)
+
+
+@pytest.fixture
+def server() -> Iterator[Server]:
+    made = Server()
+    yield made
+    made.close()
+
+
+def options(server: Server | None, directory: Path) -> dict[str, Any]:
+    (directory / "token").write_text(TOKEN)
+    api = {"url": server.url, "token_file": str(directory / "token")} if server else None
+    return {"environment": "staging", "forge": api}
+
+
+def test_a_deploy_key_that_nobody_forgets_is_named(tmp_path: Path) -> None:
+    found = action._allowed(options(None, tmp_path), LEFT, FOLLOWS)
+    assert found.git_host is None
+    assert found.said == (
+        f"The deploy key may still be allowed for {FOLLOWS.url}: {KEY.public}. Delete it there, among the repository's deploy keys."
+    )
+    assert action._allowed(options(None, tmp_path), state.Observed(), FOLLOWS).said == ""
+
+
+@pytest.mark.parametrize(
+    ("title", "ours", "said"),
+    [
+        ("flux-staging", True, ""),
+        ("mine", False, "still allows the deploy key for infra/environments, by the name 'mine', which is not ours: "),
+        ("", False, ""),
+    ],
+)
+def test_only_what_we_have_allowed_is_forgotten(
+    server: Server, tmp_path: Path, title: str, ours: bool, said: str
+) -> None:
+    server.keys = [{"id": 1, "title": title, "key": KEY.public}] if title else []
+    found = action._allowed(options(server, tmp_path), LEFT, FOLLOWS)
+    assert (found.git_host is not None) == ours
+    assert said in found.said
+    assert bool(found.said) == bool(said)
+
+
+def test_a_git_server_that_does_not_answer_keeps_flux_where_it_is(server: Server, tmp_path: Path) -> None:
+    wanted = options(server, tmp_path)
+    wanted["forge"]["url"] = "http://127.0.0.1:1"
+    with pytest.raises(FluxError, match=r"Flux was left as it is.*no answer.*flux_forge: \{\}"):
+        action._allowed(wanted, LEFT, FOLLOWS)

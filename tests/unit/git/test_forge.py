@@ -95,6 +95,17 @@ def test_a_new_key_takes_the_place_of_the_old_one_and_of_no_other(server: Server
     assert [key["key"] for key in server.keys] == ["ssh-ed25519 OTHER", "ssh-ed25519 NEW"]
 
 
+def test_one_key_is_forgotten_and_no_other(server: Server) -> None:
+    api = forge.Gitea(server.url, TOKEN)
+    for number in range(4):
+        api.allow_key(REPOSITORY, f"ssh-ed25519 KEY{number}", f"flux-{number}")
+    assert api.title_of(REPOSITORY, "ssh-ed25519 KEY3 comment") == "flux-3"
+    assert api.title_of(REPOSITORY, "ssh-ed25519 KEY") is None
+    for _ in range(2):
+        api.forget_key(REPOSITORY, "ssh-ed25519 KEY3 comment")
+        assert [key["title"] for key in server.keys] == ["flux-0", "flux-1", "flux-2"]
+
+
 @pytest.mark.parametrize("pages", [True, False])
 @pytest.mark.parametrize("count", [2, 3, 7])
 def test_a_key_is_found_on_any_page(server: Server, count: int, pages: bool) -> None:
