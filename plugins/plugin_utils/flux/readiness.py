@@ -53,6 +53,8 @@ _PASSING = re.compile(
     r"|bad gateway|gateway timeout|etcdserver|failed calling webhook|the object has been modified|broken pipe",
     re.IGNORECASE,
 )
+#: A Kustomization of which the source has brought nothing yet; what is the matter there, the source itself tells.
+_NO_ARTIFACT = re.compile(r"Source (?:artifact not found|is not ready, artifact not found), retrying")
 _NOT_THERE_YET = re.compile(
     r"no matches for kind|could not find the requested resource|namespaces? \"[^\"]*\" not found", re.IGNORECASE
 )
@@ -152,7 +154,8 @@ def kustomization(item: Object, asked: Asked) -> Verdict:
     reason, message = text(ready, "reason"), text(ready, "message")
     if not is_false(ready):
         message = text(condition(item, "Reconciling"), "message") or message
-    if not is_false(ready) or reason in ("DependencyNotReady", "Progressing", "HealthCheckCanceled"):
+    waits = reason in ("DependencyNotReady", "Progressing", "HealthCheckCanceled") or _NO_ARTIFACT.match(message)
+    if not is_false(ready) or waits:
         return _waiting(item, reason, message)
     # A path or an artefact that is not there is never attempted: then the time of the failure has to tell.
     tried = not asked.target or revision.same(attempted, asked.target)

@@ -152,6 +152,18 @@ REFUSED = "dial tcp 10.96.7.1:443: connect: connection refused"
             "failed: ArtifactFailed: kustomization path not found. The path is not in the repository",
         ),
         (
+            kustomization("a", OLD, failing("ArtifactFailed", "Source artifact not found, retrying in 5s")),
+            Asked(NEW, "", "2026-01-01T00:00:03Z"),
+            "waiting: ArtifactFailed",
+        ),
+        (
+            kustomization(
+                "a", OLD, failing("ArtifactFailed", "Source is not ready, artifact not found, retrying in 5s")
+            ),
+            Asked(NEW, "", "2026-01-01T00:00:03Z"),
+            "waiting: ArtifactFailed",
+        ),
+        (
             kustomization("a", OLD, failing("ArtifactFailed", "kustomization path not found")),
             Asked(NEW, "", "2026-01-01T00:00:06Z"),
             "waiting: ArtifactFailed",
