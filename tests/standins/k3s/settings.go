@@ -37,7 +37,7 @@ const defaultConfig = "/etc/rancher/k3s/config.yaml"
 // What this program cannot do, and says so instead of doing something else.
 var unsupported = map[string]string{
 	"docker": "", "rootless": "", "container-runtime-endpoint": "", "disable-etcd": "", "disable-apiserver": "",
-	"disable-controller-manager": "", "disable-agent": "", "vpn-auth": "", "vpn-auth-file": "", "embedded-registry": "",
+	"disable-controller-manager": "", "vpn-auth": "", "vpn-auth-file": "", "embedded-registry": "",
 	"with-node-id": "", "supervisor-port": "", "apiserver-port": "", "apiserver-bind-address": "",
 }
 
