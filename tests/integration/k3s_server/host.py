@@ -9,6 +9,7 @@ All of it runs in a network of its own: the ports are those that everybody knows
 from __future__ import annotations
 
 import contextlib
+import dataclasses
 import json
 import os
 import shutil
@@ -20,6 +21,8 @@ from pathlib import Path
 from typing import Any, TextIO
 
 import yaml
+from ansible_collections.stagecraft.gitops.plugins.module_utils.k3s.host import DATA, Completed, Host
+from ansible_collections.stagecraft.gitops.plugins.module_utils.k3s.snapshot import K3S
 
 from tests.integration.play import COLLECTION, Play
 
@@ -125,6 +128,7 @@ class K3s:
         self.config = directory / "config.yaml"
         self.secrets = directory / "config.yaml.d" / "50-stagecraft-secrets.yaml"
         self.environment = {"K3S_CONFIG_FILE": str(self.config)}
+        self.log = directory / "k3s.log"
         self.running: Program | None = None
 
     def configure(self, play: Play, datastore: str, **variables: Any) -> None:
@@ -171,7 +175,7 @@ class K3s:
     def start(self, *arguments: str) -> Program:
         """Start the server; it is not ready yet."""
         command = self.network.inside([str(self.program), "server", *arguments])
-        self.running = Program(command, self.directory / "k3s.log", self.environment)
+        self.running = Program(command, self.log, self.environment)
         return self.running
 
     def ready(self) -> Program:
@@ -214,6 +218,32 @@ class K3s:
     def read(self, name: str) -> str:
         """Return what `write` has written; "" where it is not there."""
         return self.kubectl("get", "configmap", name, "--ignore-not-found", "-o", "jsonpath={.data.word}")
+
+
+@dataclasses.dataclass(frozen=True)
+class Managed(Host):
+    """The host as the role's modules see it, with a server of ours in the place of K3s and its unit."""
+
+    k3s: K3s = dataclasses.field(kw_only=True)
+
+    @classmethod
+    def of(cls, k3s: K3s) -> Managed:
+        """The data of a server where modules look for it."""
+        root = k3s.directory / "root"
+        place = root / DATA.lstrip("/")
+        if not place.is_symlink():
+            place.parent.mkdir(parents=True)
+            place.symlink_to(k3s.data)
+        return cls(root, k3s=k3s)
+
+    def run(self, argv: Sequence[str], timeout: float = 60.0, input_text: str | None = None) -> Completed:
+        if argv[0] == K3S:
+            done = self.k3s.run(*argv[1:])
+            return Completed(done.returncode, done.stdout, done.stderr)
+        if argv[0] == "systemctl" and argv[1] != "show":
+            assert list(argv[1:3]) == ["disable", "--now"], f"wanted K3s to be stopped, found {argv}"
+            self.k3s.stop()
+        return Completed(0, "", "")
 
 
 @contextlib.contextmanager

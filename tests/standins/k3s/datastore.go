@@ -401,6 +401,18 @@ func (s *server) clusterReset() error {
 		return fmt.Errorf("cluster-reset was successfully performed, please remove the cluster-reset flag and start k3s normally, if you need to perform another cluster reset, you must first manually delete the file at %s", flag)
 	}
 	snapshot, raw := s.text("cluster-reset-restore-path", ""), false
+	if snapshot != "" && s.toBucket() {
+		// with etcd-s3 it is no path, but a name in the bucket
+		info("Retrieving etcd snapshot %s from S3", snapshot)
+		snapshot = filepath.Join(s.store.snapshotDirectory(), snapshot)
+		if err := os.MkdirAll(filepath.Dir(snapshot), 0o700); err != nil {
+			return err
+		}
+		if _, err := s.bucket(s.below.bin, "get", snapshot); err != nil {
+			return fmt.Errorf("starting kubernetes: preparing server: start managed database: %w", err)
+		}
+		info("S3 download complete for %s", filepath.Base(snapshot))
+	}
 	if snapshot == "" {
 		snapshot, raw = s.path("server", "db", "etcd", "member", "snap", "db"), true
 	}
