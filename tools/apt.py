@@ -13,6 +13,8 @@ from pathlib import Path
 LIST = Path(__file__).with_name("apt-packages.txt")
 # Debian's own switch: while the file is there, neither the installation nor a boot starts the machine's sshd.
 NO_SSHD = Path("/etc/ssh/sshd_not_to_be_run")
+# What Debian asks before it makes a database of the machine's own, and starts it.
+CLUSTERS = Path("/etc/postgresql-common/createcluster.conf")
 
 
 def wanted_packages(text: str) -> list[str]:
@@ -41,6 +43,14 @@ def keep_sshd_off(missing: list[str]) -> None:
         print(f"openssh-server is only for tests here: it is not started while {NO_SSHD} is there", flush=True)
 
 
+def keep_postgresql_off(missing: list[str]) -> None:
+    """See to it that PostgreSQL, which is installed for the tests alone, makes no database of its own and starts none."""
+    if "postgresql" in missing and not CLUSTERS.exists():
+        CLUSTERS.parent.mkdir(exist_ok=True)
+        CLUSTERS.write_text("create_main_cluster = false\n", encoding="utf-8")
+        print(f"postgresql is only for tests here: {CLUSTERS} says that it makes no database of its own", flush=True)
+
+
 def main() -> None:
     """Install what is missing, or say which command does it."""
     wanted = wanted_packages(LIST.read_text())
@@ -57,6 +67,7 @@ def main() -> None:
         raise SystemExit(f"these Debian packages are missing; run as root: {' '.join(install)}")
     print(f"installing {' '.join(missing)}", flush=True)
     keep_sshd_off(missing)
+    keep_postgresql_off(missing)
     environment = {**os.environ, "DEBIAN_FRONTEND": "noninteractive"}
     for command in (["apt-get", "--quiet", "update"], install):
         subprocess.run(command, env=environment, check=True, stdout=subprocess.DEVNULL)

@@ -811,9 +811,59 @@ def _minikube(version: str, iso: str, provisioner: str) -> tuple[Recipe, ...]:
 # -------------------- the stand-in for K3s, which no registry has
 
 
+def _kine(version: str) -> tuple[Recipe, ...]:
+    module = "github.com/k3s-io/kine"
+    return (
+        GoPrograms(
+            f"part/kine-{version}",
+            f"kine-{version}",
+            (("kine", module),),
+            variables=((f"{module}/pkg/version.Version", f"v{version}"),),
+            copied=CopiedModule(
+                module,
+                f"v{version}",
+                h1="h1:QHFCxnRqLvpstdUE86BAUCPiJjOxxV3mBe6pb/fOeYQ=",
+                # what the tests do not ask for, and what compiles for minutes: SQLite in Go, NATS' server, S3 by t4
+                removed=("pkg/drivers/nats", "pkg/drivers/sqlite", "pkg/drivers/t4"),
+                edited=(("pkg/endpoint/init.go", ('/drivers/nats"', '/drivers/sqlite"', '/drivers/t4"')),),
+            ),
+            probes=(Probe("kine", ("--version",), (f"v{version}",)),),
+        ),
+    )
+
+
 K3S_SOURCES = "tests/standins/k3s"
 K3S_WORD = "k3s-standin-payload"
 """Must be what tests/standins/k3s/payload.go looks for."""
+
+
+def _snapshot_s3() -> tuple[Recipe, ...]:
+    """Return the program of the stand-in that talks to buckets, apart: its modules are not Kubernetes'."""
+    return (
+        LocalProgram(
+            "part/snapshot-s3",
+            "minio-go-7.4.1",
+            "snapshot-s3",
+            f"{K3S_SOURCES}/s3",
+            probes=(Probe("snapshot-s3", (), ("wanted list, put, get or delete",)),),
+        ),
+    )
+
+
+def _s3_server(version: str) -> tuple[Recipe, ...]:
+    """Return what the tests have snapshots sent to."""
+    base = f"gofakes3-{version}"
+    return (
+        LocalProgram(
+            f"part/{base}",
+            base,
+            "s3-server",
+            "tests/standins/s3",
+            probes=(Probe("s3-server", (), ("wanted ADDRESS BUCKET",)),),
+        ),
+        PlainFile(base, f"test/s3-server-linux-{ARCHITECTURE}", f"part/{base}", "s3-server"),
+    )
+
 
 _K3S_PLUGINS = ("bridge", "host-local", "loopback", "portmap", "bandwidth", "firewall")
 
@@ -862,6 +912,8 @@ def _k3s(version: str, kubernetes: KubernetesRelease) -> tuple[Recipe, ...]:
                 (etcd, "etcdctl"),
                 (etcd, "etcdutl"),
                 ("part/flannel-0.28.4", "flanneld"),
+                ("part/kine-0.17.5", "kine"),
+                ("part/snapshot-s3", "snapshot-s3"),
                 *(("part/cni-plugins-1.9.1", plugin) for plugin in _K3S_PLUGINS),
             ),
             K3S_WORD,
@@ -926,6 +978,9 @@ def recipes() -> tuple[Recipe, ...]:
         *_pause(older),
         *_etcd(older.etcd),
         *_coredns(older.coredns),
+        *_kine("0.17.5"),
+        *_snapshot_s3(),
+        *_s3_server("0.0.12"),
         *_k3s("v1.36.3+k3s1", newest),
         *_k3s("v1.35.8+k3s1", older),
         *_openbao("2.7.2"),

@@ -8,7 +8,7 @@ from __future__ import annotations
 import json
 
 from tests.integration.cluster.lab import until
-from tests.integration.k3s.lab import NEW, OLD, K3sLab
+from tests.integration.k3s.lab import DATA, NEW, OLD, K3sLab
 
 
 def test_a_setting_of_the_agents_restarts_them_alone(lab: K3sLab) -> None:
@@ -88,4 +88,19 @@ def test_a_damaged_archive_of_images_is_replaced(lab: K3sLab) -> None:
     link = "/var/lib/rancher/k3s/agent/images/k3s-airgap-images-amd64.tar.zst"
     lab.ssh("a1", f"printf broken > $(readlink -f {link})")
     assert set(lab.setup().must_work().changed) == {"a1"}
+    lab.setup().must_not_change()
+
+
+def test_sqlite_becomes_etcd(lab: K3sLab) -> None:
+    """The first step from one server to three. What K3s has kept so far goes with it, Secrets too; the agent stays as it is."""
+    assert lab.ssh("s1", f"ls {DATA}/server/db/state.db")
+    lab.kubectl("create", "secret", "generic", "moved", "--from-literal=word=kept")
+    agent = lab.pids("a1")
+    assert set(lab.setup("-e", json.dumps({"k3s_datastore": "etcd"})).must_work().changed) == {"s1"}
+    assert lab.voters("s1") == {"s1"}
+    assert lab.kubectl("get", "secret", "moved", "-o", "jsonpath={.data.word}") == "a2VwdA=="
+    assert lab.ssh("s1", f"ls {DATA}/server/db/state.db 2>/dev/null; true") == ""
+    assert lab.pids("a1") == agent
+    lab.kubectl("delete", "secret", "moved")
+    # what a cluster has is what it keeps, also where nothing is said
     lab.setup().must_not_change()

@@ -72,14 +72,23 @@ func snapshotCommand(arguments []string) error {
 	known := map[string]string{
 		"name": "string", "dir": "string", "etcd-snapshot-dir": "string", "snapshot-compress": "bool", "etcd-snapshot-compress": "bool", "data-dir": "string",
 		"node-name": "string", "snapshot-retention": "int", "etcd-snapshot-retention": "int", "output": "string", "debug": "bool", "etcd-server": "string", "etcd-token": "string",
-		"server": "string", "token": "string", "config": "string", "etcd-s3": "bool", "s3": "bool",
+		"server": "string", "token": "string", "config": "string",
+	}
+	bucketFlags, err := s.bucketFlags()
+	if err != nil {
+		return err
+	}
+	for name, kind := range bucketFlags {
+		known[name] = kind
 	}
 	values, words, err := options(arguments[1:], known, map[string]string{"o": "output", "d": "data-dir", "s": "server", "t": "token"})
 	if err != nil {
 		return err
 	}
-	if values["s3"] == "true" || values["etcd-s3"] == "true" {
-		return errors.New("the stand-in keeps snapshots on disk only")
+	for name := range bucketFlags {
+		if values[name] != "" {
+			s.values["etcd-"+strings.TrimPrefix(name, "etcd-")] = []string{values[name]}
+		}
 	}
 	for _, name := range []string{"data-dir", "node-name", "etcd-snapshot-dir"} {
 		if values[name] != "" {
@@ -90,6 +99,10 @@ func snapshotCommand(arguments []string) error {
 		s.values["etcd-snapshot-dir"] = []string{values["dir"]}
 	}
 	address, err := s.nodeIP()
+	if err != nil {
+		return err
+	}
+	bin, err := payloadDirectory(s.dataDir())
 	if err != nil {
 		return err
 	}
@@ -105,15 +118,23 @@ func snapshotCommand(arguments []string) error {
 			return err
 		}
 		fmt.Printf("Snapshot %s saved.\n", filepath.Base(file))
+		if s.toBucket() {
+			return store.upload(bin, file)
+		}
 	case "ls", "list", "l":
-		return listSnapshots(store, values["output"])
+		return listSnapshots(store, bin, values["output"])
 	case "delete":
 		if len(words) == 0 {
 			return errors.New("no snapshots given for removal")
 		}
 		for _, word := range words {
-			if err := os.Remove(filepath.Join(store.snapshotDirectory(), filepath.Base(word))); err != nil {
+			if err := os.Remove(filepath.Join(store.snapshotDirectory(), filepath.Base(word))); err != nil && !(s.toBucket() && os.IsNotExist(err)) {
 				return err
+			}
+			if s.toBucket() {
+				if _, err := store.bucket(bin, "delete", filepath.Base(word)); err != nil {
+					return err
+				}
 			}
 			fmt.Printf("Snapshot %s deleted.\n", filepath.Base(word))
 		}
@@ -127,6 +148,11 @@ func snapshotCommand(arguments []string) error {
 			return err
 		}
 		removed, err := store.prune(name, number)
+		if s.toBucket() && err == nil {
+			var gone []string
+			gone, err = store.pruneBucket(bin, name)
+			removed = append(removed, gone...)
+		}
 		for _, one := range removed {
 			fmt.Printf("Snapshot %s deleted.\n", one)
 		}
@@ -137,28 +163,41 @@ func snapshotCommand(arguments []string) error {
 	return nil
 }
 
-func listSnapshots(store *datastore, format string) error {
+func listSnapshots(store *datastore, bin, format string) error {
 	entries, err := os.ReadDir(store.snapshotDirectory())
 	if err != nil && !os.IsNotExist(err) {
 		return err
+	}
+	var all []stored
+	for _, entry := range entries {
+		if file, err := entry.Info(); err == nil && !strings.HasSuffix(entry.Name(), ".part") {
+			all = append(all, stored{entry.Name(), "file://" + filepath.Join(store.snapshotDirectory(), entry.Name()), file.Size(), file.ModTime()})
+		}
+	}
+	if store.toBucket() {
+		there, err := store.inBucket(bin)
+		if err != nil {
+			return err
+		}
+		all = append(all, there...)
 	}
 	items := []any{}
 	if format != "json" && format != "yaml" {
 		fmt.Println("Name\tLocation\tSize\tCreated")
 	}
-	for _, entry := range entries {
-		file, err := entry.Info()
-		if err != nil || strings.HasSuffix(entry.Name(), ".part") {
-			continue
+	for _, one := range all {
+		spec := map[string]any{"snapshotName": one.Name, "location": one.Location, "nodeName": store.nodeName()}
+		if strings.HasPrefix(one.Location, "s3://") {
+			spec["nodeName"] = "s3"
+			spec["s3"] = map[string]any{"endpoint": store.text("etcd-s3-endpoint", ""), "bucket": store.text("etcd-s3-bucket", ""), "prefix": store.text("etcd-s3-folder", "")}
 		}
-		location := "file://" + filepath.Join(store.snapshotDirectory(), entry.Name())
-		created := file.ModTime().UTC().Format(time.RFC3339)
+		created := one.Created.UTC().Format(time.RFC3339)
 		items = append(items, map[string]any{
-			"metadata": map[string]any{"name": entry.Name()}, "spec": map[string]any{"snapshotName": entry.Name(), "location": location, "nodeName": store.nodeName()},
-			"status": map[string]any{"size": strconv.FormatInt(file.Size(), 10), "creationTime": created, "readyToUse": true},
+			"metadata": map[string]any{"name": one.Name}, "spec": spec,
+			"status": map[string]any{"size": strconv.FormatInt(one.Size, 10), "creationTime": created, "readyToUse": true},
 		})
 		if format != "json" && format != "yaml" {
-			fmt.Printf("%s\t%s\t%d\t%s\n", entry.Name(), location, file.Size(), created)
+			fmt.Printf("%s\t%s\t%d\t%s\n", one.Name, one.Location, one.Size, created)
 		}
 	}
 	if format == "json" {

@@ -358,7 +358,13 @@ func (s *server) newSnapshotTimer() func(context.Context) error {
 		}
 		info("Saved etcd snapshot %s", file)
 		keep, _ := strconv.Atoi(s.text("etcd-snapshot-retention", "5"))
-		_, err = store.prune(name, keep)
+		if _, err = store.prune(name, keep); err != nil || !s.toBucket() {
+			return err
+		}
+		if err := store.upload(s.below.bin, file); err != nil {
+			return err
+		}
+		_, err = store.pruneBucket(s.below.bin, name)
 		return err
 	}
 }

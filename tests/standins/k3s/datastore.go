@@ -28,7 +28,8 @@ import (
 	"go.uber.org/zap"
 )
 
-// Where the objects are kept. What upstream keeps in SQLite is here an etcd of this server alone, on loopback.
+// Where the objects are kept. What upstream keeps in SQLite is here an etcd of this server alone, on loopback; external are
+// etcd and the databases that kine knows.
 const (
 	sqliteStore   = "sqlite"
 	etcdStore     = "etcd"
@@ -65,12 +66,69 @@ func (d *datastore) check() error {
 	if d.kind != externalStore {
 		return nil
 	}
-	for _, endpoint := range strings.Split(d.text("datastore-endpoint", ""), ",") {
+	if d.database() {
+		return nil
+	}
+	for _, endpoint := range d.endpoints() {
 		if !strings.HasPrefix(endpoint, "http://") && !strings.HasPrefix(endpoint, "https://") {
-			return fmt.Errorf("the stand-in knows etcd as an external datastore, not %q", strings.SplitN(endpoint, ":", 2)[0])
+			return fmt.Errorf("the stand-in knows etcd, PostgreSQL and MySQL as an external datastore, not %q", scheme(endpoint))
 		}
 	}
 	return nil
+}
+
+func scheme(endpoint string) string {
+	before, _, _ := strings.Cut(endpoint, "://")
+	return before
+}
+
+// database says whether the objects are in a database, which kine gives etcd's interface, as in K3s.
+func (d *datastore) database() bool {
+	return d.kind == externalStore && contains([]string{"postgres", "postgresql", "mysql"}, scheme(d.text("datastore-endpoint", "")))
+}
+
+// endpoints are those of etcd outside, or of the kine that stands before a database.
+func (d *datastore) endpoints() []string {
+	if d.database() {
+		return []string{"unix://" + d.path("server", "kine.sock")}
+	}
+	return strings.Split(d.text("datastore-endpoint", ""), ",")
+}
+
+// startKine starts kine and waits until it answers. It tries for five minutes to reach its database, says each time why it
+// cannot, and ends; so does this program then. The address holds a password: it is no argument, which everybody can read.
+func (d *datastore) startKine(ctx context.Context, below *processes) error {
+	socket := d.path("server", "kine.sock")
+	os.Remove(socket)
+	arguments := []string{"--listen-address=unix://" + socket, "--metrics-bind-address=0"}
+	for flag, setting := range map[string]string{"--ca-file": "datastore-cafile", "--cert-file": "datastore-certfile", "--key-file": "datastore-keyfile"} {
+		if file := d.text(setting, ""); file != "" {
+			arguments = append(arguments, flag+"="+file)
+		}
+	}
+	if err := below.start("kine", arguments, "KINE_ENDPOINT="+d.text("datastore-endpoint", "")); err != nil {
+		return err
+	}
+	ctx, cancel := context.WithCancel(ctx)
+	defer cancel()
+	return waitFor(ctx, "the datastore", func() error {
+		select {
+		case err := <-below.ended:
+			cancel()
+			return err
+		default:
+		}
+		if !exists(socket) {
+			return errors.New("kine has not reached it yet")
+		}
+		if d.client == nil {
+			if err := d.connect(d.endpoints()); err != nil {
+				return err
+			}
+		}
+		_, err := d.client.Status(contextWithin(3), d.endpoints()[0])
+		return err
+	})
 }
 
 func (d *datastore) etcdDirectory() string {
@@ -99,7 +157,7 @@ func (d *datastore) peerURL() string {
 
 func (d *datastore) start(ctx context.Context, s *server) error {
 	if d.kind == externalStore {
-		return d.connect(strings.Split(d.text("datastore-endpoint", ""), ","))
+		return d.connect(d.endpoints())
 	}
 	if err := os.MkdirAll(d.path("server", "db"), 0o700); err != nil {
 		return err
@@ -175,6 +233,9 @@ func (d *datastore) connect(endpoints []string) error {
 	if d.kind == externalStore {
 		certFile, keyFile, caFile = d.text("datastore-certfile", ""), d.text("datastore-keyfile", ""), d.text("datastore-cafile", "")
 	}
+	if d.database() {
+		certFile, keyFile, caFile = "", "", ""
+	}
 	config := clientv3.Config{Endpoints: endpoints, DialTimeout: 5 * time.Second, Logger: zap.NewNop()}
 	if strings.HasPrefix(endpoints[0], "https://") {
 		secure := &tls.Config{MinVersion: tls.VersionTLS12}
@@ -202,7 +263,10 @@ func (d *datastore) connect(endpoints []string) error {
 
 func (d *datastore) apiserverArguments() []string {
 	if d.kind == externalStore {
-		all := []string{"--etcd-servers=" + d.text("datastore-endpoint", "")}
+		all := []string{"--etcd-servers=" + strings.Join(d.endpoints(), ",")}
+		if d.database() {
+			return all
+		}
 		for flag, setting := range map[string]string{"--etcd-cafile": "datastore-cafile", "--etcd-certfile": "datastore-certfile", "--etcd-keyfile": "datastore-keyfile"} {
 			if file := d.text(setting, ""); file != "" {
 				all = append(all, flag+"="+file)
@@ -337,6 +401,18 @@ func (s *server) clusterReset() error {
 		return fmt.Errorf("cluster-reset was successfully performed, please remove the cluster-reset flag and start k3s normally, if you need to perform another cluster reset, you must first manually delete the file at %s", flag)
 	}
 	snapshot, raw := s.text("cluster-reset-restore-path", ""), false
+	if snapshot != "" && s.toBucket() {
+		// with etcd-s3 it is no path, but a name in the bucket
+		info("Retrieving etcd snapshot %s from S3", snapshot)
+		snapshot = filepath.Join(s.store.snapshotDirectory(), snapshot)
+		if err := os.MkdirAll(filepath.Dir(snapshot), 0o700); err != nil {
+			return err
+		}
+		if _, err := s.bucket(s.below.bin, "get", snapshot); err != nil {
+			return fmt.Errorf("starting kubernetes: preparing server: start managed database: %w", err)
+		}
+		info("S3 download complete for %s", filepath.Base(snapshot))
+	}
 	if snapshot == "" {
 		snapshot, raw = s.path("server", "db", "etcd", "member", "snap", "db"), true
 	}
@@ -370,7 +446,7 @@ func sealer(password string) (cipher.AEAD, error) {
 }
 
 func (d *datastore) readBootstrap(ctx context.Context, password string) (map[string]string, error) {
-	if err := d.connect(strings.Split(d.text("datastore-endpoint", ""), ",")); err != nil {
+	if err := d.connect(d.endpoints()); err != nil {
 		return nil, err
 	}
 	var answer *clientv3.GetResponse
@@ -416,7 +492,8 @@ func (d *datastore) shareBootstrap(ctx context.Context, s *server) error {
 		return err
 	}
 	value := append(nonce, seal.Seal(nil, nonce, jsonText(files), nil)...)
-	_, err = d.client.Txn(contextWithin(10)).If(clientv3.Compare(clientv3.Version(bootstrapKey(s.serverPassword)), "=", 0)).
+	// by the revision, which is what kine understands
+	_, err = d.client.Txn(contextWithin(10)).If(clientv3.Compare(clientv3.ModRevision(bootstrapKey(s.serverPassword)), "=", 0)).
 		Then(clientv3.OpPut(bootstrapKey(s.serverPassword), string(value))).Commit()
 	if err != nil {
 		return fmt.Errorf("failed to bootstrap cluster data: the datastore does not answer: %w", err)

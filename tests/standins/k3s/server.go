@@ -22,8 +22,8 @@ import (
 	"k8s.io/client-go/tools/clientcmd"
 )
 
-// The API server's own port, on loopback alone: clients come through the supervisor's.
-const apiserverPort = 6444
+// apiserverPort is the API server's own, on loopback alone: clients come through the supervisor's.
+func (s *settings) apiserverPort() int { return s.port() + 1 }
 
 // server is one run of `k3s server`.
 type server struct {
@@ -101,16 +101,8 @@ func runServer(s *settings) error {
 		return err
 	}
 	one.startControllers(ctx)
-	go func() {
-		if err := runNode(ctx, s, one.below, one.nodeConfig(ctx)); err != nil && ctx.Err() == nil {
-			one.below.ended <- err
-		}
-	}()
-	if err := waitFor(ctx, "this node", one.ownNode); err != nil {
-		select {
-		case below := <-one.below.ended:
-			return below
-		default:
+	if !s.flag("disable-agent") {
+		if err := one.startNode(ctx); err != nil {
 			return err
 		}
 	}
@@ -119,11 +111,34 @@ func runServer(s *settings) error {
 	return one.below.untilSignal(ctx)
 }
 
+// startNode makes this server a node too, and returns when the API has it with its roles.
+func (s *server) startNode(ctx context.Context) error {
+	go func() {
+		if err := runNode(ctx, s.settings, s.below, s.nodeConfig(ctx)); err != nil && ctx.Err() == nil {
+			s.below.ended <- err
+		}
+	}()
+	if err := waitFor(ctx, "this node", s.ownNode); err != nil {
+		select {
+		case below := <-s.below.ended:
+			return below
+		default:
+			return err
+		}
+	}
+	return nil
+}
+
 // bootstrap gets the cluster's keys: its own, those of the server that is joined, those in a shared datastore, or new ones.
 func (s *server) bootstrap(ctx context.Context) error {
 	s.store = newDatastore(s.settings, s.nodeAddress)
 	if err := s.store.check(); err != nil {
 		return err
+	}
+	if s.store.database() {
+		if err := s.store.startKine(ctx, s.below); err != nil {
+			return err
+		}
 	}
 	if s.text("server", "") != "" && !exists(s.path("server", "tls", "server-ca.key")) {
 		configured, err := s.token()
@@ -281,7 +296,7 @@ func (s *server) credentials() error {
 	if err := s.peerCA.issue(tls("etcd/peer-server-client"), identity{name: "etcd-peer", names: etcdNames, server: true, client: true}); err != nil {
 		return err
 	}
-	local := fmt.Sprintf("https://127.0.0.1:%d", apiserverPort)
+	local := fmt.Sprintf("https://127.0.0.1:%d", s.apiserverPort())
 	for file, certificate := range map[string]string{
 		"admin": "client-admin", "controller": "client-controller", "scheduler": "client-scheduler", "supervisor": "client-supervisor",
 	} {
@@ -366,7 +381,7 @@ func (s *server) controlPlane() error {
 	service := s.text("service-cidr", "10.43.0.0/16")
 	domain := s.text("cluster-domain", "cluster.local")
 	api := []string{
-		"--advertise-address=" + address, "--bind-address=127.0.0.1", fmt.Sprintf("--secure-port=%d", apiserverPort),
+		"--advertise-address=" + address, "--bind-address=127.0.0.1", fmt.Sprintf("--secure-port=%d", s.apiserverPort()),
 		"--endpoint-reconciler-type=none", "--allow-privileged=true", "--anonymous-auth=false", "--profiling=false",
 		"--authorization-mode=Node,RBAC", "--enable-admission-plugins=NodeRestriction", "--enable-bootstrap-token-auth=true",
 		"--api-audiences=https://kubernetes.default.svc." + domain + ",k3s", "--service-account-issuer=https://kubernetes.default.svc." + domain,

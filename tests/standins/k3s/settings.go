@@ -37,7 +37,7 @@ const defaultConfig = "/etc/rancher/k3s/config.yaml"
 // What this program cannot do, and says so instead of doing something else.
 var unsupported = map[string]string{
 	"docker": "", "rootless": "", "container-runtime-endpoint": "", "disable-etcd": "", "disable-apiserver": "",
-	"disable-controller-manager": "", "disable-agent": "", "vpn-auth": "", "vpn-auth-file": "", "embedded-registry": "",
+	"disable-controller-manager": "", "vpn-auth": "", "vpn-auth-file": "", "embedded-registry": "",
 	"with-node-id": "", "supervisor-port": "", "apiserver-port": "", "apiserver-bind-address": "",
 }
 
@@ -153,6 +153,7 @@ func parseSettings(verb string, arguments, environment []string) (*settings, err
 	for name, variable := range map[string]string{
 		"token": "K3S_TOKEN", "token-file": "K3S_TOKEN_FILE", "server": "K3S_URL", "node-name": "K3S_NODE_NAME",
 		"datastore-endpoint": "K3S_DATASTORE_ENDPOINT", "cluster-init": "K3S_CLUSTER_INIT", "data-dir": "K3S_DATA_DIR",
+		"etcd-s3-access-key": "AWS_ACCESS_KEY_ID", "etcd-s3-secret-key": "AWS_SECRET_ACCESS_KEY", "etcd-s3-session-token": "AWS_SESSION_TOKEN",
 	} {
 		for _, pair := range environment {
 			if value, is := strings.CutPrefix(pair, variable+"="); is && value != "" && known[name] != "" && len(found.values[name]) == 0 {

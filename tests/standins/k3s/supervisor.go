@@ -61,7 +61,7 @@ func (s *server) serve(ctx context.Context, listener net.Listener) error {
 	clients.AddCert(s.clientCA.certificate)
 	servers.AddCert(s.serverCA.certificate)
 	proxy := func(certificates ...tls.Certificate) *httputil.ReverseProxy {
-		target := &url.URL{Scheme: "https", Host: fmt.Sprintf("127.0.0.1:%d", apiserverPort)}
+		target := &url.URL{Scheme: "https", Host: fmt.Sprintf("127.0.0.1:%d", s.apiserverPort())}
 		one := httputil.NewSingleHostReverseProxy(target)
 		one.FlushInterval = -1
 		one.Transport = &http.Transport{

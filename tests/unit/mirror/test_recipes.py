@@ -17,6 +17,7 @@ from tests.mirror.recipes import (
     FluxManifests,
     GoPrograms,
     Image,
+    LocalProgram,
     ModuleFiles,
     PauseProgram,
     PlainFile,
@@ -53,7 +54,10 @@ def test_each_part_is_used() -> None:
 
 def test_module_sets_hold_the_versions_that_the_recipes_name() -> None:
     for recipe in ALL:
-        if not isinstance(recipe, GoPrograms | PauseProgram | ModuleFiles) or recipe.module_set in FLUX_SETS:
+        if (
+            not isinstance(recipe, GoPrograms | LocalProgram | PauseProgram | ModuleFiles)
+            or recipe.module_set in FLUX_SETS
+        ):
             continue
         text = (HERE / "go" / recipe.module_set / "go.mod").read_text()
         _, _, version = recipe.module_set.rpartition("-")
@@ -63,7 +67,7 @@ def test_module_sets_hold_the_versions_that_the_recipes_name() -> None:
             assert f"{recipe.copied.module} => ./src" in text
             continue
         assert re.search(rf"^\s*\S+ v{re.escape(version)}( |$)", text, re.MULTILINE), recipe.name
-    used = {recipe.module_set for recipe in ALL if isinstance(recipe, GoPrograms | PauseProgram)}
+    used = {recipe.module_set for recipe in ALL if isinstance(recipe, GoPrograms | LocalProgram | PauseProgram)}
     assert {path.name for path in (HERE / "go").iterdir()} == used
 
 
