@@ -104,7 +104,8 @@ def test_a_line_that_is_cut_is_told_and_the_commit_arrives_once_it_is_mended(sit
         )
         assert outcome.revision.endswith(first)
         assert site.live(site.ref("apps"))["status"]["lastAppliedRevision"].endswith(first)
-        (found,) = [f for f in diagnosis.diagnose(overview.load(site.session)) if f.severity == "blocked"]
+        blocked = [f for f in diagnosis.diagnose(overview.load(site.session)) if f.severity == "blocked"]
+        (found,) = [f for f in blocked if f.named == site.source]
         assert "deadline exceeded, since 20" in found.sentence
         assert "tried again only every" not in found.sentence
         with ThreadPoolExecutor(1) as pool:
