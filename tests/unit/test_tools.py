@@ -181,13 +181,15 @@ class TestApt:
         assert len(wanted) == len(set(wanted))
         assert {"systemd-container", "openssh-server", "openssl", "sudo"} <= set(wanted)
 
-    @pytest.mark.parametrize(("missing", "off"), [(["openssh-server", "sudo"], True), (["sudo"], False)])
-    def test_an_sshd_that_is_only_for_tests_is_off_before_it_is_installed(
-        self, missing: list[str], *, off: bool, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    @pytest.mark.parametrize(("name", "package"), [("NO_SSHD", "openssh-server"), ("CLUSTERS", "postgresql")])
+    @pytest.mark.parametrize("off", [True, False])
+    def test_a_server_that_is_only_for_tests_is_off_before_it_is_installed(
+        self, name: str, package: str, *, off: bool, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
     ) -> None:
-        switch = tmp_path / "ssh" / "sshd_not_to_be_run"
+        missing = [package, "sudo"] if off else ["sudo"]
+        switch = tmp_path / "etc" / "switch"
         seen: list[tuple[str, bool]] = []
-        monkeypatch.setattr(apt, "NO_SSHD", switch)
+        monkeypatch.setattr(apt, name, switch)
         monkeypatch.setattr(apt, "missing_packages", lambda _wanted: missing)
         monkeypatch.setattr(os, "geteuid", lambda: 0)
         monkeypatch.setattr(

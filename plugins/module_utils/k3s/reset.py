@@ -22,6 +22,7 @@ from ansible_collections.stagecraft.gitops.plugins.module_utils.k3s.host import 
     NodeError,
     remove_file,
 )
+from ansible_collections.stagecraft.gitops.plugins.module_utils.k3s.observe import CREDENTIALS
 from ansible_collections.stagecraft.gitops.plugins.module_utils.node.host import forget
 
 #: Where mounts of pods and containers are, deepest first within each.
@@ -29,6 +30,8 @@ MOUNTS = ("/run/k3s", "/var/lib/kubelet/pods", "/var/lib/kubelet/plugins", "/run
 #: Directories whose content goes; they may be mount points themselves and stay.
 CONTENT = (DATA, "/var/lib/kubelet", "/var/lib/cni", "/run/k3s", "/run/flannel", "/etc/rancher/k3s")
 FILES = (
+    # before any content: what a cleaning that was cut short leaves is told from a member by its absence
+    CREDENTIALS,
     "/etc/systemd/system/k3s.service.env",
     "/etc/systemd/system/k3s-agent.service.env",
     "/etc/systemd/system/k3s.service",

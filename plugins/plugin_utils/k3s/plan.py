@@ -135,7 +135,9 @@ def make_plan(
     """
     cluster = _cluster(desired, observed)
     changing = dict.fromkeys(desired.hosts, True) if predicted is None else predicted
-    problems = [text for host in desired.hosts if host in observed for text in _problems(desired, host, observed[host])]
+    problems = [
+        text for host in desired.hosts if host in observed for text in _problems(desired, host, observed[host], cluster)
+    ]
     if not problems:
         problems += _cluster_problems(desired, observed, cluster, changing)
     if not problems:
@@ -248,8 +250,9 @@ def _datastore_problems(desired: Desired, observed: Mapping[str, Seen], datastor
         )
     for host in desired.control_planes:
         used = observed.get(host, {}).get("datastore", "")
-        if used == EXTERNAL and observed[host]["membership"] == "interrupted":
-            # Told by elimination: a start that was cut short has its certificates before it has its database.
+        if used == EXTERNAL and observed[host]["membership"] in ("interrupted", "damaged"):
+            # Told by elimination: a start that was cut short has its certificates before it has its database, and a cleaning
+            # may have come to the database first.
             continue
         if used and used != datastore and not (used == SQLITE and datastore == ETCD):
             found.append(
@@ -259,7 +262,7 @@ def _datastore_problems(desired: Desired, observed: Mapping[str, Seen], datastor
     return found
 
 
-def _problems(desired: Desired, host: str, seen: Seen) -> list[str]:
+def _problems(desired: Desired, host: str, seen: Seen, cluster: _Cluster) -> list[str]:
     """Why this host, looked at alone, must not be touched."""
     found = []
     state, role = seen["membership"], desired.role(host)
@@ -269,7 +272,7 @@ def _problems(desired: Desired, host: str, seen: Seen) -> list[str]:
             f"{host}: carries a K3s that this collection did not set up ({', '.join(seen['traces'])}). "
             "Take it out of the inventory, or clean it with playbooks/reset.yml -e reset_foreign=true."
         )
-    if state == "damaged":
+    if state == "damaged" and not _is_given_up(desired, host, seen, cluster):
         found.append(
             f"{host}: was a node, but its credentials or keys below /var/lib/rancher/k3s are gone. "
             f"Restore them from a backup, or clean the host: playbooks/reset.yml --limit {host}."
@@ -303,6 +306,16 @@ def _problems(desired: Desired, host: str, seen: Seen) -> list[str]:
             "Set k3s_secrets_encryption: true; k3s secrets-encrypt disable on a server decrypts them first."
         )
     return found
+
+
+def _is_given_up(desired: Desired, host: str, seen: Seen, cluster: _Cluster) -> bool:
+    """Whether a server whose keys are gone is one that a way back was cleaning when it was cut short.
+
+    Its data are not wanted any more where a snapshot is named and another server goes back or serves: it is cleaned to the
+    end, and joins that one. On its own it could hold the only copy of the cluster.
+    """
+    damaged = seen["membership"] == "damaged" and desired.role(host) == SERVER
+    return damaged and bool(desired.snapshot) and bool(cluster.back or cluster.serving)
 
 
 def _cluster_problems(
@@ -450,6 +463,8 @@ def _steps(
 ) -> tuple[str, ...]:
     if cluster.back and desired.role(host) == SERVER:
         return _steps_back(host, seen, primary)
+    if seen["membership"] == "damaged":
+        return (CLEAN, FORGET, JOIN)
     if seen["membership"] == "member":
         return _member_steps(desired, host, seen, cluster, predicted)
     if host == primary and (seen["membership"] == "interrupted" or not cluster.exists):

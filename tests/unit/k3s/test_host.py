@@ -619,6 +619,32 @@ def test_a_reset_that_is_killed_at_any_step_is_done_again(host: FakeHost, step: 
     assert not host.exists(DATA)
 
 
+def test_a_reset_that_is_killed_among_the_data_leaves_no_member(
+    host: FakeHost, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Whatever is still there: a server without its database would else be told as one whose database is outside."""
+    finish(host.state, ENTRY)
+    for path in ("/agent/kubelet.kubeconfig", "/server/tls/server-ca.crt", "/server/tls/server-ca.key", "/server/db/x"):
+        put(host, DATA + path)
+    host.path("/proc").mkdir()
+    assert observe.observe(host, "server", "127.0.0.1", 6443)["membership"] == "member"
+
+    class Killed(BaseException):
+        pass
+
+    def kill(_directory: Path) -> bool:
+        shutil.rmtree(host.path(DATA + "/server/db"))
+        raise Killed
+
+    with monkeypatch.context() as once:
+        once.setattr(reset, "empty", kill)
+        with pytest.raises(Killed):
+            reset.reset(host, 60)
+    assert observe.observe(host, "server", "127.0.0.1", 6443)["membership"] == "damaged"
+    reset.reset(host, 60)
+    assert observe.observe(host, "server", "127.0.0.1", 6443)["membership"] == "absent"
+
+
 def test_mounts_of_pods_are_taken_off_deepest_first_and_others_stay(host: FakeHost) -> None:
     put(
         host,
