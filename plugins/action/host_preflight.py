@@ -46,6 +46,7 @@ class ActionModule(SshAction):
                     "supported_os": {"type": "list", "elements": "str", "default": list(_DEFAULTS.supported_os)},
                     "architectures": {"type": "list", "elements": "str", "default": list(_DEFAULTS.architectures)},
                     "minimum_cgroup_version": {"type": "int", "choices": [1, 2], "default": 1},
+                    "cgroup_v1_setting": {"type": "str", "default": ""},
                     "kernel_modules": {"type": "list", "elements": "str", "default": list(_DEFAULTS.kernel_modules)},
                     "minimum_python": {"type": "str", "default": _DEFAULTS.minimum_python},
                     "ignored_leftovers": {"type": "list", "elements": "str", "default": []},

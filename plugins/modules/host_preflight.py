@@ -89,10 +89,16 @@ options:
         elements: str
         default: [amd64, arm64]
       minimum_cgroup_version:
-        description: V(2) to refuse hosts with cgroup version 1, which are otherwise only noted.
+        description: V(2) to refuse hosts with cgroup version 1.
         type: int
         choices: [1, 2]
         default: 1
+      cgroup_v1_setting:
+        description:
+          - The setting by which the kubelet starts with cgroup version 1 all the same. The refusal names it; where such hosts are not
+            refused, a warning does.
+        type: str
+        default: ""
       kernel_modules:
         description: Kernel modules that must be loaded, built in or available.
         type: list

@@ -261,6 +261,7 @@ class Requirements:
     supported_os: tuple[str, ...] = SUPPORTED_OS
     architectures: tuple[str, ...] = ("amd64", "arm64")
     minimum_cgroup_version: int = 1
+    cgroup_v1_setting: str = ""
     kernel_modules: tuple[str, ...] = ("overlay", "br_netfilter")
     minimum_python: str = "3.9"
     ignored_leftovers: tuple[str, ...] = ()
@@ -455,7 +456,12 @@ def _kernel(facts: HostFacts, wanted: Requirements) -> list[Problem]:
                 "cgroup",
                 f"cgroup version {wanted.minimum_cgroup_version}",
                 f"version {facts.cgroup_version}",
-                "boot with systemd.unified_cgroup_hierarchy=1 on the kernel's command line",
+                "boot with systemd.unified_cgroup_hierarchy=1 on the kernel's command line"
+                + (
+                    f"; or, as long as the kubelet takes it, set {wanted.cgroup_v1_setting}"
+                    if wanted.cgroup_v1_setting
+                    else ""
+                ),
             )
         )
     return problems
@@ -513,10 +519,10 @@ def _leftovers(facts: HostFacts, wanted: Requirements) -> list[Problem]:
 
 def _warnings(facts: HostFacts, wanted: Requirements) -> list[str]:
     warnings = []
-    if facts.cgroup_version == 1:
+    if facts.cgroup_version == 1 and wanted.minimum_cgroup_version == 1 and wanted.cgroup_v1_setting:
         warnings.append(
             "the host has cgroup version 1: the kubelet of Kubernetes 1.35 and newer starts there only with "
-            "failCgroupV1: false in its configuration (kubeadm_kubelet_config)"
+            f"{wanted.cgroup_v1_setting}"
         )
     if facts.selinux == "enforcing":
         warnings.append("SELinux is enforcing: containers need container-selinux; without it set it to permissive")

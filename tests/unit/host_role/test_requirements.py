@@ -83,3 +83,34 @@ def test_the_preflight_knows_what_to_open_where_another_firewall_is_in_charge(tm
 def test_ports_that_must_be_free_are_those_that_the_node_listens_on(tmp_path: Path) -> None:
     assert requirements(cluster(), "cp1", tmp_path)["free_ports"] == ["10250", "6443", "2379-2380", "7443"]
     assert requirements(cluster(), "worker1", tmp_path)["free_ports"] == ["10250", "7443"]
+
+
+@pytest.mark.parametrize(
+    ("variables", "expected"),
+    [
+        ({}, (2, "kubeadm_kubelet_config: {failCgroupV1: false}")),
+        ({"stagecraft_kubernetes_version": "1.35.8"}, (2, "kubeadm_kubelet_config: {failCgroupV1: false}")),
+        ({"stagecraft_kubernetes_version": "1.34.9"}, (1, "kubeadm_kubelet_config: {failCgroupV1: false}")),
+        ({"kubeadm_kubelet_config": {"failCgroupV1": False}}, (1, "")),
+        ({"kubeadm_kubelet_config": {"failCgroupV1": True}}, (2, "kubeadm_kubelet_config: {failCgroupV1: false}")),
+        (
+            {"stagecraft_distribution": "k3s", "stagecraft_kubernetes_version": "v1.36.3+k3s1"},
+            (2, 'k3s_kubelet_arguments: {fail-cgroupv1: "false"}'),
+        ),
+        (
+            {"stagecraft_distribution": "k3s", "stagecraft_kubernetes_version": "v1.34.1+k3s1"},
+            (1, 'k3s_kubelet_arguments: {fail-cgroupv1: "false"}'),
+        ),
+        ({"stagecraft_distribution": "k3s", "k3s_kubelet_arguments": {"fail-cgroupv1": "false"}}, (1, "")),
+        ({"stagecraft_distribution": "minikube"}, (2, "minikube_extra_config: [kubelet.fail-cgroupv1=false]")),
+        (
+            {"stagecraft_distribution": "minikube", "minikube_extra_config": ["kubelet.fail-cgroupv1=false"]},
+            (1, ""),
+        ),
+    ],
+)
+def test_control_groups_of_version_1_are_refused_unless_the_kubelet_takes_them(
+    variables: dict[str, Any], expected: tuple[int, str], tmp_path: Path
+) -> None:
+    wanted = requirements(cluster(1, 0, **variables), "cp1", tmp_path)
+    assert (wanted["minimum_cgroup_version"], wanted["cgroup_v1_setting"]) == expected

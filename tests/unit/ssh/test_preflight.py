@@ -277,9 +277,21 @@ def test_one_process_on_both_families_is_said_once() -> None:
 
 def test_what_the_admin_should_know_is_noted() -> None:
     facts = replace(GOOD, cgroup_version=1, selinux="enforcing", firewall_manager="firewalld")
-    notes = " ".join(evaluate(facts, Requirements(), "x").warnings)
-    for word in ("failCgroupV1", "SELinux", "firewalld"):
+    notes = " ".join(evaluate(facts, Requirements(cgroup_v1_setting="failCgroupV1: false"), "x").warnings)
+    for word in ("starts there only with failCgroupV1: false", "SELinux", "firewalld"):
         assert word in notes
+    # where the setting is made there is nothing to be told
+    assert "cgroup" not in " ".join(evaluate(facts, Requirements(), "x").warnings)
+
+
+def test_who_refuses_control_groups_of_version_1_is_told_both_ways_out() -> None:
+    wanted = Requirements(minimum_cgroup_version=2, cgroup_v1_setting="failCgroupV1: false")
+    judged = evaluate(replace(GOOD, cgroup_version=1), wanted, "x")
+    assert [problem.fix for problem in judged.problems] == [
+        "boot with systemd.unified_cgroup_hierarchy=1 on the kernel's command line; or, as long as the kubelet takes it, set "
+        "failCgroupV1: false"
+    ]
+    assert judged.warnings == ()
 
 
 def test_where_another_firewall_manager_is_in_charge_it_is_said_what_to_open_there() -> None:
