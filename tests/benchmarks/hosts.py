@@ -22,7 +22,8 @@ from tools.stages import ROOT
 
 STATE = Path("/var/lib/stagecraft/sandbox")
 LOGS = ROOT / ".dev" / "reports" / "bench"
-DAEMONS = ("kubelet", "containerd", "kube-apiserver", "k3s")
+#: As they call themselves; upstream's K3s is a k3s-server, the stand-in a k3s.
+DAEMONS = ("kubelet", "containerd", "kube-apiserver", "k3s(-server|-agent)?")
 
 
 class BenchError(Exception):

@@ -72,7 +72,7 @@ def test_a_rebooted_machine_gets_its_cluster_back(lab: MinikubeLab) -> None:
 
 
 def test_a_run_that_is_killed_in_minikube_is_finished_by_the_next(lab: MinikubeLab) -> None:
-    """The older version, too: the profile is deleted and made anew, and the run is cut short in between."""
+    """The profile is deleted and made anew for another port, and the run is cut short in between."""
     older = {"stagecraft_kubernetes_version": "1.36.3", "minikube_port": 9443}
     log = lab.state / "killed.log"
     process = lab.start("playbooks/setup-local.yml", "-e", "minikube_recreate=minikube minikube_port=9443", log=log)
