@@ -18,6 +18,7 @@ from ansible_collections.stagecraft.gitops.plugins.plugin_utils.release import _
 from ansible_collections.stagecraft.gitops.plugins.plugin_utils.release.errors import ReleaseError
 from ansible_collections.stagecraft.gitops.plugins.plugin_utils.release.retag import Options as RetagOptions
 from ansible_collections.stagecraft.gitops.plugins.plugin_utils.release.run import Run
+from ansible_collections.stagecraft.gitops.plugins.plugin_utils.ssh.errors import SshError
 from ansible_collections.stagecraft.gitops.plugins.plugin_utils.yaml_edit.errors import YamlEditError
 
 if TYPE_CHECKING:
@@ -27,7 +28,7 @@ if TYPE_CHECKING:
 class ActionModule(ControllerAction):
     """Bring a release from one environment to the next, by one commit."""
 
-    errors = (ReleaseError, GitError, KubeError, CheckError, YamlEditError, LeakScanError)
+    errors = (ReleaseError, GitError, KubeError, CheckError, YamlEditError, LeakScanError, SshError)
     argument_spec = ArgumentSpec(
         options={
             "from": {"type": "str", "required": True},
@@ -54,7 +55,8 @@ class ActionModule(ControllerAction):
 
     def act(self, options: dict[str, Any], task_vars: Mapping[str, Any]) -> dict[str, Any]:
         """Promote; in check mode tell what would be done, by the same plan."""
-        options = {**options, "verify": given(options["verify"])}
+        reached = shared.clusters(self, options["clusters"], task_vars)
+        options = {**options, "verify": given(options["verify"]), "clusters": reached}
         where = shared.place(options)
         how = shared.carry_out(options, options["gates"], where, check_mode=self.check_mode)
         how = replace(how, secrets=tuple(read(options["secrets"])))

@@ -12,6 +12,7 @@ from ansible_collections.stagecraft.gitops.plugins.plugin_utils.git.errors impor
 from ansible_collections.stagecraft.gitops.plugins.plugin_utils.release import _action as shared
 from ansible_collections.stagecraft.gitops.plugins.plugin_utils.release.errors import ReleaseError
 from ansible_collections.stagecraft.gitops.plugins.plugin_utils.release.run import Options, Run
+from ansible_collections.stagecraft.gitops.plugins.plugin_utils.ssh.errors import SshError
 from ansible_collections.stagecraft.gitops.plugins.plugin_utils.yaml_edit.errors import YamlEditError
 
 if TYPE_CHECKING:
@@ -21,7 +22,7 @@ if TYPE_CHECKING:
 class ActionModule(ControllerAction):
     """Hold versions of components, or lift holds."""
 
-    errors = (ReleaseError, GitError, YamlEditError)
+    errors = (ReleaseError, GitError, YamlEditError, SshError)
     argument_spec = ArgumentSpec(
         options={
             "environment": {"type": "str", "required": True},
@@ -46,7 +47,7 @@ class ActionModule(ControllerAction):
             reason=options["reason"],
             message=options["message"],
             retries=options["retries"],
-            clusters=options["clusters"],
+            clusters=shared.clusters(self, options["clusters"], task_vars),
         )
         run = Run(shared.place(options), how)
         try:

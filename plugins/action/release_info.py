@@ -16,6 +16,7 @@ from ansible_collections.stagecraft.gitops.plugins.plugin_utils.release import p
 from ansible_collections.stagecraft.gitops.plugins.plugin_utils.release.errors import ReleaseError
 from ansible_collections.stagecraft.gitops.plugins.plugin_utils.release.gates.rules import utc_now
 from ansible_collections.stagecraft.gitops.plugins.plugin_utils.release.run import Clusters
+from ansible_collections.stagecraft.gitops.plugins.plugin_utils.ssh.errors import SshError
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -24,7 +25,7 @@ if TYPE_CHECKING:
 class ActionModule(ControllerAction):
     """Tell what runs where, since when, by whom, and whether it is well."""
 
-    errors = (ReleaseError, GitError, KubeError)
+    errors = (ReleaseError, GitError, KubeError, SshError)
     argument_spec = ArgumentSpec(
         options={
             "environment": {"type": "list", "elements": "str", "default": []},
@@ -39,7 +40,7 @@ class ActionModule(ControllerAction):
 
     def act(self, options: dict[str, Any], task_vars: Mapping[str, Any]) -> dict[str, Any]:
         """Read Git and the clusters; write the page where one is wanted."""
-        clusters, now = Clusters(options["clusters"]), utc_now()
+        clusters, now = Clusters(shared.clusters(self, options["clusters"], task_vars)), utc_now()
         try:
             rows = status.collect(
                 shared.place(options), clusters, options["environment"], options["component"], now, options["versions"]

@@ -14,6 +14,7 @@ from ansible_collections.stagecraft.gitops.plugins.plugin_utils.kube.errors impo
 from ansible_collections.stagecraft.gitops.plugins.plugin_utils.release import _action as shared
 from ansible_collections.stagecraft.gitops.plugins.plugin_utils.release.errors import ReleaseError
 from ansible_collections.stagecraft.gitops.plugins.plugin_utils.release.run import Run
+from ansible_collections.stagecraft.gitops.plugins.plugin_utils.ssh.errors import SshError
 from ansible_collections.stagecraft.gitops.plugins.plugin_utils.yaml_edit.errors import YamlEditError
 
 if TYPE_CHECKING:
@@ -23,7 +24,7 @@ if TYPE_CHECKING:
 class ActionModule(ControllerAction):
     """Give components of an environment a version that they had before, by one commit that is not undone."""
 
-    errors = (ReleaseError, GitError, KubeError, CheckError, YamlEditError)
+    errors = (ReleaseError, GitError, KubeError, CheckError, YamlEditError, SshError)
     argument_spec = ArgumentSpec(
         options={
             "environment": {"type": "str", "required": True},
@@ -40,7 +41,8 @@ class ActionModule(ControllerAction):
 
     def act(self, options: dict[str, Any], task_vars: Mapping[str, Any]) -> dict[str, Any]:
         """Roll back; in check mode tell what would be done, by the same plan."""
-        options = {**options, "verify": given(options["verify"])}
+        reached = shared.clusters(self, options["clusters"], task_vars)
+        options = {**options, "verify": given(options["verify"]), "clusters": reached}
         where = shared.place(options)
         run = Run(where, shared.carry_out(options, {}, where, check_mode=self.check_mode))
         try:

@@ -90,7 +90,9 @@ options:
       - One that is not described is all that has its name, as an image's, an object's or a directory's name.
     type: raw
   clusters:
-    description: The clusters of environments, by the environment's name, with C(kubeconfig), C(context) and C(source). They complete O(environments).
+    description:
+      - The clusters of environments, by the environment's name, with C(kubeconfig), C(context) and C(source). They complete O(environments).
+      - With C(api_access) V(ssh) the API server is reached through SSH, by the host C(ssh_host) of the inventory, or the play's first control plane.
     type: dict
     default: {}
   actor:

@@ -44,14 +44,14 @@ def api_access(
     kubeconfig = Path(options["kubeconfig"] or variables.get("kubeconfig_path") or "~/.kube/config")
     if way == "direct":
         return ApiAccess(kubeconfig, context)
-    host = options["ssh_host"] or _first_control_plane(task_vars)
+    host = options["ssh_host"] or first_control_plane(task_vars)
     if host not in task_vars["hostvars"]:
         raise KubeError(f"ssh_host is {host!r}, which is not a host of this inventory.")
     target = target_from_vars(task_vars["hostvars"][host], defaults=ssh_defaults())
     return ApiAccess(kubeconfig, context, "ssh", target)
 
 
-def _first_control_plane(task_vars: Mapping[str, Any]) -> str:
+def first_control_plane(task_vars: Mapping[str, Any]) -> str:
     """Return the first control plane that has not failed in this play, or the task's own host."""
     group = list((task_vars.get("groups") or {}).get("control_plane") or [])
     alive = set(task_vars.get("ansible_play_hosts") or [])

@@ -13,13 +13,18 @@ from typing import Any
 from urllib.parse import urlsplit
 
 from ansible import __version__ as ansible_version
+from ansible_collections.stagecraft.gitops.plugins.plugin_utils._action import ControllerAction
 from ansible_collections.stagecraft.gitops.plugins.plugin_utils.git import pull_requests
 from ansible_collections.stagecraft.gitops.plugins.plugin_utils.git.errors import GitError
 from ansible_collections.stagecraft.gitops.plugins.plugin_utils.git.remote import Author, Remote
 from ansible_collections.stagecraft.gitops.plugins.plugin_utils.git.worktree import origin_of
+from ansible_collections.stagecraft.gitops.plugins.plugin_utils.kube.access import first_control_plane
 from ansible_collections.stagecraft.gitops.plugins.plugin_utils.release import verify
+from ansible_collections.stagecraft.gitops.plugins.plugin_utils.release.errors import ReleaseError
 from ansible_collections.stagecraft.gitops.plugins.plugin_utils.release.operation import Place
 from ansible_collections.stagecraft.gitops.plugins.plugin_utils.release.run import Options
+from ansible_collections.stagecraft.gitops.plugins.plugin_utils.ssh._action import defaults_of
+from ansible_collections.stagecraft.gitops.plugins.plugin_utils.ssh.target import target_from_vars
 
 REPOSITORY: dict[str, Any] = {
     "repository": {
@@ -52,6 +57,7 @@ REPOSITORY: dict[str, Any] = {
     "clusters": {"type": "dict", "default": {}},
     "actor": {"type": "str", "default": ""},
 }
+_CLUSTER = ("kubeconfig", "context", "source", "api_access", "ssh_host")
 CARRY_OUT: dict[str, Any] = {
     "strategy": {"type": "str", "choices": ["push", "pull_request", "plan"], "default": "push"},
     "approved_plan": {"type": "str", "default": ""},
@@ -179,3 +185,35 @@ def carry_out(options: Mapping[str, Any], gates: Mapping[str, Any], where: Place
         auto_merge=bool(forge and forge["auto_merge"]),
         clusters=options["clusters"],
     )
+
+
+def clusters(
+    action: ControllerAction, named: Mapping[str, Any], task_vars: Mapping[str, Any]
+) -> dict[str, dict[str, Any]]:
+    """Return the option `clusters` as `Clusters` takes it: one that is reached by SSH has the host to go through.
+
+    Raises ReleaseError with all that is wrong, SshError where the variables of a host make no sense.
+    """
+    found: dict[str, dict[str, Any]] = {}
+    problems = []
+    for name, one in named.items():
+        if not isinstance(one, Mapping):
+            problems.append(f"clusters: {name}: wanted a dict of {', '.join(_CLUSTER)}, found {one!r}")
+            continue
+        problems += [
+            f"clusters: {name}: there is no {key}; it has {', '.join(_CLUSTER)}" for key in one.keys() - set(_CLUSTER)
+        ]
+        way, host = one.get("api_access") or "direct", one.get("ssh_host") or first_control_plane(task_vars)
+        found[name] = {key: str(value) for key, value in one.items() if value}
+        if way not in ("direct", "ssh"):
+            problems.append(f"clusters: {name}: api_access: wanted direct or ssh, found {way}")
+        elif way == "ssh" and host not in task_vars["hostvars"]:
+            problems.append(
+                f"clusters: {name}: ssh_host: {host} is no host of this inventory. Name a control plane of it, and give the"
+                " environment's inventory with -i as well"
+            )
+        elif way == "ssh":
+            found[name]["ssh"] = target_from_vars(task_vars["hostvars"][host], defaults=defaults_of(action, task_vars))
+    if problems:
+        raise ReleaseError("\n".join(problems))
+    return found

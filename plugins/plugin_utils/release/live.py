@@ -25,6 +25,7 @@ from ansible_collections.stagecraft.gitops.plugins.plugin_utils.kube.objects imp
 from ansible_collections.stagecraft.gitops.plugins.plugin_utils.kube.session import Session
 from ansible_collections.stagecraft.gitops.plugins.plugin_utils.release.model import Environment
 from ansible_collections.stagecraft.gitops.plugins.plugin_utils.release.selectors import Occurrence, Version
+from ansible_collections.stagecraft.gitops.plugins.plugin_utils.ssh.target import SshTarget
 
 _IMAGE = re.compile(r"\bimages\[([^\]]+)\]")
 _FINISHED = ("Succeeded", "Failed")
@@ -97,10 +98,13 @@ def images(occurrences: Iterable[Occurrence]) -> list[Image]:
 class Cluster:
     """The cluster of an environment. Pods and objects of Flux are read once, unless pods are asked for anew."""
 
-    def __init__(self, environment: Environment, timeout: float = 10.0) -> None:
+    def __init__(self, environment: Environment, ssh: SshTarget | None = None, timeout: float = 10.0) -> None:
+        """Name a cluster; `ssh` is the host to go through where its API server is reached by SSH only."""
         kubeconfig = Path(environment.kubeconfig or "~/.kube/config").expanduser()
         self.environment = environment
-        self.session = Session(ApiAccess(kubeconfig, environment.context or None, timeout=timeout))
+        self.session = Session(
+            ApiAccess(kubeconfig, environment.context or None, "direct" if ssh is None else "ssh", ssh, timeout)
+        )
         self._pods: list[dict[str, Any]] | None = None
         self._flux: dict[str, list[dict[str, Any]]] = {}
 

@@ -99,7 +99,8 @@ class Options:
 class Clusters:
     """The clusters of environments; None for one that nobody has named."""
 
-    def __init__(self, named: Mapping[str, Mapping[str, str]]) -> None:
+    def __init__(self, named: Mapping[str, Mapping[str, Any]]) -> None:
+        """Take them by their environment's name: `kubeconfig`, `context`, `source`, and `ssh`, an SshTarget to go through."""
         self._named = named
         self._open: dict[str, live.Cluster] = {}
 
@@ -121,7 +122,7 @@ class Clusters:
         if not complete.has_cluster:
             return None
         if one.name not in self._open:
-            self._open[one.name] = live.Cluster(complete)
+            self._open[one.name] = live.Cluster(complete, self._named.get(one.name, {}).get("ssh"))
         return self._open[one.name]
 
     def close(self) -> None:

@@ -111,6 +111,47 @@ def test_health_through_ssh_by_the_hosts_own_variables(api: ApiServer, play: Pla
     assert "no API server answers at kubernetes" in play.result()["msg"]
 
 
+def test_releases_of_a_cluster_that_only_ssh_reaches(api: ApiServer, play: Play, sshd: Server, tmp_path: Path) -> None:
+    source = tmp_path / "source"
+    (source / "clusters" / "staging").mkdir(parents=True)
+    (source / "clusters" / "staging" / "kustomization.yaml").write_text("images:\n  - {name: shop, newTag: 1.0.0}\n")
+    for words in (
+        ["init", "-q", "-b", "main"],
+        ["add", "."],
+        ["-c", "user.name=a", "-c", "user.email=a@b", "commit", "-qm", "x"],
+    ):
+        subprocess.run(["git", *words], cwd=source, check=True)
+    gate = {
+        "ansible_host": "127.0.0.1",
+        "ansible_port": sshd.port,
+        "ansible_user": getpass.getuser(),
+        "ansible_ssh_private_key_file": str(sshd.key_file),
+        "ansible_ssh_common_args": f"-o UserKnownHostsFile={sshd.known_hosts} -o StrictHostKeyChecking=yes",
+    }
+    pod = {
+        "metadata": {"name": "shop-1", "namespace": "shop"},
+        "spec": {"containers": [{"name": "shop", "image": "shop:1.0.0"}]},
+        "status": {"phase": "Running", "containerStatuses": [{"name": "shop", "image": "shop:1.0.0", "ready": True}]},
+    }
+    api.answers["/api/v1/pods"] = (200, items(pod))
+    way = {"kubeconfig": str(api.kubeconfig(server=f"https://kubernetes:{api.port}")), "context": "admin"}
+
+    def look(**more: str) -> dict[str, Any]:
+        options = {"repository": {"url": f"file://{source}"}, "clusters": {"staging": {**way, **more}}}
+        play.run([{"name": "Look", "stagecraft.gitops.release_info": options}], gate=gate)
+        return play.result()
+
+    assert "no API server answers at kubernetes" in str(look())
+    said = look(api_access="ssh", ssh_host="gate")
+    assert "no API server answers" not in str(said), said
+    assert ("GET", "/api/v1/pods") in api.asked
+    assert (
+        "clusters: staging: ssh_host: nobody is no host of this inventory"
+        in look(api_access="ssh", ssh_host="nobody")["msg"]
+    )
+    assert "clusters: staging: there is no contxt; it has kubeconfig" in look(contxt="x")["msg"]
+
+
 @pytest.mark.parametrize("said_by", ["command line", "ansible.cfg"])
 def test_health_through_ssh_without_a_variable_of_the_hosts(
     api: ApiServer, play: Play, sshd: Server, said_by: str
