@@ -200,23 +200,28 @@ def noop_minikube(rounds: int) -> Row:
 
 
 def three_up(rounds: int) -> Row:
-    """From no hosts at all to three environments whose Flux is ready, and the Git server that they follow."""
+    """From no hosts at all to three environments whose Flux is ready, with their secrets, and the Git server that they follow.
+
+    The hosts are those of ``make sandbox``. None can use more memory than it is given, so that is what they take at most.
+    """
     clusters = {"local": "setup-local.yml", "staging": "setup-staging.yml", "production": "setup-production.yml"}
-    hosts = [{**control_plane(f"{of}-1"), "memory_mb": 3072, "environment": of} for of in clusters]
-    forge = {"name": "forge", "groups": ["git_hosts"], "memory_mb": 1024}
+    hosts = yaml.safe_load((ROOT / "roles/sandbox/defaults/main.yml").read_text("utf-8"))["sandbox_hosts"]
+    memory = sum(host["memory_mb"] for host in hosts) * 1024**2 / 1e9
+    broken = [f"the hosts may take {memory:.1f} GB, wanted 10"] if memory > 10 else []
     name, times = "three-up", []
     remove(f"bench-{name}")
     for number in range(rounds):
         try:
             started = time.monotonic()
-            place, _unused = create(f"bench-{name}", [*hosts, forge])
+            place, _unused = create(f"bench-{name}", hosts)
             place.set_up(f"{name}-{number}-forge", "sandbox-forge.yml")
             for of, playbook in clusters.items():
+                place.of(of).set_up(f"{name}-{number}-{of}-secrets", "sandbox-secrets.yml")
                 place.of(of).set_up(f"{name}-{number}-{of}", playbook)
             times.append(time.monotonic() - started)
         finally:
             remove(f"bench-{name}")
-    return Row(name, Target(360.0, "seconds"), times)
+    return Row(name, Target(360.0, "seconds"), times, broken_rules=broken)
 
 
 # -- ready -------------------------------------------------------------------------------------------------------------
