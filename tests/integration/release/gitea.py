@@ -30,7 +30,13 @@ RUN_USER = {user}
 HTTP_ADDR = 127.0.0.1
 HTTP_PORT = {port}
 ROOT_URL = http://127.0.0.1:{port}/
-DISABLE_SSH = true
+START_SSH_SERVER = true
+BUILTIN_SSH_SERVER_USER = git
+SSH_DOMAIN = 127.0.0.1
+SSH_LISTEN_HOST = 127.0.0.1
+SSH_PORT = {ssh_port}
+SSH_LISTEN_PORT = {ssh_port}
+SSH_ROOT_PATH = {home}/.ssh
 STATIC_ROOT_PATH = {program}
 APP_DATA_PATH = {home}/data
 OFFLINE_MODE = true
@@ -57,8 +63,19 @@ ENABLED = false
 """
 
 
+def _free_ports(count: int) -> list[int]:
+    probes = [socket.socket() for _ in range(count)]
+    try:
+        for probe in probes:
+            probe.bind(("127.0.0.1", 0))
+        return [probe.getsockname()[1] for probe in probes]
+    finally:
+        for probe in probes:
+            probe.close()
+
+
 class Gitea:
-    """The running server. `token` is of a user that may do everything with its own repositories."""
+    """The running server, with SSH on `ssh_port`. `token` is of a user that may do everything with its own repositories."""
 
     def __init__(self, directory: Path) -> None:
         archives = sorted((default_layout().mirror / "test").glob("gitea-*.tar.gz"))
@@ -67,15 +84,15 @@ class Gitea:
         with tarfile.open(archives[-1]) as archive:
             archive.extractall(directory, filter="data")
         (program,) = directory.glob("gitea-*/gitea")
-        with socket.socket() as probe:
-            probe.bind(("127.0.0.1", 0))
-            port = probe.getsockname()[1]
+        port, self.ssh_port = _free_ports(2)
         self.home = directory / "home"
         self.home.mkdir()
         self.url = f"http://127.0.0.1:{port}"
         self._config = self.home / "app.ini"
         user = subprocess.run(["id", "-un"], capture_output=True, text=True, check=True).stdout.strip()
-        self._config.write_text(_CONFIG.format(home=self.home, port=port, program=program.parent, user=user))
+        self._config.write_text(
+            _CONFIG.format(home=self.home, port=port, ssh_port=self.ssh_port, program=program.parent, user=user)
+        )
         self._program = program
         self._environment = {**os.environ, "HOME": str(self.home), "USER": user, "GITEA_WORK_DIR": str(self.home)}
         self.command("migrate")
