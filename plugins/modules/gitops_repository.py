@@ -80,11 +80,17 @@ options:
     default: []
   sealing:
     description:
-      - Names of environments that get sealed secrets below C(clusters/NAME/secrets) right after this; they get a stage for them. Those that have it are
-        known.
+      - Names of environments that get sealed secrets below O(sealing_folder) right after this; they get a stage for them. Those that have it are
+        known, and keep it. A file C(.gitkeep) holds the folder in Git when there is no secret in it.
     type: list
     elements: str
     default: []
+  sealing_folder:
+    description:
+      - Where these secrets stand, C(clusters/NAME/secrets) without it. A folder outside of C(clusters), which C(.sourceignore) hides from Flux, or with other
+        generated files in it gets no stage.
+    type: str
+    default: ""
   sample_image:
     description: An image with busybox in it, for the sample application. Without it there is none.
     type: str

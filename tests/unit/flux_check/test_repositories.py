@@ -55,7 +55,9 @@ def test_what_lies_in_the_secrets_folder_of_a_generated_repository_is_checked(tm
     shipped = ROOT / "roles/gitops_repository/templates/repository"
     templates = {path.relative_to(shipped).as_posix(): path.read_text() for path in shipped.rglob("*.j2")}
     staging = scaffold.Environment("staging", "staging.example.com")
-    files = scaffold.render(templates, [staging], {}, {"sample_image": ""}, sealing=["staging"])
+    files = scaffold.render(
+        templates, [staging], {}, {"sample_image": ""}, sealing={"staging": "clusters/staging/secrets"}
+    )
     for path, content in files.items():
         (tmp_path / path).parent.mkdir(parents=True, exist_ok=True)
         (tmp_path / path).write_bytes(content)
