@@ -78,7 +78,7 @@ class ActionModule(ControllerAction):
         wanted_paths = scaffold.files_to_read(templates, environments, _sealing(options))
 
         def plan(present: Mapping[str, bytes]) -> scaffold.Plan:
-            return scaffold.plan(_files(templates, environments, present, options), present)
+            return scaffold.plan(_files(templates, environments, present, options), present, options["following"])
 
         if options["directory"]:
             directory = Path(options["directory"]).expanduser()

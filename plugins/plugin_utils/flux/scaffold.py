@@ -155,8 +155,8 @@ def render(
     Flux's own directory is named in an environment that has it, or is about to get it (`following`). So is the stage of
     sealed secrets, in an environment that has had it, or is about to get sealed secrets (`sealing`: name → folder). Git has
     no empty folders, so a file keeps theirs, also when the last secret is gone. An environment's ``.env.NAME`` is
-    generated once; then what is in the repository counts. `not_secret` names variables in it that look like secrets and
-    are none.
+    generated once; then what is in the repository counts, but for the environments in `following` where nobody changed it
+    since: the settings at hand are theirs. `not_secret` names variables in it that look like secrets and are none.
     """
     check(environments)
     engine = jinja2.Environment(
@@ -170,6 +170,7 @@ def render(
     engine.filters["yaml_string"] = yaml_string
     about, folders = set(following), sealing or {}
     shared = {**variables, "environments": environments}
+    record = _read_record(present.get(RECORD))
     files: dict[str, bytes] = {}
     problems: list[str] = []
 
@@ -188,9 +189,11 @@ def render(
     for environment in environments:
         own = environment_file(environment.name)
         put(own, "env.j2", environment=environment)
+        there = present.get(own)
+        renewed = there is None or (environment.name in about and record.get(own) == _digest(there))
+        text = files.get(own, b"") if there is None or renewed else there
         try:
-            text = present.get(own, files.get(own, b"")).decode("utf-8", "replace")
-            values = parse_variables(text, own, not_secret)
+            values = parse_variables(text.decode("utf-8", "replace"), own, not_secret)
         except FluxError as error:
             problems.append(str(error))
             values = {}
@@ -198,11 +201,7 @@ def render(
             environment.name in about or f"clusters/{environment.name}/flux-system/kustomization.yaml" in present
         )
         own_templates = {_own_path(environment, name): name for name in templates if name.startswith("environment/")}
-        stages = present.get(f"clusters/{environment.name}/stages.yaml", b"").decode("utf-8", "replace")
-        folder = folders.get(environment.name, "")
-        if not _can_be_stage(folder, [*files, *own_templates]):
-            found = _SECRETS_STAGE.search(stages)
-            folder = found[1] if found else ""
+        folder = _stage_folder(environment, folders, present, [*files, *own_templates])
         for path, template in sorted(own_templates.items()):
             put(path, template, environment=environment, values=values, bootstrapped=bootstrapped, sealed=folder)
         if "secrets.j2" in templates and folder in _known_folders(environment, folders):
@@ -227,9 +226,19 @@ def keep_file(folder: str) -> str:
     return f"{folder}/.gitkeep"
 
 
-def _can_be_stage(folder: str, generated: Iterable[str]) -> bool:
-    """Say whether a stage of its own can follow a folder: Flux sees it, and applies nothing else that lies in it."""
-    return bool(_SECRETS_FOLDER.fullmatch(folder)) and not any(path.startswith(f"{folder}/") for path in generated)
+def _stage_folder(
+    environment: Environment, folders: Mapping[str, str], present: Mapping[str, bytes], generated: Iterable[str]
+) -> str:
+    """Return the folder that an environment's stage of sealed secrets follows, "" where it has no such stage.
+
+    It can be one that Flux sees, and that has no other generated files; else the stage stays as the repository has it.
+    """
+    folder = folders.get(environment.name, "")
+    if _SECRETS_FOLDER.fullmatch(folder) and not any(path.startswith(f"{folder}/") for path in generated):
+        return folder
+    stages = present.get(f"clusters/{environment.name}/stages.yaml", b"").decode("utf-8", "replace")
+    found = _SECRETS_STAGE.search(stages)
+    return found[1] if found else ""
 
 
 def _known_folders(environment: Environment, sealing: Mapping[str, str]) -> list[str]:
@@ -258,8 +267,13 @@ def files_to_read(
     return paths
 
 
-def plan(wanted: Mapping[str, bytes], present: Mapping[str, bytes]) -> Plan:
-    """Compare what is generated with what the repository has. Raises FluxError for a record that cannot be read."""
+def plan(wanted: Mapping[str, bytes], present: Mapping[str, bytes], following: Iterable[str] = ()) -> Plan:
+    """Compare what is generated with what the repository has. Raises FluxError for a record that cannot be read.
+
+    `following` names the environments that the settings are of. Other inventories have other domains: the ``.env.NAME`` of
+    the rest stays as it is.
+    """
+    own = {environment_file(name) for name in following}
     record = _read_record(present.get(RECORD))
     files: list[File] = []
     changes: dict[str, bytes] = {}
@@ -269,7 +283,7 @@ def plan(wanted: Mapping[str, bytes], present: Mapping[str, bytes]) -> Plan:
         if before == after:
             known[path] = _digest(after)
             continue
-        reason = _why_kept(path, before, record)
+        reason = _why_kept(path, before, record, own)
         if reason:
             files.append(File(path, "keep", before, after, reason))
             continue
@@ -283,9 +297,9 @@ def plan(wanted: Mapping[str, bytes], present: Mapping[str, bytes]) -> Plan:
     return Plan(tuple(files), changes)
 
 
-def _why_kept(path: str, before: bytes | None, record: Mapping[str, str]) -> str:
-    """Say why a file that differs is left alone, "" where it is not."""
-    if path.startswith(".env."):
+def _why_kept(path: str, before: bytes | None, record: Mapping[str, str], own: Collection[str]) -> str:
+    """Say why a file that differs is left alone, "" where it is not. `own` are files of variables that may be renewed."""
+    if path.startswith(".env.") and path not in own:
         return "" if before is None and path not in record else "yours to edit"
     if before is None:
         return "you removed it" if path in record else ""
