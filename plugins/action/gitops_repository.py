@@ -5,6 +5,7 @@
 
 from __future__ import annotations
 
+import posixpath
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -46,6 +47,7 @@ class ActionModule(ControllerAction):
             "following": {"type": "list", "elements": "str", "default": []},
             "not_secret": {"type": "list", "elements": "str", "default": []},
             "sealing": {"type": "list", "elements": "str", "default": []},
+            "sealing_folder": {"type": "str", "default": ""},
             "sample_image": {"type": "str", "default": ""},
             "directory": {"type": "path"},
             "repository": {
@@ -73,10 +75,10 @@ class ActionModule(ControllerAction):
         templates = _templates(Path(options["templates"]))
         environments = [_environment(item, options["domain"]) for item in options["environments"]]
         scaffold.check(environments)
-        wanted_paths = scaffold.files_to_read(templates, environments)
+        wanted_paths = scaffold.files_to_read(templates, environments, _sealing(options))
 
         def plan(present: Mapping[str, bytes]) -> scaffold.Plan:
-            return scaffold.plan(_files(templates, environments, present, options), present)
+            return scaffold.plan(_files(templates, environments, present, options), present, options["following"])
 
         if options["directory"]:
             directory = Path(options["directory"]).expanduser()
@@ -140,6 +142,12 @@ def _environment(item: Mapping[str, Any], domain: str) -> scaffold.Environment:
     )
 
 
+def _sealing(options: Mapping[str, Any]) -> dict[str, str]:
+    """Return the folder of each environment that gets sealed secrets."""
+    folder = posixpath.normpath(f"/{options['sealing_folder']}").strip("/")
+    return {name: folder or scaffold.secrets_folder(name) for name in options["sealing"]}
+
+
 def _files(
     templates: Mapping[str, str],
     environments: list[scaffold.Environment],
@@ -149,7 +157,7 @@ def _files(
     """Render all files, but for those of a sample that is not wanted."""
     variables = {"sample_image": options["sample_image"]}
     files = scaffold.render(
-        templates, environments, present, variables, options["following"], options["sealing"], options["not_secret"]
+        templates, environments, present, variables, options["following"], _sealing(options), options["not_secret"]
     )
     if options["sample_image"]:
         return files

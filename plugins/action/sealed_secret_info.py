@@ -29,7 +29,7 @@ class ActionModule(ControllerAction):
     errors = (SealError, AgeError, GitError)
     argument_spec = ArgumentSpec(
         options={
-            "path": {"type": "str", "default": ""},
+            "path": {"type": "list", "elements": "str", "default": []},
             "environment": {"type": "str"},
             "certificate_path": {"type": "str"},
             "fingerprint": {"type": "str", "default": ""},
@@ -51,9 +51,9 @@ class ActionModule(ControllerAction):
         private = shared.saved_keys(options, name)
         view, commit = files.look(shared.place(options))
         certificate, problems = _certificate(options, view, name)
-        start = options["path"].strip("/")
-        paths = [start] if start in view.paths else view.below(start, shared.YAML)
-        texts = {path: content.decode("utf-8", "replace") for path, content in view.read(paths).items()}
+        tops = shared.starts(options["path"] or [""])
+        read = view.read(shared.yaml_files(view, tops))
+        texts = {path: content.decode("utf-8", "replace") for path, content in read.items()}
         report = verify.report(texts, private, certificate)
         problems += report.problems
         if private and options["only"]:
@@ -62,9 +62,8 @@ class ActionModule(ControllerAction):
                 for item in verify.not_by(report, options["only"])
             ]
         if report.items < options["at_least"]:
-            problems.append(
-                f"wanted {options['at_least']} items at least below {start or 'the repository'}, found {report.items}"
-            )
+            where = ", ".join(tops) or "the repository"
+            problems.append(f"wanted {options['at_least']} items at least below {where}, found {report.items}")
         current = backup.current if backup is not None else None
         active = [one.fingerprint for one in backup.records if one.state == "active"] if backup is not None else []
         if backup is not None and certificate is not None and certificate.fingerprint not in active:

@@ -31,7 +31,7 @@ class ActionModule(ControllerAction):
     errors = (SealError, AgeError, GitError)
     argument_spec = ArgumentSpec(
         options={
-            "path": {"type": "str", "required": True},
+            "path": {"type": "list", "elements": "str", "required": True},
             "source": {
                 "type": "dict",
                 "options": {
@@ -55,6 +55,8 @@ class ActionModule(ControllerAction):
         name = self.environment(options, task_vars)
         private = shared.saved_keys(options, name)
         source = options["source"]
+        if source is not None and len(options["path"]) != 1:
+            raise SealError(f"wanted one path to put what {source['path']} has, found {len(options['path'])}")
         sources = private if source is None else shared.saved_keys(source, source["environment"])
         last: list[FilePlan] = []
         seen: list[str] = []
@@ -92,14 +94,16 @@ class ActionModule(ControllerAction):
 
 
 def _plans(
-    view: View, path: str, source_path: str | None, sources: tuple[SealingKey, ...], target: Sealer
+    view: View, paths: list[str], source_path: str | None, sources: tuple[SealingKey, ...], target: Sealer
 ) -> list[FilePlan]:
-    """Plan each file with SealedSecrets at or below the source's path, to stand at or below `path`."""
-    start = (path if source_path is None else source_path).strip("/")
-    names = [start] if start in view.paths else view.below(start, shared.YAML)
+    """Plan each file with SealedSecrets at or below `paths`, or at or below the source's path to stand at the only one."""
+    tops = shared.starts(paths if source_path is None else [source_path])
+    names = shared.yaml_files(view, tops)
     if not names:
-        raise SealError(f"wanted YAML files at or below {start} in the repository, found none")
-    moved = {name: name if source_path is None else (path.strip("/") + name.removeprefix(start)) for name in names}
+        raise SealError(f"wanted YAML files at or below {', '.join(tops)} in the repository, found none")
+    moved = {name: name for name in names}
+    if source_path is not None:
+        moved = {name: paths[0].strip("/") + name.removeprefix(tops[0]) for name in names}
     contents = view.read([*names, *moved.values()])
     plans: list[FilePlan] = []
     problems: list[str] = []

@@ -14,8 +14,9 @@ description:
   - Renders templates for all environments, and brings the result into a repository, by one commit that is pushed, or into a directory.
   - A file that is as it was generated is brought up to date. One that somebody changed, removed, or put there first is kept; the diff shows what
     would be changed in it, and RV(kept) says why it is kept. C(.stagecraft/scaffold.json) holds the digests that tell which is which.
-  - The file C(.env.NAME) of an environment is generated once and then belongs to its readers. Its variables are handed to the templates. A name
-    or value in it that looks like a secret is refused, with its line.
+  - The file C(.env.NAME) of an environment is generated once and then belongs to its readers; only that of an environment in O(following) is brought up
+    to date, as long as nobody changed it. Its variables are handed to the templates. A name or value in it that looks like a secret is refused, with its
+    line.
 author:
   - The stagecraft.gitops contributors (@stagecraft)
 requirements:
@@ -50,7 +51,9 @@ options:
         type: str
         required: true
       domain:
-        description: Its domain. Without it, O(domain), with the name before it but for C(production).
+        description:
+          - Its domain. Without it, O(domain), with the name before it but for C(production). It stands in C(.env.NAME), so a change of it arrives there only
+            for an environment in O(following), and where nobody changed that file.
         type: str
       replicas:
         description: How many pods of the sample application.
@@ -69,7 +72,7 @@ options:
     type: str
     required: true
   following:
-    description: Names of environments that get Flux's own directory right after this; those that have it are known.
+    description: Names of environments that the other options are meant for, and that get Flux's own directory right after this. Those that have it are known.
     type: list
     elements: str
     default: []
@@ -80,11 +83,17 @@ options:
     default: []
   sealing:
     description:
-      - Names of environments that get sealed secrets below C(clusters/NAME/secrets) right after this; they get a stage for them. Those that have it are
-        known.
+      - Names of environments that get sealed secrets below O(sealing_folder) right after this; they get a stage for them. Those that have it are
+        known, and keep it. A file C(.gitkeep) holds the folder in Git when there is no secret in it.
     type: list
     elements: str
     default: []
+  sealing_folder:
+    description:
+      - Where these secrets stand, C(clusters/NAME/secrets) without it. A folder outside of C(clusters), which C(.sourceignore) hides from Flux, or with other
+        generated files in it gets no stage.
+    type: str
+    default: ""
   sample_image:
     description: An image with busybox in it, for the sample application. Without it there is none.
     type: str

@@ -34,9 +34,10 @@ attributes:
     support: full
 options:
   path:
-    description: The file, or the folder with files, in the repository. By default all of it.
-    type: str
-    default: ""
+    description: Files, and folders with files, in the repository. By default all of it. One that is not there has no items.
+    type: list
+    elements: str
+    default: []
   environment:
     description: The environment whose sealed secrets these are. Without it C(stagecraft_environment) is taken.
     type: str

@@ -36,8 +36,11 @@ attributes:
     support: full
 options:
   path:
-    description: The file, or the folder with files, in the repository.
-    type: str
+    description:
+      - Files, and folders with files, in the repository. One that is not there is passed over where another has files.
+      - With O(source) it is one.
+    type: list
+    elements: str
     required: true
   source:
     description: Another environment to take the sealed secrets from.

@@ -33,6 +33,10 @@ _SCHEMA = 1
 _ENVIRONMENT_NAME = re.compile(r"[a-z]([-a-z0-9]{0,30}[a-z0-9])?")
 _RESERVED = ("base",)
 _VARIABLE = re.compile(r"[_A-Za-z][_A-Za-z0-9]*")
+#: The folder of the stage of sealed secrets, as stages.yaml has it.
+_SECRETS_STAGE = re.compile(r"^  name: secrets\n(?:(?!---).*\n)*?  path: \./(\S+)$", re.MULTILINE)
+#: What Flux unpacks (.sourceignore), and YAML takes as it is.
+_SECRETS_FOLDER = re.compile(r"clusters(/[A-Za-z0-9_-][A-Za-z0-9._-]*)+")
 #: What JSON may hold as it is, and YAML only as an escape (YAML 1.2.2, 5.1 and 5.4; YAML 1.1's line breaks as well).
 _NOT_PLAIN = re.compile("[\\x7f-\\x9f\\u2028\\u2029\\ud800-\\udfff\\ufeff\\ufffe\\uffff]")
 
@@ -143,15 +147,16 @@ def render(
     present: Mapping[str, bytes],
     variables: Mapping[str, Any],
     following: Iterable[str] = (),
-    sealing: Iterable[str] = (),
+    sealing: Mapping[str, str] | None = None,
     not_secret: Collection[str] = (),
 ) -> dict[str, bytes]:
     """Render all files. Templates below ``environment/`` are rendered for each environment, to ``clusters/NAME/``.
 
     Flux's own directory is named in an environment that has it, or is about to get it (`following`). So is the stage of
-    sealed secrets, in an environment that has had it, or is about to get sealed secrets (`sealing`). An environment's
-    ``.env.NAME`` is generated once; then what is in the repository counts. `not_secret` names variables in it that look
-    like secrets and are none.
+    sealed secrets, in an environment that has had it, or is about to get sealed secrets (`sealing`: name → folder). Git has
+    no empty folders, so a file keeps theirs, also when the last secret is gone. An environment's ``.env.NAME`` is
+    generated once; then what is in the repository counts, but for the environments in `following` where nobody changed it
+    since: the settings at hand are theirs. `not_secret` names variables in it that look like secrets and are none.
     """
     check(environments)
     engine = jinja2.Environment(
@@ -163,8 +168,9 @@ def render(
         loader=jinja2.DictLoader(dict(templates)),
     )
     engine.filters["yaml_string"] = yaml_string
-    about, with_secrets = set(following), set(sealing)
+    about, folders = set(following), sealing or {}
     shared = {**variables, "environments": environments}
+    record = _read_record(present.get(RECORD))
     files: dict[str, bytes] = {}
     problems: list[str] = []
 
@@ -183,20 +189,23 @@ def render(
     for environment in environments:
         own = environment_file(environment.name)
         put(own, "env.j2", environment=environment)
+        there = present.get(own)
+        renewed = there is None or (environment.name in about and record.get(own) == _digest(there))
+        text = files.get(own, b"") if there is None or renewed else there
         try:
-            text = present.get(own, files.get(own, b"")).decode("utf-8", "replace")
-            values = parse_variables(text, own, not_secret)
+            values = parse_variables(text.decode("utf-8", "replace"), own, not_secret)
         except FluxError as error:
             problems.append(str(error))
             values = {}
         bootstrapped = (
             environment.name in about or f"clusters/{environment.name}/flux-system/kustomization.yaml" in present
         )
-        stages = present.get(f"clusters/{environment.name}/stages.yaml", b"")
-        sealed = environment.name in with_secrets or f"path: ./clusters/{environment.name}/secrets\n".encode() in stages
-        for template in sorted(name for name in templates if name.startswith("environment/")):
-            path = f"clusters/{environment.name}/{template.removeprefix('environment/').removesuffix('.j2')}"
-            put(path, template, environment=environment, values=values, bootstrapped=bootstrapped, sealed=sealed)
+        own_templates = {_own_path(environment, name): name for name in templates if name.startswith("environment/")}
+        folder = _stage_folder(environment, folders, present, [*files, *own_templates])
+        for path, template in sorted(own_templates.items()):
+            put(path, template, environment=environment, values=values, bootstrapped=bootstrapped, sealed=folder)
+        if "secrets.j2" in templates and folder in _known_folders(environment, folders):
+            put(keep_file(folder), "secrets.j2")
     if problems:
         raise FluxError("the repository was left as it is:\n" + "\n".join(problems))
     return files
@@ -207,7 +216,44 @@ def yaml_string(text: str) -> str:
     return _NOT_PLAIN.sub(lambda found: f"\\u{ord(found[0]):04x}", json.dumps(text, ensure_ascii=False))
 
 
-def files_to_read(templates: Iterable[str], environments: Iterable[Environment]) -> list[str]:
+def secrets_folder(name: str) -> str:
+    """Return where an environment's sealed secrets stand unless something else is said."""
+    return f"clusters/{name}/secrets"
+
+
+def keep_file(folder: str) -> str:
+    """Return the path of the file that keeps a folder in Git."""
+    return f"{folder}/.gitkeep"
+
+
+def _stage_folder(
+    environment: Environment, folders: Mapping[str, str], present: Mapping[str, bytes], generated: Iterable[str]
+) -> str:
+    """Return the folder that an environment's stage of sealed secrets follows, "" where it has no such stage.
+
+    It can be one that Flux sees, and that has no other generated files; else the stage stays as the repository has it.
+    """
+    folder = folders.get(environment.name, "")
+    if _SECRETS_FOLDER.fullmatch(folder) and not any(path.startswith(f"{folder}/") for path in generated):
+        return folder
+    stages = present.get(f"clusters/{environment.name}/stages.yaml", b"").decode("utf-8", "replace")
+    found = _SECRETS_STAGE.search(stages)
+    return found[1] if found else ""
+
+
+def _known_folders(environment: Environment, sealing: Mapping[str, str]) -> list[str]:
+    """Return where sealed secrets of an environment may stand, as far as that is known before its files are read."""
+    own = secrets_folder(environment.name)
+    return list(dict.fromkeys([own, sealing.get(environment.name, own)]))
+
+
+def _own_path(environment: Environment, template: str) -> str:
+    return f"clusters/{environment.name}/{template.removeprefix('environment/').removesuffix('.j2')}"
+
+
+def files_to_read(
+    templates: Iterable[str], environments: Iterable[Environment], sealing: Mapping[str, str] | None = None
+) -> list[str]:
     """Return the paths that `render` and `plan` look at."""
     names = [template.removesuffix(".j2").partition("/") for template in templates]
     paths = [RECORD]
@@ -216,12 +262,18 @@ def files_to_read(templates: Iterable[str], environments: Iterable[Environment])
     for environment in environments:
         home = f"clusters/{environment.name}"
         paths += [environment_file(environment.name), f"{home}/flux-system/kustomization.yaml"]
+        paths += [keep_file(folder) for folder in _known_folders(environment, sealing or {})]
         paths += [f"{home}/{rest}" for top, _unused, rest in names if top == "environment"]
     return paths
 
 
-def plan(wanted: Mapping[str, bytes], present: Mapping[str, bytes]) -> Plan:
-    """Compare what is generated with what the repository has. Raises FluxError for a record that cannot be read."""
+def plan(wanted: Mapping[str, bytes], present: Mapping[str, bytes], following: Iterable[str] = ()) -> Plan:
+    """Compare what is generated with what the repository has. Raises FluxError for a record that cannot be read.
+
+    `following` names the environments that the settings are of. Other inventories have other domains: the ``.env.NAME`` of
+    the rest stays as it is.
+    """
+    own = {environment_file(name) for name in following}
     record = _read_record(present.get(RECORD))
     files: list[File] = []
     changes: dict[str, bytes] = {}
@@ -231,7 +283,7 @@ def plan(wanted: Mapping[str, bytes], present: Mapping[str, bytes]) -> Plan:
         if before == after:
             known[path] = _digest(after)
             continue
-        reason = _why_kept(path, before, record)
+        reason = _why_kept(path, before, record, own)
         if reason:
             files.append(File(path, "keep", before, after, reason))
             continue
@@ -245,9 +297,9 @@ def plan(wanted: Mapping[str, bytes], present: Mapping[str, bytes]) -> Plan:
     return Plan(tuple(files), changes)
 
 
-def _why_kept(path: str, before: bytes | None, record: Mapping[str, str]) -> str:
-    """Say why a file that differs is left alone, "" where it is not."""
-    if path.startswith(".env."):
+def _why_kept(path: str, before: bytes | None, record: Mapping[str, str], own: Collection[str]) -> str:
+    """Say why a file that differs is left alone, "" where it is not. `own` are files of variables that may be renewed."""
+    if path.startswith(".env.") and path not in own:
         return "" if before is None and path not in record else "yours to edit"
     if before is None:
         return "you removed it" if path in record else ""

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import base64
 import binascii
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
@@ -60,6 +60,21 @@ def place(options: Mapping[str, Any]) -> Path | Remote:
         return Path(options["directory"]).expanduser()
     git, repository = options["git"], options["repository"]
     return Remote(repository["url"], repository["branch"], git["key_file"], git["known_hosts"], git["timeout"])
+
+
+def starts(paths: Iterable[str]) -> list[str]:
+    """Return the files and folders to look at, "" for all of the repository, without those that lie in another of them."""
+    tops = dict.fromkeys(path.strip("/") for path in paths)
+    return [one for one in tops if not any(_inside(one, other) for other in tops)]
+
+
+def _inside(path: str, folder: str) -> bool:
+    return path != folder and (not folder or path.startswith(f"{folder}/"))
+
+
+def yaml_files(view: View, tops: Iterable[str]) -> list[str]:
+    """Return the YAML files at or below `tops`; a file that is named itself counts whatever its suffix."""
+    return [path for top in tops for path in ([top] if top in view.paths else view.below(top, YAML))]
 
 
 def author(options: Mapping[str, Any]) -> Author:

@@ -68,16 +68,71 @@ def test_stages_follow_each_other_and_are_ready_when_what_they_apply_is() -> Non
 def test_an_environment_with_sealed_secrets_has_a_stage_for_them_and_keeps_it() -> None:
     path = "clusters/staging/stages.yaml"
     variables = {"sample_image": IMAGE}
-    first = scaffold.render(SHIPPED, (STAGING, PRODUCTION), {}, variables, sealing=["staging"])
+    first = scaffold.render(
+        SHIPPED, (STAGING, PRODUCTION), {}, variables, sealing={"staging": "clusters/staging/secrets"}
+    )
     (secrets,) = [stage for stage in documents(first, path) if stage["metadata"]["name"] == "secrets"]
     assert secrets["spec"]["path"] == "./clusters/staging/secrets"
     assert "dependsOn" not in secrets["spec"]
     assert all({"name": "secrets"} not in (stage["spec"].get("dependsOn") or []) for stage in documents(first, path))
     assert len(documents(first, "clusters/production/stages.yaml")) == 3
     # another environment's inventory says nothing of this one's secrets
-    later = scaffold.render(SHIPPED, (STAGING, PRODUCTION), first, variables, sealing=["production"])
+    later = scaffold.render(
+        SHIPPED, (STAGING, PRODUCTION), first, variables, sealing={"production": "clusters/production/secrets"}
+    )
     assert later[path] == first[path]
     assert len(documents(later, "clusters/production/stages.yaml")) == 4
+
+
+def test_the_folder_of_sealed_secrets_is_there_when_the_last_secret_is_gone() -> None:
+    """Flux cannot apply a path that is not in Git."""
+    variables = {"sample_image": IMAGE}
+    keep = "clusters/staging/secrets/.gitkeep"
+    assert keep not in render()
+    first = scaffold.render(SHIPPED, [STAGING], {}, variables, sealing={"staging": "clusters/staging/secrets"})
+    assert keep in first
+    assert keep in scaffold.files_to_read(SHIPPED, [STAGING])
+    without_it = {path: text for path, text in first.items() if path != keep}
+    again = scaffold.render(SHIPPED, [STAGING], without_it, variables)
+    assert again == first, "also where the stage was generated before there was such a file"
+
+
+def test_the_stage_of_sealed_secrets_follows_their_folder() -> None:
+    variables = {"sample_image": IMAGE}
+    sealing = {"staging": "clusters/shared/sealed-1.0"}
+    files = scaffold.render(SHIPPED, [STAGING], {}, variables, sealing=sealing)
+    assert documents(files, "clusters/staging/stages.yaml")[-1]["spec"]["path"] == "./clusters/shared/sealed-1.0"
+    keep = "clusters/shared/sealed-1.0/.gitkeep"
+    assert keep in files
+    assert keep in scaffold.files_to_read(SHIPPED, [STAGING], sealing)
+    # another environment's inventory does not know the folder, and reads nothing in it
+    later = scaffold.render(SHIPPED, [STAGING], files, variables)
+    assert later == {path: text for path, text in files.items() if path != keep}
+    moved = scaffold.render(SHIPPED, [STAGING], files, variables, sealing={"staging": "clusters/staging/secrets"})
+    assert documents(moved, "clusters/staging/stages.yaml")[-1]["spec"]["path"] == "./clusters/staging/secrets"
+
+
+@pytest.mark.parametrize(
+    "folder",
+    [
+        "sealed/staging",
+        "clusters",
+        "clusters/staging",
+        "clusters/staging/applications",
+        "clusters/a b",
+        "clusters/../x",
+    ],
+)
+def test_a_folder_that_flux_cannot_follow_by_itself_gets_no_stage(folder: str) -> None:
+    variables = {"sample_image": IMAGE}
+    sealing = {"staging": folder}
+    files = scaffold.render(SHIPPED, [STAGING], {}, variables, sealing=sealing)
+    assert len(documents(files, "clusters/staging/stages.yaml")) == 3
+    assert not any(path.endswith(".gitkeep") for path in files)
+    there = scaffold.render(SHIPPED, [STAGING], {}, variables, sealing={"staging": "clusters/staging/secrets"})
+    assert scaffold.render(SHIPPED, [STAGING], there, variables, sealing=sealing) == there, (
+        "what is left there is pruned"
+    )
 
 
 def test_environments_differ_in_what_is_theirs() -> None:
@@ -103,6 +158,32 @@ def test_the_file_of_variables_belongs_to_its_readers() -> None:
     assert variables["data"] == {"DOMAIN": "own.example.com", "TIER": "a b", "EMPTY": ""}
     chosen = scaffold.plan(files, present)
     assert ".env.staging" not in chosen.changes
+
+
+def test_another_domain_arrives_where_nobody_changed_the_variables() -> None:
+    first = render(STAGING, PRODUCTION)
+    repository = {**first, **scaffold.plan(first, {}).changes}
+    moved = [scaffold.Environment(name, f"{name}.example.org") for name in ("staging", "production")]
+
+    def run(present: dict[str, bytes]) -> scaffold.Plan:
+        files = scaffold.render(SHIPPED, moved, present, {"sample_image": IMAGE}, ["staging"])
+        return scaffold.plan(files, present, ["staging"])
+
+    chosen = run(repository)
+    assert b"DOMAIN=staging.example.org\n" in chosen.changes[".env.staging"]
+    assert b'DOMAIN: "staging.example.org"' in chosen.changes["clusters/staging/environment.yaml"]
+    (kept,) = [file for file in chosen.files if file.action == "keep"]
+    assert (kept.path, kept.reason) == (".env.production", "yours to edit"), "another inventory says what its domain is"
+    assert "clusters/production/environment.yaml" not in chosen.changes
+    again = {**repository, **chosen.changes}
+    assert run(again).changes == {}
+
+    mine = {**repository, ".env.staging": repository[".env.staging"] + b"TIER=1\n"}
+    chosen = run(mine)
+    assert ".env.staging" not in chosen.changes
+    assert ".env.staging" in {file.path for file in chosen.files if file.action == "keep"}
+    assert b'DOMAIN: "staging.example.com"' in chosen.changes["clusters/staging/environment.yaml"]
+    assert b'TIER: "1"' in chosen.changes["clusters/staging/environment.yaml"]
 
 
 def test_a_size_that_the_scaffold_does_not_know_is_a_variable_of_its_own() -> None:

@@ -320,9 +320,45 @@ class TestUnit:
         findings, objects = self.run(root, {})
         assert ([one[4] for one in objects], findings) == (["p-a"], [])
 
-    def test_ignored_files_are_left_out(self, root: Path) -> None:
-        (root / ".sourceignore").write_text("# none of these\nsub/\n")
-        assert [one[4] for one in self.run(root, {})[1]] == ["a"]
+    @pytest.mark.parametrize(
+        ("lines", "left"),
+        [
+            ("# none of these\nsub/\n", ["a"]),
+            ("/sub/\n", ["a", "b"]),
+            ("/app/*.yml\n", ["a", "b"]),
+            ("/app/**/*.yml\n", ["a"]),
+            ("**/sub/**\n", ["a"]),
+            ("app/s?b\n", ["a"]),
+            ("b.yml/\n", ["a", "b"]),
+            ("*.yml\n", ["a"]),
+            ("/*\n!/app/\n", ["a", "b"]),
+            ("/*\n!/app/sub/\n", ["b"]),
+            ("/*\n!app/*/b.yml\n", ["b"]),
+            ("!/app/\n/*/sub\n", ["a"]),
+        ],
+    )
+    def test_ignored_files_are_left_out_as_flux_does_it(self, root: Path, lines: str, left: list[str]) -> None:
+        (root / ".sourceignore").write_text(lines)
+        findings, objects = self.run(root, {})
+        assert ([one[4] for one in objects], findings) == (left, [])
+
+    def test_a_directory_whose_kustomization_is_ignored_has_none(self, root: Path) -> None:
+        (root / "app" / "sub" / "kustomization.yaml").write_text("resources: [b.yml]\nnamePrefix: x-\n")
+        (root / ".sourceignore").write_text("kustomization.yaml\n")
+        assert [one[4] for one in self.run(root, {})[1]] == ["a", "b"]
+
+    def test_a_place_of_which_everything_is_ignored_is_told(self, root: Path) -> None:
+        (root / "app.yaml").write_text("spec:\n  path: ./app\n")
+        (root / ".sourceignore").write_text("/*\n")
+        findings, objects = self.run(root, {"path": "./app"})
+        assert objects == []
+        assert findings == [
+            "app.yaml:2: warning: Kustomization flux-system/app builds app, and .sourceignore leaves out every YAML file in it,"
+            " so nothing of it is applied. Take it in again by a line that begins with !, or remove the Kustomization [path-ignored]"
+        ]
+        (root / "app" / "a.yaml").unlink()
+        (root / "app" / "sub" / "b.yml").unlink()
+        assert self.run(root, {"path": "./app"}) == ([], []), "nothing is there that could be meant"
 
     def test_a_patch_that_does_not_fit_is_reported_where_it_is_written(self, root: Path) -> None:
         patch = "apiVersion: v1\nkind: ConfigMap\nmetadata:\n  name: gone\n"

@@ -10,13 +10,15 @@ import subprocess
 from pathlib import Path
 
 import pytest
+from ansible_collections.stagecraft.gitops.plugins.plugin_utils.flux import scaffold
 from ansible_collections.stagecraft.gitops.plugins.plugin_utils.flux.check import program
 from ansible_collections.stagecraft.gitops.plugins.plugin_utils.flux.check.check import Options, Report, check
 from ansible_collections.stagecraft.gitops.plugins.plugin_utils.flux.check.command import FAILED, FOUND, OK, main
 from ansible_collections.stagecraft.gitops.plugins.plugin_utils.flux.check.commits import pushed
 from ansible_collections.stagecraft.gitops.plugins.plugin_utils.flux.check.errors import CheckError
 
-FIXTURES = Path(__file__).resolve().parents[2] / "fixtures" / "gitops_check"
+ROOT = Path(__file__).resolve().parents[3]
+FIXTURES = ROOT / "tests" / "fixtures" / "gitops_check"
 BAD = sorted(path.name for path in FIXTURES.iterdir() if path.name != "good")
 CLUSTER = "clusters/production"
 EXPECTED = "expected.txt"
@@ -47,6 +49,23 @@ def test_a_good_repository_passes(tmp_path: Path) -> None:
         "flux-system/infrastructure",
     ]
     assert report.unchecked_kinds == ["bitnami.com/v1alpha1 SealedSecret"]
+
+
+def test_what_lies_in_the_secrets_folder_of_a_generated_repository_is_checked(tmp_path: Path) -> None:
+    shipped = ROOT / "roles/gitops_repository/templates/repository"
+    templates = {path.relative_to(shipped).as_posix(): path.read_text() for path in shipped.rglob("*.j2")}
+    staging = scaffold.Environment("staging", "staging.example.com")
+    files = scaffold.render(
+        templates, [staging], {}, {"sample_image": ""}, sealing={"staging": "clusters/staging/secrets"}
+    )
+    for path, content in files.items():
+        (tmp_path / path).parent.mkdir(parents=True, exist_ok=True)
+        (tmp_path / path).write_bytes(content)
+    wrong = tmp_path / "clusters/staging/secrets/shop/x.yaml"
+    wrong.parent.mkdir(parents=True)
+    wrong.write_text("apiVersion: v1\nkind: ConfigMap\nmetadata: {name: x, namespace: shop}\ndata: {a: 1}\n")
+    report = check(Options(tmp_path, ("clusters/staging",), "1.36.3"))
+    assert "clusters/staging/secrets/shop/x.yaml:4: error: ConfigMap shop/x: data.a:" in "\n".join(texts(report))
 
 
 @pytest.mark.parametrize(("need", "said"), [("infrastructure", []), ("ghost", ["dependency-missing"])])

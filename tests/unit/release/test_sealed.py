@@ -71,6 +71,18 @@ def test_what_the_targets_key_opens_passes(lab: Lab, gates: dict[str, Any]) -> N
     assert "sealed=pass" in lab.message()
 
 
+@pytest.mark.parametrize(("key", "status"), [(OWN, "pass"), (STAGING, "fail")])
+def test_what_a_generated_repository_keeps_from_flux_hides_no_sealed_secret(
+    lab: Lab, gates: dict[str, Any], key: keys.SealingKey, status: str
+) -> None:
+    ignored = Path(__file__).resolve().parents[3] / "roles/gitops_repository/templates/repository/root/.sourceignore.j2"
+    files = {".sourceignore": ignored.read_text(), SEALED: sealed(key)}
+    lab.commit({"clusters/base/podinfo/deployment.yaml": NEEDS, **files})
+    found, detail = answer(lab.promote(gates=gates))
+    assert found == status
+    assert SEALED in detail if status == "fail" else detail == "1 open: apps/podinfo"
+
+
 def test_what_was_sealed_for_another_environment_is_refused_and_no_value_is_shown(
     lab: Lab, gates: dict[str, Any]
 ) -> None:

@@ -107,7 +107,7 @@ class UnitBuild:
             self.builder.findings.append(self._at_unit(unit, ("spec", "path"), "path-not-found", message))
             return None
         file = find_file(self.tree, unit.path)
-        place = self.builder.load(unit.path) if file else self._generated(unit.path)
+        place = self.builder.load(unit.path) if file else self._generated(unit)
         if place is not None:
             self._merge_spec(unit, place)
         return place
@@ -117,26 +117,36 @@ class UnitBuild:
         line = unit.line if data is None else position(data, unit.index, path)[0]
         return Finding(unit.file, line, "error", rule, message)
 
-    def _generated(self, directory: str) -> Place:
+    def _generated(self, unit: Unit) -> Place:
         """Return the kustomization that the controller makes where there is none: of every YAML file below."""
-        ignored = _Ignored(self.tree, directory)
-        paths = [posixpath.relpath(path, directory) for path in self._scan(directory, ignored)]
-        content: Object = {"resources": paths}
-        return Place(directory, posixpath.join(directory, "kustomization.yaml"), content, generated=True)
+        ignored = _Ignored(self.tree, unit.path)
+        paths = list(self._scan(unit.path, ignored))
+        if not paths and ignored.rules and any(self._scan(unit.path, None)):
+            message = (
+                f"{unit.label} builds {unit.path}, and .sourceignore leaves out every YAML file in it, so nothing of it is applied."
+                " Take it in again by a line that begins with !, or remove the Kustomization"
+            )
+            found = self._at_unit(unit, ("spec", "path"), "path-ignored", message)
+            self.builder.findings.append(found._replace(severity="warning"))
+        content: Object = {"resources": [posixpath.relpath(path, unit.path) for path in paths]}
+        return Place(unit.path, posixpath.join(unit.path, "kustomization.yaml"), content, generated=True)
 
-    def _scan(self, directory: str, ignored: _Ignored) -> Iterator[str]:
+    def _scan(self, directory: str, ignored: _Ignored | None) -> Iterator[str]:
         for name in self.tree.names(directory):
             path = normal(posixpath.join(directory, name))
-            if ignored.matches(path, is_directory=name.endswith("/")):
-                continue
             if name.endswith("/"):
                 if name in _NOT_DESCENDED:
                     continue
-                if find_file(self.tree, path):
+                file = find_file(self.tree, path)
+                if file and not (ignored and ignored.matches(file)):
                     yield path
                 else:
                     yield from self._scan(path, ignored)
-            elif name.endswith((".yaml", ".yml")) and name not in _NOT_SCANNED:
+            elif (
+                name.endswith((".yaml", ".yml"))
+                and name not in _NOT_SCANNED
+                and not (ignored and ignored.matches(path))
+            ):
                 yield path
 
     def _merge_spec(self, unit: Unit, place: Place) -> None:
@@ -522,14 +532,19 @@ def _images(there: list[Any], wanted: Any) -> list[Any]:
 
 
 class _Ignored:
-    """The patterns of .sourceignore files above and in a directory (those of .gitignore, without character classes)."""
+    """The patterns of .sourceignore files above and in a directory (those of .gitignore, without character classes).
+
+    As in Flux (fluxcd/pkg, sourceignore/gitignore), only files are asked for, a pattern that fits a directory fits all below
+    it, and the last that fits decides: unlike in Git, a file can be taken in again below a directory that is left out.
+    """
 
     def __init__(self, tree: Tree, directory: str) -> None:
-        self.rules: list[tuple[str, str, bool, bool]] = []
+        #: Directory, segments, whether it takes in again, whether the last segment has to be a directory.
+        self.rules: list[tuple[list[str], list[str], bool, bool]] = []
         parts = [] if directory == "." else directory.split("/")
         for count in range(len(parts) + 1):
-            base = "/".join(parts[:count])
-            data = tree.read(normal(posixpath.join(base, ".sourceignore")))
+            base = parts[:count]
+            data = tree.read(normal(posixpath.join(*base, ".sourceignore")))
             for line in (data or b"").decode(errors="replace").splitlines():
                 pattern = line.rstrip()
                 if not pattern or pattern.startswith("#"):
@@ -537,16 +552,28 @@ class _Ignored:
                 negated = pattern.startswith("!")
                 pattern = pattern.removeprefix("!")
                 only_directories = pattern.endswith("/")
-                self.rules.append((base, pattern.rstrip("/"), negated, only_directories))
+                pattern = pattern.removesuffix("/")
+                segments = pattern.removeprefix("/").split("/") if "/" in pattern else ["**", pattern]
+                self.rules.append((base, segments, negated, only_directories))
 
-    def matches(self, path: str, *, is_directory: bool) -> bool:
+    def matches(self, path: str) -> bool:
+        """Say whether a file is left out."""
+        parts = path.split("/")
         ignored = False
-        for base, pattern, negated, only_directories in self.rules:
-            inside = path.removeprefix(f"{base}/") if base else path
-            if only_directories and not is_directory:
-                continue
-            anchored = "/" in pattern
-            subject = inside if anchored else inside.rsplit("/", 1)[-1]
-            if fnmatch.fnmatchcase(subject, pattern.lstrip("/").replace("**/", "*")):
+        for base, segments, negated, only_directories in self.rules:
+            inside = parts[len(base) :]
+            if parts[: len(base)] == base and _fits(segments, inside, only_directories=only_directories):
                 ignored = not negated
         return ignored
+
+
+def _fits(segments: Sequence[str], parts: Sequence[str], *, only_directories: bool) -> bool:
+    """Say whether segments of a pattern fit a file's path, or a directory that it lies in; `**` is any number of them."""
+    if not segments:
+        return bool(parts) or not only_directories
+    first, rest = segments[0], segments[1:]
+    if first == "**":
+        return any(_fits(rest, parts[skipped:], only_directories=only_directories) for skipped in range(len(parts)))
+    if not parts or not fnmatch.fnmatchcase(parts[0], first):
+        return False
+    return _fits(rest, parts[1:], only_directories=only_directories)
