@@ -16,7 +16,8 @@ description:
   - Versions are images of kustomizations, charts of HelmReleases, references of OCIRepositories and GitRepositories, remote bases, inputs of ResourceSets,
     elements of ApplicationSets, and what a component declares.
   - Asks all gates of the target and tells everything that refuses at once. Then pushes one commit for all components, and verifies it in the cluster. What does
-    not get well is rolled back by another commit in the same run, and the task fails with both commits named.
+    not get well is rolled back by another commit in the same run, and the task fails with both commits named. Where that one cannot be pushed, the task
+    says that the first one stands, with RV(rolled_back) false, and the next run tries again.
   - Needs no work tree and no server. A run that is killed leaves no trace or a whole commit, and the next one finishes.
 author:
   - The stagecraft.gitops contributors (@stagecraft)

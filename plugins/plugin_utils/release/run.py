@@ -65,6 +65,7 @@ from ansible_collections.stagecraft.gitops.plugins.plugin_utils.release.operatio
     look,
 )
 from ansible_collections.stagecraft.gitops.plugins.plugin_utils.release.plan import Plan
+from ansible_collections.stagecraft.gitops.plugins.plugin_utils.yaml_edit.errors import YamlEditError
 
 Strategy = Literal["push", "pull_request", "plan"]
 _ERRORS = (KubeError, GitError, OSError)
@@ -691,9 +692,12 @@ class Run:
             return {**result, "failed": True, "msg": f"{said}. It was left as it is."}
         return self._undo(landed, result, said, found)
 
-    def _undo(self, landed: Landed, result: dict[str, Any], said: str, found: verify.Verification) -> dict[str, Any]:
-        """Roll back by a new commit what does not get well, once for each plan."""
-        seen, plan_id = landed.observation, result["plan_id"]
+    def _back(self, landed: Landed, plan_id: str, found: verify.Verification) -> Landed | str:
+        """Push the way back of what does not get well, once for each plan; or return the sentence why there is none.
+
+        Raises what Git and the planning of a rollback raise: nothing more was pushed then.
+        """
+        seen = landed.observation
         names = tuple(dict.fromkeys(change.component for change in landed.plan.changes)) or seen.components
         reason = message.one_line(f"{plan_id} does not get well: {found.text()}")[:500]
         place = self.place
@@ -702,22 +706,30 @@ class Run:
             now = undo.observe(repository)
             done = [one.id for one in repository.log(now.base, grep=f"Gitops-Undoes: {plan_id}", limit=1)]
         if done:
-            return {
-                **result,
-                "failed": True,
-                "msg": f"{said}. It was rolled back before, by {done[0]}, and is not a second time; look at it by hand.",
-            }
+            return f"It was rolled back before, by {done[0]}, and is not a second time; look at it by hand."
         made = undo.plan(now)
         if made.problems or not made.changes:
             why = "; ".join(made.problems) or "somebody else has changed the version meanwhile"
-            return {**result, "failed": True, "msg": f"{said}. It was not rolled back: {why}."}
+            return f"It was not rolled back: {why}."
 
         def record(one: Observation, final: Plan) -> str:
             own = self._record("auto-rollback", one, final, ())
             return replace(own, undoes=plan_id, reason=reason).message()
 
         settings = gate.settings(dict.fromkeys(gate.DEFAULTS, "off"), {"render": "warn"})
-        back = land(undo, now, made, record, lambda one: self._identity(one, now, settings), self.options.retries)
+        return land(undo, now, made, record, lambda one: self._identity(one, now, settings), self.options.retries)
+
+    def _undo(self, landed: Landed, result: dict[str, Any], said: str, found: verify.Verification) -> dict[str, Any]:
+        """Roll back by a new commit what does not get well; where that cannot be done, say what stands."""
+        seen, place = landed.observation, self.place
+        back: Landed | str
+        try:
+            back = self._back(landed, result["plan_id"], found)
+        except (ReleaseError, YamlEditError, *_ERRORS) as error:
+            # what is wrong with the way back must not hide that the commit is there
+            back = f"It could not be rolled back, and stands in {seen.environment.name}; {_by_hand(seen)} What was wrong: {error}"
+        if isinstance(back, str):
+            return {**result, "failed": True, "msg": f"{said}. {back}"}
         self.clock.lap("rollback")
         result |= {"rolled_back": True, "rollback_commit": back.commit or ""}
         where = self.clusters.of(seen.environment)
@@ -772,6 +784,13 @@ def _tree(
         return {path: contents[blob] for path, blob in wanted.items()}
 
     return render.CommitTree(files, read, changed), files
+
+
+def _by_hand(before: Observation) -> str:
+    """Say how somebody goes back to the versions that were observed before a plan."""
+    names = ",".join(before.components)
+    where = f"-e environment={before.environment.name} -e component={names} -e version={before.base}"
+    return f"run it again, or go back by playbooks/rollback.yml {where} -e \"reason='…'\"."
 
 
 def _options(name: str, seen: Observation, run: Run) -> Mapping[str, Any]:

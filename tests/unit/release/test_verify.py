@@ -243,6 +243,34 @@ def test_a_plan_is_rolled_back_once_and_then_left_to_somebody(lab: Lab, monkeypa
     assert answers == []
 
 
+def test_a_way_back_that_is_refused_leaves_nobody_in_the_dark(lab: Lab, monkeypatch: pytest.MonkeyPatch) -> None:
+    answer = verify.Verification(False, ("it crashes",))
+    answers = [answer, answer, verify.Verification(True)]
+    monkeypatch.setattr(verify, "verify", lambda *_: answers.pop(0))
+    monkeypatch.setattr(Clusters, "of", lambda _self, one: SimpleNamespace() if one.name == "production" else None)
+    off = dict.fromkeys(("server_dry_run", "secrets", "capacity", "connectivity"), "off")
+    path = "clusters/production/podinfo/kustomization.yaml"
+    base, before = lab.head(), lab.text(path)
+    hook = lab.server / "hooks" / "update"
+    hook.write_text(
+        '#!/bin/sh\ncase "$(git log -1 --format=%s "$3")" in auto-rollback*) echo "ask the owners" >&2; exit 1;; esac\n'
+    )
+    hook.chmod(0o755)
+    done = lab.promote(verify=verify.Options(), gates=off)
+    assert (done["failed"], done["changed"], done["rolled_back"], done["rollback_commit"]) == (True, True, False, "")
+    assert done["commit"] == lab.head() != base
+    assert done["msg"].startswith(
+        f"commit {done['commit']} does not get well in production: it crashes. It could not be rolled back, and stands in"
+        " production; run it again, or go back by playbooks/rollback.yml -e environment=production -e component=podinfo"
+        f" -e version={base} -e \"reason='…'\". What was wrong: "
+    )
+    assert "ask the owners" in done["msg"]
+    hook.unlink()
+    again = lab.promote(verify=verify.Options(), gates=off)
+    assert (again["commit"], again["rolled_back"], lab.text(path)) == (done["commit"], True, before)
+    assert lab.head() == again["rollback_commit"]
+
+
 def job(**spec: Any) -> dict[str, Any]:
     return {"metadata": {"name": "smoke"}, "spec": {"template": {"spec": {"containers": [{"name": "a"}]}}, **spec}}
 
