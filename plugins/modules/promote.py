@@ -17,7 +17,8 @@ description:
     elements of ApplicationSets, and what a component declares.
   - Asks all gates of the target and tells everything that refuses at once. Then pushes one commit for all components, and verifies it in the cluster. What does
     not get well is rolled back by another commit in the same run, and the task fails with both commits named. Where that one cannot be pushed, the task
-    says that the first one stands, with RV(rolled_back) false, and the next run tries again.
+    says that the first one stands, with RV(rolled_back) false, and the next run tries again. A version that cannot be undone (C(irreversible)) is not rolled
+    back without somebody's word.
   - Needs no work tree and no server. A run that is killed leaves no trace or a whole commit, and the next one finishes.
 author:
   - The stagecraft.gitops contributors (@stagecraft)

@@ -336,16 +336,10 @@ class Run:
         return [*images, *missing], [*quiet, *silent]
 
     def _guards(self, seen: Observation) -> list[str]:
-        said = []
-        for wish in seen.wishes:
-            component = wish.target.component
-            crossed = target.irreversible(component.irreversible, wish.target.vector, wish.source.vector)
-            said += [
-                f"{component.name}: version {one} cannot be undone, as its description says; what runs has been past it"
-                for one in crossed
-            ]
-        said += [f"{name}: {seen.environment.name} has never had this version" for name in seen.foreign]
-        return said
+        return [
+            *_irreversible(seen),
+            *(f"{name}: {seen.environment.name} has never had this version" for name in seen.foreign),
+        ]
 
     # -- hold ------------------------------------------------------------------------------------------------------------
 
@@ -711,6 +705,11 @@ class Run:
         if made.problems or not made.changes:
             why = "; ".join(made.problems) or "somebody else has changed the version meanwhile"
             return f"It was not rolled back: {why}."
+        crossed = _irreversible(now)
+        if crossed:
+            # what has migrated its data is not taken back without somebody's word
+            way = f"go back by {_by_hand(seen)} -e release_force=true"
+            return f"It was not rolled back, and stands in {seen.environment.name}: {'; '.join(crossed)}. If it is meant, {way}."
 
         def record(one: Observation, final: Plan) -> str:
             own = self._record("auto-rollback", one, final, ())
@@ -727,7 +726,10 @@ class Run:
             back = self._back(landed, result["plan_id"], found)
         except (ReleaseError, YamlEditError, *_ERRORS) as error:
             # what is wrong with the way back must not hide that the commit is there
-            back = f"It could not be rolled back, and stands in {seen.environment.name}; {_by_hand(seen)} What was wrong: {error}"
+            ways = f"run it again, or go back by {_by_hand(seen)}"
+            back = (
+                f"It could not be rolled back, and stands in {seen.environment.name}; {ways}. What was wrong: {error}"
+            )
         if isinstance(back, str):
             return {**result, "failed": True, "msg": f"{said}. {back}"}
         self.clock.lap("rollback")
@@ -787,10 +789,18 @@ def _tree(
 
 
 def _by_hand(before: Observation) -> str:
-    """Say how somebody goes back to the versions that were observed before a plan."""
-    names = ",".join(before.components)
-    where = f"-e environment={before.environment.name} -e component={names} -e version={before.base}"
-    return f"run it again, or go back by playbooks/rollback.yml {where} -e \"reason='…'\"."
+    """Return what somebody calls to go back to the versions that were observed before a plan."""
+    where = f"-e environment={before.environment.name} -e component={','.join(before.components)}"
+    return f"playbooks/rollback.yml {where} -e version={before.base} -e \"reason='…'\""
+
+
+def _irreversible(seen: Observation) -> list[str]:
+    """Say which versions that cannot be undone lie between what is there and what is wished for."""
+    return [
+        f"{wish.target.component.name}: {said}"
+        for wish in seen.wishes
+        for said in target.irreversible(wish.target.component.irreversible, wish.target.vector, wish.source.vector)
+    ]
 
 
 def _options(name: str, seen: Observation, run: Run) -> Mapping[str, Any]:

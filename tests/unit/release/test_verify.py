@@ -24,7 +24,8 @@ from ansible_collections.stagecraft.gitops.plugins.plugin_utils.release.errors i
 from ansible_collections.stagecraft.gitops.plugins.plugin_utils.release.run import Clusters
 
 from tests.serving import serving
-from tests.unit.release.lab import Lab
+from tests.unit.release.lab import SELECTOR, B, Lab
+from tests.unit.release.lab import kustomization as overlay
 from tests.unit.release.metrics import expect
 
 NOBODY = """\
@@ -269,6 +270,41 @@ def test_a_way_back_that_is_refused_leaves_nobody_in_the_dark(lab: Lab, monkeypa
     again = lab.promote(verify=verify.Options(), gates=off)
     assert (again["commit"], again["rolled_back"], lab.text(path)) == (done["commit"], True, before)
     assert lab.head() == again["rollback_commit"]
+
+
+@pytest.mark.parametrize(
+    ("boundary", "newer", "why"),
+    [
+        ("6.6.0", "6.6.0", "what runs has been past it"),
+        ("6.6.0", "rc.5cf2d1e", f"{SELECTOR} cannot be compared with it"),
+        ("6.7.0", "6.6.0", ""),
+        ("6.5.0", "rc.5cf2d1e", ""),
+    ],
+)
+def test_what_cannot_be_undone_is_not_undone_without_a_word(
+    lab: Lab, monkeypatch: pytest.MonkeyPatch, boundary: str, newer: str, why: str
+) -> None:
+    answers = [verify.Verification(False, ("it crashes",)), verify.Verification(True)]
+    monkeypatch.setattr(verify, "verify", lambda *_: answers.pop(0))
+    monkeypatch.setattr(Clusters, "of", lambda _self, one: SimpleNamespace() if one.name == "production" else None)
+    off = dict.fromkeys(("server_dry_run", "secrets", "capacity", "connectivity", "versions"), "off")
+    place = {"components": [{"name": "podinfo", "irreversible": [boundary]}]}
+    base = lab.commit({"clusters/staging/podinfo/kustomization.yaml": overlay(newer, B)})
+    done = lab.promote(place=place, verify=verify.Options(), gates=off)
+    assert done["failed"]
+    assert done["rolled_back"] is not bool(why)
+    if not why:
+        assert lab.head() == done["rollback_commit"]
+        return
+    assert lab.head() == done["commit"]
+    assert (
+        f"It was not rolled back, and stands in production: podinfo: version {boundary} cannot be undone, as its description"
+        f" says; {why}. If it is meant, go back by playbooks/rollback.yml -e environment=production -e component=podinfo"
+        f" -e version={base} -e \"reason='…'\" -e release_force=true."
+    ) in done["msg"]
+    assert lab.rollback(base, place=place)["failed"]
+    assert lab.rollback(base, place=place, force=True, reason="restored from a dump")["changed"]
+    assert "newTag: 6.5.4" in lab.text("clusters/production/podinfo/kustomization.yaml")
 
 
 def job(**spec: Any) -> dict[str, Any]:
