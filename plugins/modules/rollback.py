@@ -54,6 +54,7 @@ options:
       - V(revert) undoes all that the commits of the plan O(to) have changed, files that came and went included. Where others have changed the same lines since,
         nothing is done.
       - V(ref) moves the branch of an environment that has one of its own to the commit or tag O(to). What the branch has got since is not in it any more.
+        It makes no plan, so it goes with O(strategy=push) and without O(approved_plan) only; it holds nothing and verifies nothing, and says so.
     type: str
     choices: [restore, revert, ref]
     default: restore

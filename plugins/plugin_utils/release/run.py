@@ -267,12 +267,7 @@ class Run:
         result["warnings"] += quiet
         refused = [*self._guards(seen), *missing]
         if refused and not (self.options.force and self.options.reason):
-            said = "\n".join(f"- {one}" for one in refused)
-            return {
-                **result,
-                "failed": True,
-                "msg": f"it was not rolled back, nothing was pushed:\n{said}\nGive force and a reason if it is meant.",
-            }
+            return {**result, "failed": True, "msg": _refused(refused)}
         before, after, diff = self._render(job, seen, made)
         result["rendered_diff"] = diff
         problems = [one for one in after.problems if one not in before.problems]
@@ -297,17 +292,28 @@ class Run:
         """Move the branch of an environment to an older commit. Raises ReleaseError, GitError."""
         if not self.options.reason:
             raise ReleaseError("method ref needs a reason: it takes back everything that the branch has got since.")
+        if self.options.strategy != "push" or self.options.approved_plan:
+            raise ReleaseError(
+                "method ref makes no plan that could be approved, and no commit for a pull request: it goes with the strategy"
+                " push and without approved_plan only. Nothing was moved. Use the method restore or revert."
+            )
         job = Rollback(self.place, self.now, environment, (), to)
-        moved = revert.move_branch(job, check_mode=self.options.check_mode)
-        nothing: dict[str, Any] = {
-            "plan_id": "",
-            "edits": [],
-            "diff": [],
-            "rendered_diff": "",
-            "attempts": 0,
-            "health": {},
-        }
-        return {**nothing, "verified": None, "durations": self.clock.taken, **moved}
+        seen = revert.look_back(job)
+        changed = seen.source_commit != seen.base
+        result = {**self._result(seen, Plan(), {}), "commit": seen.source_commit, "branch": seen.branch}
+        if not changed:
+            return result
+        result["warnings"] = [
+            "method ref holds nothing: a promotion or automation may bring the versions back",
+            f"{seen.environment.name} was not verified: method ref waits for no cluster",
+            *self._reappliers(seen),
+        ]
+        refused = _irreversible(seen)
+        if refused and not self.options.force:
+            return {**result, "failed": True, "msg": _refused(refused)}
+        if not self.options.check_mode:
+            revert.move_branch(job, seen)
+        return {**result, "changed": True}
 
     def _gone(self, seen: Observation, made: Plan) -> tuple[list[str], list[str]]:
         """Say which images and charts nobody has any more, and of which nobody tells."""
@@ -792,6 +798,11 @@ def _by_hand(before: Observation) -> str:
     """Return what somebody calls to go back to the versions that were observed before a plan."""
     where = f"-e environment={before.environment.name} -e component={','.join(before.components)}"
     return f"playbooks/rollback.yml {where} -e version={before.base} -e \"reason='…'\""
+
+
+def _refused(why: Sequence[str]) -> str:
+    said = "\n".join(f"- {one}" for one in why)
+    return f"it was not rolled back, nothing was pushed:\n{said}\nGive force and a reason if it is meant."
 
 
 def _irreversible(seen: Observation) -> list[str]:
