@@ -194,7 +194,7 @@ def look_at_workloads(session: Flaky, seconds: float) -> verify._Answer:
     cluster: Any = SimpleNamespace(session=session)
     options = verify.Options(settle=0.0)
     verify._workloads(
-        cluster, [Ref("apps", "Deployment", "apps", "app")], (), (), options, time.monotonic() + seconds, answer
+        cluster, [Ref("apps", "Deployment", "apps", "app")], (), (), options, time.monotonic() + seconds, answer, {}
     )
     return answer
 
