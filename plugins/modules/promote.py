@@ -91,7 +91,9 @@ options:
   retag:
     description:
       - Tags that the promoted images get in their registry once the commit does well, such as V(production-latest). The manifest stays the same,
-        and so its digest.
+        and so its digest. Images of a component that stay as they are get none. Where nothing is left to promote, those of its newest version get what
+        they lack.
+      - In check mode, and with O(strategy=plan), registries are asked and nothing is written.
       - A tag that is a version is made, and never moved.
     type: dict
     suboptions:
@@ -143,7 +145,7 @@ EXAMPLES = r"""
 
 RETURN = r"""
 changed:
-  description: Whether a commit was made, or would be.
+  description: Whether a commit was made or a tag given, or would be.
   returned: always
   type: bool
   sample: true
@@ -216,7 +218,7 @@ gates:
   elements: dict
   sample: [{name: soak, mode: enforce, status: pass, detail: 26.0h of 24h}]
 retagged:
-  description: The tags that images have got, with the digest, and whether that was new.
+  description: The tags that images have got, or would get, with the digest, and whether that is new.
   returned: with O(retag)
   type: list
   elements: dict

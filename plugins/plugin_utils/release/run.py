@@ -187,7 +187,7 @@ class Run:
         result["unpromoted_differences"] = [said for wish in seen.wishes for said in planning.differences(wish)]
         if not made.files:
             resumed = self._resume(job, seen, result)
-            return resumed if self.options.check_mode else self._retagged(Landed(None, seen, Plan(), 0), resumed)
+            return self._retagged(seen, made, resumed)
         self._need_reason(seen)
         self._need_programs(seen)
         before, after, diff = self._render(job, seen, made)
@@ -203,7 +203,8 @@ class Run:
         if refused:
             return {**result, "failed": True, "msg": refused}
         if self.options.check_mode or self.options.strategy == "plan":
-            return {**result, "changed": True}
+            told = {**result, "changed": True}
+            return told if self.options.strategy == "pull_request" else self._retagged(seen, made, told)
 
         def record(now: Observation, final: Plan) -> str:
             return self._record("promote", now, final, gate.words(answers), source=source).message()
@@ -218,20 +219,32 @@ class Run:
         landed = self._land(job, seen, made, record, settings, recheck)
         result |= {"changed": landed.commit is not None, "commit": landed.commit or "", "attempts": landed.attempts}
         result = self._verified(job, landed, result)
-        return self._retagged(landed, result)
+        return self._retagged(landed.observation, landed.plan, result)
 
-    def _retagged(self, landed: Landed, result: dict[str, Any]) -> dict[str, Any]:
-        """Give the images that were promoted the tags of the environment, if they do well."""
-        if result.get("failed") or not self.options.retag.tags:
+    def _retagged(self, seen: Observation, made: Plan, result: dict[str, Any]) -> dict[str, Any]:
+        """Give the images that were promoted the tags of the environment, if they do well; else tell what would be done."""
+        options = self.options
+        if result.get("failed") or not options.retag.tags:
             return result
+        images = _promoted(made) if made.files else self._newest(seen)
         try:
-            return {**result, "retagged": retag.retag(_expected(landed), self.options.retag)}
+            done = retag.retag(images, options.retag, check_mode=options.check_mode or options.strategy == "plan")
         except ReleaseError as error:
-            return {
-                **result,
-                "failed": True,
-                "msg": f"commit {landed.commit} was promoted, and its images got no new tag: {error}",
-            }
+            there = f"commit {result['commit']} was promoted, and " if result["commit"] else ""
+            return {**result, "failed": True, "msg": f"{there}its images did not get all tags: {error}"}
+        return {**result, "retagged": done, "changed": result["changed"] or any(one["changed"] for one in done)}
+
+    def _newest(self, seen: Observation) -> list[live.Image]:
+        """Return the images that the newest version of each component has brought; there is nothing left to promote."""
+        found = []
+        with self.place.open() as repository:
+            reader = seen.reader.on(repository)
+            for wish in seen.wishes:
+                one = wish.target.component
+                entries = history.versions(repository, reader, seen.base, seen.environment, one)
+                now, before = [*(entry.vector for entry in entries), {}, {}][:2]
+                found += [live.image(key, version) for key, version in now.items() if version != before.get(key)]
+        return [one for one in dict.fromkeys(found) if one is not None]
 
     # -- rollback --------------------------------------------------------------------------------------------------------
 
@@ -846,6 +859,12 @@ def _expected(landed: Landed) -> list[live.Image]:
             image = live.image_of(replace(one, version=version))
             found += [image] if image else []
     return list(dict.fromkeys(found))
+
+
+def _promoted(made: Plan) -> list[live.Image]:
+    """Return the images that a plan changes."""
+    found = (live.image(change.selector, change.after) for change in made.changes)
+    return [one for one in dict.fromkeys(found) if one is not None]
 
 
 def _subject(commit: str, landed: Landed, place: Place) -> delivery.Subject:
