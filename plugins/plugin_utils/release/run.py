@@ -760,7 +760,8 @@ class Run:
             well = verify.verify(where, _subject(back.commit, back, place), self._checks(seen), clone)
             self.clock.lap("verify_rollback")
             self._note(back.commit, "", well, result)
-            after = "where it is well" if well.verified else f"but that does not get well either: {well.text()}"
+            bad = "does not get well either" if well.verified is False else "could not be verified"
+            after = "where it is well" if well.verified else f"but that {bad}: {well.text()}"
         return {
             **result,
             "failed": True,

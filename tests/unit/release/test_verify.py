@@ -244,6 +244,25 @@ def test_a_plan_is_rolled_back_once_and_then_left_to_somebody(lab: Lab, monkeypa
     assert answers == []
 
 
+@pytest.mark.parametrize(
+    ("back", "said"),
+    [
+        (verify.Verification(False, ("it crashes, too",)), "but that does not get well either: it crashes, too. The"),
+        (verify.Verification(None, (), ("no answer",)), "but that could not be verified: no answer. The"),
+    ],
+)
+def test_a_way_back_that_nobody_knows_of_is_not_called_bad(
+    lab: Lab, monkeypatch: pytest.MonkeyPatch, back: verify.Verification, said: str
+) -> None:
+    answers = [verify.Verification(False, ("it crashes",)), back]
+    monkeypatch.setattr(verify, "verify", lambda *_: answers.pop(0))
+    monkeypatch.setattr(Clusters, "of", lambda _self, one: SimpleNamespace() if one.name == "production" else None)
+    off = dict.fromkeys(("server_dry_run", "secrets", "capacity", "connectivity"), "off")
+    done = lab.promote(verify=verify.Options(), gates=off)
+    assert done["rolled_back"]
+    assert f"It was rolled back by commit {done['rollback_commit']} to the versions before, {said}" in done["msg"]
+
+
 def test_a_way_back_that_is_refused_leaves_nobody_in_the_dark(lab: Lab, monkeypatch: pytest.MonkeyPatch) -> None:
     answer = verify.Verification(False, ("it crashes",))
     answers = [answer, answer, verify.Verification(True)]
