@@ -10,7 +10,9 @@ from types import SimpleNamespace
 from typing import Any
 
 import pytest
+import urllib3
 from ansible_collections.stagecraft.gitops.plugins.plugin_utils.release import retag
+from ansible_collections.stagecraft.gitops.plugins.plugin_utils.release.errors import ReleaseError
 from ansible_collections.stagecraft.gitops.plugins.plugin_utils.release.live import Image
 
 from tests.unit.release.lab import IMAGE, Lab, kustomization
@@ -48,7 +50,7 @@ class Registry:
 @pytest.fixture
 def registry(monkeypatch: pytest.MonkeyPatch) -> Registry:
     found = Registry()
-    monkeypatch.setattr(retag.urllib3, "request", found.request)
+    monkeypatch.setattr(urllib3, "request", found.request)
     return found
 
 
@@ -88,7 +90,5 @@ def test_what_got_no_tag_is_told_with_what_got_one(lab: Lab, registry: Registry)
     assert failed["failed"]
     assert failed["msg"].startswith("its images did not get all tags: PUT https://ghcr.io/v2/x/podinfo/manifests/")
     images = [Image("ghcr.io/x/web", "1", DIGEST), Image(IMAGE, "6.7.0", DIGEST)]
-    with pytest.raises(
-        retag.ReleaseError, match=r"403: denied.* Before it ghcr\.io/x/web:production-latest was written\."
-    ):
+    with pytest.raises(ReleaseError, match=r"403: denied.* Before it ghcr\.io/x/web:production-latest was written\."):
         retag.retag(images, TAGS)
