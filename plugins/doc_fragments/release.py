@@ -160,7 +160,7 @@ options:
   verify:
     description:
       - What has to hold in the cluster after the commit. Flux at the commit, workloads current, the promoted digest in every ready pod, for a while; then the
-        probes.
+        probes. A container of the new version that runs out of memory once, or restarts three times meanwhile, is a failure, ready or not.
       - Probes that the environment has in its description are asked as well, and its other settings of C(verify) count where none is given here.
       - What cannot be known (an API server, Git host or registry that does not answer, a metric without data) is told, and is no reason to roll back.
     type: dict

@@ -16,7 +16,9 @@ description:
   - Versions are images of kustomizations, charts of HelmReleases, references of OCIRepositories and GitRepositories, remote bases, inputs of ResourceSets,
     elements of ApplicationSets, and what a component declares.
   - Asks all gates of the target and tells everything that refuses at once. Then pushes one commit for all components, and verifies it in the cluster. What does
-    not get well is rolled back by another commit in the same run, and the task fails with both commits named.
+    not get well is rolled back by another commit in the same run, and the task fails with both commits named. Where that one cannot be pushed, the task
+    says that the first one stands, with RV(rolled_back) false, and the next run tries again. A version that cannot be undone (C(irreversible)) is not rolled
+    back without somebody's word.
   - Needs no work tree and no server. A run that is killed leaves no trace or a whole commit, and the next one finishes.
 author:
   - The stagecraft.gitops contributors (@stagecraft)
@@ -89,7 +91,9 @@ options:
   retag:
     description:
       - Tags that the promoted images get in their registry once the commit does well, such as V(production-latest). The manifest stays the same,
-        and so its digest.
+        and so its digest. Images of a component that stay as they are get none. Where nothing is left to promote, those of its newest version get what
+        they lack.
+      - In check mode, and with O(strategy=plan), registries are asked and nothing is written.
       - A tag that is a version is made, and never moved.
     type: dict
     suboptions:
@@ -141,7 +145,7 @@ EXAMPLES = r"""
 
 RETURN = r"""
 changed:
-  description: Whether a commit was made, or would be.
+  description: Whether a commit was made or a tag given, or would be.
   returned: always
   type: bool
   sample: true
@@ -214,7 +218,7 @@ gates:
   elements: dict
   sample: [{name: soak, mode: enforce, status: pass, detail: 26.0h of 24h}]
 retagged:
-  description: The tags that images have got, with the digest, and whether that was new.
+  description: The tags that images have got, or would get, with the digest, and whether that is new.
   returned: with O(retag)
   type: list
   elements: dict

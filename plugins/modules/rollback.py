@@ -54,6 +54,7 @@ options:
       - V(revert) undoes all that the commits of the plan O(to) have changed, files that came and went included. Where others have changed the same lines since,
         nothing is done.
       - V(ref) moves the branch of an environment that has one of its own to the commit or tag O(to). What the branch has got since is not in it any more.
+        It makes no plan, so it goes with O(strategy=push) and without O(approved_plan) only; it holds nothing and verifies nothing, and says so.
     type: str
     choices: [restore, revert, ref]
     default: restore
@@ -107,13 +108,13 @@ base:
   type: str
   sample: 4be1c0de9a0b3d5f7c6e8a1b2c3d4e5f60718293
 commit:
-  description: The commit that was made.
+  description: The commit that was made; with O(method=ref) the one that the branch points to then.
   returned: always
   type: str
   sample: 9d2f6b1c0e3a4958b7c6d5e4f3a2b1c0d9e8f7a6
 branch:
-  description: The branch of the pull request.
-  returned: with O(strategy=pull_request)
+  description: The branch of the pull request, or the one that was moved.
+  returned: with O(strategy=pull_request) or O(method=ref)
   type: str
   sample: gitops/promote/production/podinfo
 pr_url:
@@ -157,5 +158,33 @@ durations:
   description: Seconds that the parts took.
   returned: always
   type: dict
-  sample: {look: 0.12, plan: 0.01, gates: 0.02, land: 0.15}
+  sample: {plan: 0.01, land: 0.15, verify: 21.4}
+gates:
+  description: Empty. No gate keeps a rollback from being made; it is there so that results of promotions and rollbacks can be read alike.
+  returned: always
+  type: list
+  elements: dict
+  sample: []
+rolled_back:
+  description: Always V(false). A rollback that does not get well stays, as somebody has to look at it.
+  returned: always
+  type: bool
+  sample: false
+rollback_commit:
+  description: Empty, as RV(rolled_back) is V(false).
+  returned: always
+  type: str
+  sample: ""
+skipped_selectors:
+  description: Versions that only one of the two commits has.
+  returned: always
+  type: list
+  elements: str
+  sample: []
+warnings:
+  description: What is to be known and is no reason to fail, such as what may bring the version back by itself.
+  returned: always
+  type: list
+  elements: str
+  sample: ["clusters/production/sources.yaml has a ResourceSetInputProvider, which can bring a newer version back; suspend it, or narrow its filter"]
 """

@@ -124,10 +124,11 @@ class _Registry:
             raise ReleaseError(f"{method} {self.base}/manifests/{name}: {answer.status}: {said}.{advice}")
 
 
-def retag(images: Iterable[Image], options: Options) -> list[dict[str, Any]]:
+def retag(images: Iterable[Image], options: Options, *, check_mode: bool = False) -> list[dict[str, Any]]:
     """Give each image the tags; return what was done. Raises ReleaseError before anything is written where it can.
 
-    The digest is checked before and after. A tag that is a version is made, and never moved.
+    The digest is checked before and after. A tag that is a version is made, and never moved. With `check_mode` nothing is
+    written, and what would be done is returned.
     """
     wrong = [tag for tag in options.tags if not _TAG.fullmatch(tag)]
     if wrong:
@@ -150,15 +151,24 @@ def retag(images: Iterable[Image], options: Options) -> list[dict[str, Any]]:
                     f"{image.name}:{tag} is a version and points to {now}: it is never moved. Give {digest[:19]} another one."
                 )
             plans.append((registry, tag, content, media_type, digest, now))
-    done = []
+    done: list[dict[str, Any]] = []
     for registry, tag, content, media_type, digest, now in plans:
-        if now != digest:
-            registry.put(tag, content, media_type)
-            check = registry.manifest(tag)
-            if check is None or _digest(check[0]) != digest:
-                raise ReleaseError(f"{registry.image.name}:{tag} does not point to {digest} after it was written.")
+        if now != digest and not check_mode:
+            try:
+                _point(registry, tag, content, media_type)
+            except ReleaseError as error:
+                before = ", ".join(f"{one['image']}:{one['tag']}" for one in done if one["changed"])
+                raise ReleaseError(f"{error}" + (f" Before it {before} was written." if before else "")) from error
         done.append({"image": registry.image.name, "tag": tag, "digest": digest, "changed": now != digest})
     return done
+
+
+def _point(registry: _Registry, tag: str, content: bytes, media_type: str) -> None:
+    """Let a tag point to a manifest, and see that it does."""
+    registry.put(tag, content, media_type)
+    check = registry.manifest(tag)
+    if check is None or check[0] != content:
+        raise ReleaseError(f"{registry.image.name}:{tag} does not point to {_digest(content)} after it was written.")
 
 
 def _digest(content: bytes) -> str:

@@ -132,8 +132,12 @@ def _short(text: bytes) -> str:
     return hashlib.sha256(text).hexdigest()[:12]
 
 
-def move_branch(job: Rollback, *, check_mode: bool) -> dict[str, object]:
-    """Let the branch of an environment point to an older commit. Raises ReleaseError where it has no branch of its own."""
+def look_back(job: Rollback) -> Observation:
+    """Look at the branch of an environment, and at the older commit that it is to point to: the observation's source.
+
+    Moving it takes everything back, so the wishes are of all components that declare what cannot be undone. Raises
+    ReleaseError where the environment has no branch of its own.
+    """
     with job.place.open() as repository:
         settings, reader, tip = job.settings(repository)
         environment = settings.environment(job.environment, reader.files(tip))
@@ -147,6 +151,15 @@ def move_branch(job: Rollback, *, check_mode: bool) -> dict[str, object]:
         commit = repository.commit_of(job.to) or repository.commit_of(f"refs/tags/{job.to}")
         if commit is None or not repository.is_ancestor(commit, now):
             raise ReleaseError(f"method ref: {job.to!r} is no commit or tag of the history of {environment.branch}.")
-        if commit != now and not check_mode:
-            repository.push(commit, environment.branch, now)
-        return {"changed": commit != now, "commit": commit, "base": now, "branch": environment.branch}
+        wishes = tuple(
+            Wish(reader.state(commit, environment, one), reader.state(now, environment, one), "all")
+            for one in settings.components.values()
+            if one.irreversible
+        )
+        return Observation(settings, environment, environment.branch, now, commit, wishes, (), reader)
+
+
+def move_branch(job: Rollback, seen: Observation) -> None:
+    """Let the branch that was looked at point to the older commit. Raises GitError."""
+    with job.place.open() as repository:
+        repository.push(seen.source_commit, seen.branch, seen.base)

@@ -65,6 +65,7 @@ from ansible_collections.stagecraft.gitops.plugins.plugin_utils.release.operatio
     look,
 )
 from ansible_collections.stagecraft.gitops.plugins.plugin_utils.release.plan import Plan
+from ansible_collections.stagecraft.gitops.plugins.plugin_utils.yaml_edit.errors import YamlEditError
 
 Strategy = Literal["push", "pull_request", "plan"]
 _ERRORS = (KubeError, GitError, OSError)
@@ -187,7 +188,7 @@ class Run:
         result["unpromoted_differences"] = [said for wish in seen.wishes for said in planning.differences(wish)]
         if not made.files:
             resumed = self._resume(job, seen, result)
-            return resumed if self.options.check_mode else self._retagged(Landed(None, seen, Plan(), 0), resumed)
+            return self._retagged(seen, made, resumed)
         self._need_reason(seen)
         self._need_programs(seen)
         before, after, diff = self._render(job, seen, made)
@@ -203,7 +204,8 @@ class Run:
         if refused:
             return {**result, "failed": True, "msg": refused}
         if self.options.check_mode or self.options.strategy == "plan":
-            return {**result, "changed": True}
+            told = {**result, "changed": True}
+            return told if self.options.strategy == "pull_request" else self._retagged(seen, made, told)
 
         def record(now: Observation, final: Plan) -> str:
             return self._record("promote", now, final, gate.words(answers), source=source).message()
@@ -218,20 +220,32 @@ class Run:
         landed = self._land(job, seen, made, record, settings, recheck)
         result |= {"changed": landed.commit is not None, "commit": landed.commit or "", "attempts": landed.attempts}
         result = self._verified(job, landed, result)
-        return self._retagged(landed, result)
+        return self._retagged(landed.observation, landed.plan, result)
 
-    def _retagged(self, landed: Landed, result: dict[str, Any]) -> dict[str, Any]:
-        """Give the images that were promoted the tags of the environment, if they do well."""
-        if result.get("failed") or not self.options.retag.tags:
+    def _retagged(self, seen: Observation, made: Plan, result: dict[str, Any]) -> dict[str, Any]:
+        """Give the images that were promoted the tags of the environment, if they do well; else tell what would be done."""
+        options = self.options
+        if result.get("failed") or not options.retag.tags:
             return result
+        images = _promoted(made) if made.files else self._newest(seen)
         try:
-            return {**result, "retagged": retag.retag(_expected(landed), self.options.retag)}
+            done = retag.retag(images, options.retag, check_mode=options.check_mode or options.strategy == "plan")
         except ReleaseError as error:
-            return {
-                **result,
-                "failed": True,
-                "msg": f"commit {landed.commit} was promoted, and its images got no new tag: {error}",
-            }
+            there = f"commit {result['commit']} was promoted, and " if result["commit"] else ""
+            return {**result, "failed": True, "msg": f"{there}its images did not get all tags: {error}"}
+        return {**result, "retagged": done, "changed": result["changed"] or any(one["changed"] for one in done)}
+
+    def _newest(self, seen: Observation) -> list[live.Image]:
+        """Return the images that the newest version of each component has brought; there is nothing left to promote."""
+        found = []
+        with self.place.open() as repository:
+            reader = seen.reader.on(repository)
+            for wish in seen.wishes:
+                one = wish.target.component
+                entries = history.versions(repository, reader, seen.base, seen.environment, one)
+                now, before = [*(entry.vector for entry in entries), {}, {}][:2]
+                found += [live.image(key, version) for key, version in now.items() if version != before.get(key)]
+        return [one for one in dict.fromkeys(found) if one is not None]
 
     # -- rollback --------------------------------------------------------------------------------------------------------
 
@@ -267,12 +281,7 @@ class Run:
         result["warnings"] += quiet
         refused = [*self._guards(seen), *missing]
         if refused and not (self.options.force and self.options.reason):
-            said = "\n".join(f"- {one}" for one in refused)
-            return {
-                **result,
-                "failed": True,
-                "msg": f"it was not rolled back, nothing was pushed:\n{said}\nGive force and a reason if it is meant.",
-            }
+            return {**result, "failed": True, "msg": _refused(refused)}
         before, after, diff = self._render(job, seen, made)
         result["rendered_diff"] = diff
         problems = [one for one in after.problems if one not in before.problems]
@@ -297,17 +306,28 @@ class Run:
         """Move the branch of an environment to an older commit. Raises ReleaseError, GitError."""
         if not self.options.reason:
             raise ReleaseError("method ref needs a reason: it takes back everything that the branch has got since.")
+        if self.options.strategy != "push" or self.options.approved_plan:
+            raise ReleaseError(
+                "method ref makes no plan that could be approved, and no commit for a pull request: it goes with the strategy"
+                " push and without approved_plan only. Nothing was moved. Use the method restore or revert."
+            )
         job = Rollback(self.place, self.now, environment, (), to)
-        moved = revert.move_branch(job, check_mode=self.options.check_mode)
-        nothing: dict[str, Any] = {
-            "plan_id": "",
-            "edits": [],
-            "diff": [],
-            "rendered_diff": "",
-            "attempts": 0,
-            "health": {},
-        }
-        return {**nothing, "verified": None, "durations": self.clock.taken, **moved}
+        seen = revert.look_back(job)
+        changed = seen.source_commit != seen.base
+        result = {**self._result(seen, Plan(), {}), "commit": seen.source_commit, "branch": seen.branch}
+        if not changed:
+            return result
+        result["warnings"] = [
+            "method ref holds nothing: a promotion or automation may bring the versions back",
+            f"{seen.environment.name} was not verified: method ref waits for no cluster",
+            *self._reappliers(seen),
+        ]
+        refused = _irreversible(seen)
+        if refused and not self.options.force:
+            return {**result, "failed": True, "msg": _refused(refused)}
+        if not self.options.check_mode:
+            revert.move_branch(job, seen)
+        return {**result, "changed": True}
 
     def _gone(self, seen: Observation, made: Plan) -> tuple[list[str], list[str]]:
         """Say which images and charts nobody has any more, and of which nobody tells."""
@@ -336,16 +356,10 @@ class Run:
         return [*images, *missing], [*quiet, *silent]
 
     def _guards(self, seen: Observation) -> list[str]:
-        said = []
-        for wish in seen.wishes:
-            component = wish.target.component
-            crossed = target.irreversible(component.irreversible, wish.target.vector, wish.source.vector)
-            said += [
-                f"{component.name}: version {one} cannot be undone, as its description says; what runs has been past it"
-                for one in crossed
-            ]
-        said += [f"{name}: {seen.environment.name} has never had this version" for name in seen.foreign]
-        return said
+        return [
+            *_irreversible(seen),
+            *(f"{name}: {seen.environment.name} has never had this version" for name in seen.foreign),
+        ]
 
     # -- hold ------------------------------------------------------------------------------------------------------------
 
@@ -692,9 +706,12 @@ class Run:
             return {**result, "failed": True, "msg": f"{said}. It was left as it is."}
         return self._undo(landed, result, said, found)
 
-    def _undo(self, landed: Landed, result: dict[str, Any], said: str, found: verify.Verification) -> dict[str, Any]:
-        """Roll back by a new commit what does not get well, once for each plan."""
-        seen, plan_id = landed.observation, result["plan_id"]
+    def _back(self, landed: Landed, plan_id: str, found: verify.Verification) -> Landed | str:
+        """Push the way back of what does not get well, once for each plan; or return the sentence why there is none.
+
+        Raises what Git and the planning of a rollback raise: nothing more was pushed then.
+        """
+        seen = landed.observation
         names = tuple(dict.fromkeys(change.component for change in landed.plan.changes)) or seen.components
         reason = message.one_line(f"{plan_id} does not get well: {found.text()}")[:500]
         place = self.place
@@ -703,22 +720,38 @@ class Run:
             now = undo.observe(repository)
             done = [one.id for one in repository.log(now.base, grep=f"Gitops-Undoes: {plan_id}", limit=1)]
         if done:
-            return {
-                **result,
-                "failed": True,
-                "msg": f"{said}. It was rolled back before, by {done[0]}, and is not a second time; look at it by hand.",
-            }
+            return f"It was rolled back before, by {done[0]}, and is not a second time; look at it by hand."
         made = undo.plan(now)
         if made.problems or not made.changes:
             why = "; ".join(made.problems) or "somebody else has changed the version meanwhile"
-            return {**result, "failed": True, "msg": f"{said}. It was not rolled back: {why}."}
+            return f"It was not rolled back: {why}."
+        crossed = _irreversible(now)
+        if crossed:
+            # what has migrated its data is not taken back without somebody's word
+            way = f"go back by {_by_hand(seen)} -e release_force=true"
+            return f"It was not rolled back, and stands in {seen.environment.name}: {'; '.join(crossed)}. If it is meant, {way}."
 
         def record(one: Observation, final: Plan) -> str:
             own = self._record("auto-rollback", one, final, ())
             return replace(own, undoes=plan_id, reason=reason).message()
 
         settings = gate.settings(dict.fromkeys(gate.DEFAULTS, "off"), {"render": "warn"})
-        back = land(undo, now, made, record, lambda one: self._identity(one, now, settings), self.options.retries)
+        return land(undo, now, made, record, lambda one: self._identity(one, now, settings), self.options.retries)
+
+    def _undo(self, landed: Landed, result: dict[str, Any], said: str, found: verify.Verification) -> dict[str, Any]:
+        """Roll back by a new commit what does not get well; where that cannot be done, say what stands."""
+        seen, place = landed.observation, self.place
+        back: Landed | str
+        try:
+            back = self._back(landed, result["plan_id"], found)
+        except (ReleaseError, YamlEditError, *_ERRORS) as error:
+            # what is wrong with the way back must not hide that the commit is there
+            ways = f"run it again, or go back by {_by_hand(seen)}"
+            back = (
+                f"It could not be rolled back, and stands in {seen.environment.name}; {ways}. What was wrong: {error}"
+            )
+        if isinstance(back, str):
+            return {**result, "failed": True, "msg": f"{said}. {back}"}
         self.clock.lap("rollback")
         result |= {"rolled_back": True, "rollback_commit": back.commit or ""}
         where = self.clusters.of(seen.environment)
@@ -728,7 +761,8 @@ class Run:
             well = verify.verify(where, _subject(back.commit, back, place), self._checks(seen), clone)
             self.clock.lap("verify_rollback")
             self._note(back.commit, "", well, result)
-            after = "where it is well" if well.verified else f"but that does not get well either: {well.text()}"
+            bad = "does not get well either" if well.verified is False else "could not be verified"
+            after = "where it is well" if well.verified else f"but that {bad}: {well.text()}"
         return {
             **result,
             "failed": True,
@@ -775,6 +809,26 @@ def _tree(
     return render.CommitTree(files, read, changed), files
 
 
+def _by_hand(before: Observation) -> str:
+    """Return what somebody calls to go back to the versions that were observed before a plan."""
+    where = f"-e environment={before.environment.name} -e component={','.join(before.components)}"
+    return f"playbooks/rollback.yml {where} -e version={before.base} -e \"reason='…'\""
+
+
+def _refused(why: Sequence[str]) -> str:
+    said = "\n".join(f"- {one}" for one in why)
+    return f"it was not rolled back, nothing was pushed:\n{said}\nGive force and a reason if it is meant."
+
+
+def _irreversible(seen: Observation) -> list[str]:
+    """Say which versions that cannot be undone lie between what is there and what is wished for."""
+    return [
+        f"{wish.target.component.name}: {said}"
+        for wish in seen.wishes
+        for said in target.irreversible(wish.target.component.irreversible, wish.target.vector, wish.source.vector)
+    ]
+
+
 def _options(name: str, seen: Observation, run: Run) -> Mapping[str, Any]:
     layers = (_defaults(seen), run.clusters.environment(seen.environment).gates, run.options.gates)
     return gate.settings(*layers)[name].options
@@ -807,6 +861,12 @@ def _expected(landed: Landed) -> list[live.Image]:
             image = live.image_of(replace(one, version=version))
             found += [image] if image else []
     return list(dict.fromkeys(found))
+
+
+def _promoted(made: Plan) -> list[live.Image]:
+    """Return the images that a plan changes."""
+    found = (live.image(change.selector, change.after) for change in made.changes)
+    return [one for one in dict.fromkeys(found) if one is not None]
 
 
 def _subject(commit: str, landed: Landed, place: Place) -> delivery.Subject:

@@ -98,14 +98,23 @@ def _listed(entries: Sequence[Entry]) -> str:
 
 
 def irreversible(boundaries: Sequence[str], old: Vector, new: Vector) -> list[str]:
-    """Return the boundaries that lie between two versions: what `old` is at or above, and `new` is below."""
-    crossed = []
+    """Say which boundaries lie between two versions: what `old` is at or above, and `new` is below.
+
+    A version that cannot be compared, such as `rc.5cf2d1e`, may be on either side, and counts as the wrong one. Raises
+    ReleaseError for a boundary that is no version.
+    """
+    said = []
     for boundary in boundaries:
         limit = selectors.semver(boundary)
         if limit is None:
             raise ReleaseError(f"irreversible: {boundary!r} is no version; write 2.0.0.")
-        for selector in old.keys() & new.keys():
+        for selector in old:
+            if selector.startswith("file[") or old[selector] == new.get(selector, old[selector]):
+                continue
             before, after = (selectors.semver_of(version) for version in (old[selector], new[selector]))
-            if before is not None and after is not None and after < limit <= before:
-                crossed.append(boundary)
-    return list(dict.fromkeys(crossed))
+            if (before is not None and before < limit) or (after is not None and after >= limit):
+                continue
+            known = before is not None and after is not None
+            why = "what runs has been past it" if known else f"{selector} cannot be compared with it"
+            said.append(f"version {boundary} cannot be undone, as its description says; {why}")
+    return list(dict.fromkeys(said))

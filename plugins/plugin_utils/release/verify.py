@@ -17,7 +17,7 @@ import secrets
 import shutil
 import subprocess
 import time
-from collections.abc import Collection, Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING, Any, Literal
 from urllib.parse import urlencode
@@ -54,6 +54,9 @@ _SUSPECTS_TOLD = 5
 _JOB_LINGERS, _JOB_STAYS = 30, 600
 _SUSPECTS = ("Deployment", "StatefulSet", "DaemonSet")
 _RESTARTS = 3
+_STATUSES = ("initContainerStatuses", "containerStatuses")
+#: How often containers have restarted, by their pod's uid and their name.
+Restarts = Mapping[tuple[str, str], int]
 #: Why a container waits when waiting is of no use.
 _HOPELESS = (
     "CrashLoopBackOff", "ImagePullBackOff", "ErrImagePull", "InvalidImageName", "CreateContainerConfigError",
@@ -133,6 +136,7 @@ def verify(cluster: live.Cluster, subject: Subject, options: Options, clone: Clo
     answer = _Answer()
     at = ""
     try:
+        before = _restarts_before(cluster, ends)
         lost = _Lost(cluster, subject)
         found = delivery.deliver(cluster, subject, options.timeout, clone, lost)
         at = found.revision
@@ -142,7 +146,7 @@ def verify(cluster: live.Cluster, subject: Subject, options: Options, clone: Clo
             answer.warnings += found.warnings
         if not answer.failures and not answer.unknown:
             candidates = suspects(found.objects, subject.namespaces)
-            _workloads(cluster, candidates, subject.images, subject.namespaces, options, ends, answer)
+            _workloads(cluster, candidates, subject.images, subject.namespaces, options, ends, answer, before)
         if not answer.failures and not answer.unknown:
             _probes(cluster, options, ends, answer)
     except KubeError as error:
@@ -216,13 +220,14 @@ def _workloads(
     options: Options,
     ends: float,
     answer: _Answer,
+    before: Restarts | None,
 ) -> None:
     """Wait until the workloads have been well for the time of settling; end at once where they will not be."""
     names = {image.name for image in images}
     well_since: float | None = None
     while True:
         try:
-            open_, hopeless = _look(cluster, candidates, names, images, namespaces)
+            open_, hopeless = _look(cluster, candidates, names, images, namespaces, before)
         except ApiError as error:
             # an API server that is busy or starts anew says nothing about the release; until the time is up it is asked on
             if not error.transient or time.monotonic() >= ends:
@@ -256,8 +261,9 @@ def _look(
     names: set[str],
     images: Sequence[live.Image],
     namespaces: Sequence[str],
+    before: Restarts | None,
 ) -> tuple[list[str], list[str]]:
-    """Return what is not well yet, and what will not be."""
+    """Return what is not well yet, and what will not be. `before` are restarts that do not count; with None none does."""
     open_: list[str] = []
     hopeless: list[str] = []
     for named in candidates:
@@ -267,11 +273,17 @@ def _look(
         found = status.status(item)
         if found.state == "Failed":
             hopeless.append(f"{named}: {found}")
-        elif found.state != "Current":
+            continue
+        lost = ""
+        pods = [] if found.state == "Current" and before is None else _newest(cluster, item)
+        if found.state != "Current":
             open_.append(f"{named}: {found}")
-            lost = _lost(cluster, item)
-            if lost:
-                hopeless.append(f"{named}: {lost}")
+            lost = next((said for pod in pods if (said := hopeless_pod(pod))), "")
+        if not lost and before is not None:
+            # a pod may be ready between two of its ends
+            lost = next((said for pod in pods if (said := restarted(pod, before))), "")
+        if lost:
+            hopeless.append(f"{named}: {lost}")
     if names and not hopeless:
         running = cluster.running(names, namespaces, fresh=True)
         open_ += [said for said in digest_mismatches(images, running) if said not in open_]
@@ -286,32 +298,32 @@ def images_of(workload: Object) -> list[live.Image]:
     ]
 
 
-def _lost(cluster: live.Cluster, workload: Object | None) -> str:
-    """Say why a pod of the newest version will not run, or ""."""
+def _newest(cluster: live.Cluster, workload: Object | None) -> list[Object]:
+    """Return the pods of a workload's newest version that are to stay."""
     if workload is None:
-        return ""
+        return []
     labels = mapping(workload, "spec", "selector", "matchLabels")
     selector = ",".join(f"{key}={value}" for key, value in sorted(labels.items()))
     if not selector:
-        return ""
+        return []
     pods = cluster.session.items(f"/api/v1/namespaces/{ref(workload).namespace}/pods", labelSelector=selector)
     wanted = {(one.name, one.tag, one.digest) for one in images_of(workload)}
-    newest = [
+    return [
         pod
         for pod in pods
-        if {
+        if not text(pod, "metadata", "deletionTimestamp")
+        and {
             (i.name, i.tag, i.digest)
             for c in listed(pod, "spec", "containers")
             for i in [live.parse_image(text(c, "image"))]
         }
         <= wanted
     ]
-    return next((said for pod in newest if (said := hopeless_pod(pod))), "")
 
 
 def hopeless_pod(pod: Object) -> str:
     """Say why a pod will not become ready, or "". Pure."""
-    for key in ("initContainerStatuses", "containerStatuses"):
+    for key in _STATUSES:
         for one in listed(pod, "status", key):
             waiting = mapping(one, "state", "waiting")
             last = mapping(one, "lastState", "terminated")
@@ -323,6 +335,46 @@ def hopeless_pod(pod: Object) -> str:
                 return f"{who} has restarted {one['restartCount']} times"
             if text(last, "reason") == "OOMKilled" and not mapping(one, "state", "running"):
                 return f"{who}: OOMKilled"
+    return ""
+
+
+def _restarts_before(cluster: live.Cluster, ends: float) -> Restarts | None:
+    """Return how often containers have restarted before a commit comes; None where nobody may know. Raises KubeError.
+
+    What a pod did in the weeks before says nothing about a release that leaves it as it is.
+    """
+    while True:
+        try:
+            return restarts(cluster.pods(fresh=True))
+        except ApiError as error:
+            if not error.transient:
+                return None
+            if time.monotonic() >= ends:
+                raise
+            time.sleep(_LOOK)
+
+
+def restarts(pods: Iterable[Object]) -> dict[tuple[str, str], int]:
+    """Return how often each container has restarted, by its pod's uid and its name. Pure."""
+    return {
+        (text(pod, "metadata", "uid"), text(one, "name")): int(mapping(one).get("restartCount") or 0)
+        for pod in pods
+        for key in _STATUSES
+        for one in listed(pod, "status", key)
+    }
+
+
+def restarted(pod: Object, before: Restarts) -> str:
+    """Say how a pod has ended since `before`, ready as it may be, or "": out of memory once, or restarted too often. Pure."""
+    for key in _STATUSES:
+        for one in listed(pod, "status", key):
+            name = text(one, "name")
+            count = int(mapping(one).get("restartCount") or 0) - before.get((text(pod, "metadata", "uid"), name), 0)
+            who = f"pod {text(pod, 'metadata', 'name')}: container {name}"
+            if count > 0 and text(one, "lastState", "terminated", "reason") == "OOMKilled":
+                return f"{who}: OOMKilled"
+            if count >= _RESTARTS:
+                return f"{who} has restarted {count} times"
     return ""
 
 

@@ -5,6 +5,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Any
 
 import pytest
@@ -12,6 +13,7 @@ from ansible_collections.stagecraft.gitops.plugins.plugin_utils.flux import kind
 from ansible_collections.stagecraft.gitops.plugins.plugin_utils.flux.readiness import Verdict
 from ansible_collections.stagecraft.gitops.plugins.plugin_utils.flux.survey import Survey
 from ansible_collections.stagecraft.gitops.plugins.plugin_utils.flux.wait import Outcome
+from ansible_collections.stagecraft.gitops.plugins.plugin_utils.kube.errors import ApiError
 from ansible_collections.stagecraft.gitops.plugins.plugin_utils.kube.objects import Ref
 from ansible_collections.stagecraft.gitops.plugins.plugin_utils.release import delivery, live, verify
 from ansible_collections.stagecraft.gitops.plugins.plugin_utils.release.gates.cluster import mismatches
@@ -82,8 +84,8 @@ def test_pods_of_another_environment_in_the_same_cluster_do_not_count() -> None:
             return live.containers([pod(), other], names, namespaces)
 
     wanted, cluster = [live.Image("ghcr.io/x/app", "1", A)], Cluster()
-    assert verify._look(cluster, [], {"ghcr.io/x/app"}, wanted, ("apps",)) == ([], [])  # type: ignore[arg-type]
-    open_, _ = verify._look(cluster, [], {"ghcr.io/x/app"}, wanted, ())  # type: ignore[arg-type]
+    assert verify._look(cluster, [], {"ghcr.io/x/app"}, wanted, ("apps",), {}) == ([], [])  # type: ignore[arg-type]
+    open_, _ = verify._look(cluster, [], {"ghcr.io/x/app"}, wanted, (), {})  # type: ignore[arg-type]
     assert open_ == [f"pod apps-staging/p runs {B[:19]}, promoted was {A[:19]}"]
 
 
@@ -110,6 +112,90 @@ def test_pods_of_another_environment_in_the_same_cluster_do_not_count() -> None:
 def test_hopeless_pods(state: dict[str, Any], said: str) -> None:
     found = verify.hopeless_pod(pod(ready=False, **state))
     assert (said in found) if said else found == ""
+
+
+class Settled:
+    """A cluster with a Deployment that is as it is wanted, and the pods of it that are seen one after the other."""
+
+    def __init__(
+        self, *pods: dict[str, Any], before: Sequence[dict[str, Any]] = (), trouble: Sequence[ApiError] = ()
+    ) -> None:
+        self.session, self._pods, self._before, self._trouble = self, list(pods), list(before), list(trouble)
+
+    def object(self, named: Ref) -> dict[str, Any]:
+        container = {"name": "app", "image": "ghcr.io/x/app:1"}
+        return {
+            "apiVersion": "apps/v1",
+            "kind": named.kind,
+            "metadata": {"name": named.name, "namespace": named.namespace, "generation": 1},
+            "spec": {
+                "replicas": 1,
+                "selector": {"matchLabels": {"app": "app"}},
+                "template": {"spec": {"containers": [container]}},
+            },
+            "status": {
+                "observedGeneration": 1, "replicas": 1, "updatedReplicas": 1, "readyReplicas": 1, "availableReplicas": 1,
+                "conditions": [{"type": "Available", "status": "True"}],
+            },
+        }  # fmt: skip
+
+    def pods(self, *, fresh: bool = False) -> list[dict[str, Any]]:
+        assert fresh
+        if self._trouble:
+            raise self._trouble.pop()
+        return self._before
+
+    def items(self, path: str, **query: str) -> list[dict[str, Any]]:
+        assert (path, query) == ("/api/v1/namespaces/apps/pods", {"labelSelector": "app=app"})
+        return self._pods
+
+
+def ended(uid: str = "new", restarts: int = 1, reason: str = "OOMKilled", **pods: Any) -> dict[str, Any]:
+    """A pod that runs and is ready again after its container has ended."""
+    last = {"terminated": {"reason": reason}}
+    found = pod(state={"running": {}}, lastState=last, restartCount=restarts, **pods)
+    found["metadata"]["uid"] = uid
+    return found
+
+
+@pytest.mark.parametrize(
+    ("seen", "said"),
+    [
+        (ended(), "pod p: container app: OOMKilled"),
+        (ended(reason="Error"), ""),
+        (ended(restarts=3, reason="Error"), "pod p: container app has restarted 3 times"),
+        (ended("old", 7), ""),
+        (ended("old", 8), "pod p: container app: OOMKilled"),
+        (ended("old", 9, "Error"), ""),
+        (ended("old", 10, "Error"), "pod p: container app has restarted 3 times"),
+        (ended(image="ghcr.io/x/app:0"), ""),
+    ],
+)
+def test_a_pod_that_is_ready_between_its_ends_is_not_well(seen: dict[str, Any], said: str) -> None:
+    before = verify.restarts([ended("old", 7), pod("other")])
+    named = Ref("apps", "Deployment", "apps", "app")
+    open_, hopeless = verify._look(Settled(seen), [named], set(), (), (), before)  # type: ignore[arg-type]
+    assert (open_, hopeless) == ([], [f"{named}: {said}"] if said else [])
+    assert verify._look(Settled(seen), [named], set(), (), (), None) == ([], [])  # type: ignore[arg-type]
+    leaving = {**seen, "metadata": {**seen["metadata"], "deletionTimestamp": "now"}}
+    assert verify._look(Settled(leaving), [named], set(), (), (), before) == ([], [])  # type: ignore[arg-type]
+
+
+def test_what_a_pod_did_before_the_commit_says_nothing_about_it(monkeypatch: pytest.MonkeyPatch) -> None:
+    named = Ref("apps", "Deployment", "apps", "app")
+    monkeypatch.setattr(verify, "_LOOK", 0.01)
+    monkeypatch.setattr(delivery, "deliver", lambda *_: delivery.Delivery("main@sha1:abc", (named,)))
+
+    def verified(cluster: Settled) -> verify.Verification:
+        subject = delivery.Subject("abc", ())
+        return verify.verify(cluster, subject, verify.Options(timeout=5, settle=0), None)  # type: ignore[arg-type]
+
+    found = verified(Settled(ended()))
+    assert (found.verified, found.failures) == (False, (f"{named}: pod p: container app: OOMKilled",))
+    assert verified(Settled(ended("old", 7), before=[ended("old", 7)])).verified
+    late = Settled(ended("old", 8), before=[ended("old", 7)], trouble=[ApiError("it starts", 503)])
+    assert verified(late).verified is False
+    assert verified(Settled(ended(), trouble=[ApiError("forbidden", 403)])).verified
 
 
 def test_only_pods_of_the_new_version_count() -> None:

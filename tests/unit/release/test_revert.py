@@ -63,3 +63,27 @@ def test_the_branch_of_an_environment_is_moved(lab: Lab) -> None:
         lab.rollback(lab.first, method="ref")
     with pytest.raises(ReleaseError, match="is no commit or tag of the history of live"):
         lab.rollback("0" * 40, method="ref", place=place)
+
+
+def test_a_branch_is_not_moved_past_what_the_others_ask_for(lab: Lab) -> None:
+    lab.git("push", "--quiet", "origin", f"{lab.first}:refs/heads/live")
+    environments = [{"name": "staging"}, {"name": "production", "branch": "live"}]
+    place = {"environments": environments, "components": [{"name": "podinfo", "irreversible": ["6.6.0"]}]}
+    done = lab.promote(place=place)
+    for given in ({"strategy": "plan"}, {"strategy": "pull_request"}, {"approved_plan": done["plan_id"]}):
+        with pytest.raises(ReleaseError, match="method ref makes no plan that could be approved"):
+            lab.rollback(lab.first, method="ref", place=place, **given)
+    for mode in (True, False):
+        refused = lab.rollback(lab.first, method="ref", place=place, check_mode=mode)
+        assert (refused["failed"], refused["changed"]) == (True, False)
+        assert "podinfo: version 6.6.0 cannot be undone" in refused["msg"]
+    assert lab.head("live") == done["commit"]
+    told = lab.rollback(lab.first, method="ref", place=place, force=True, check_mode=True)
+    moved = lab.rollback(lab.first, method="ref", place=place, force=True)
+    assert lab.head("live") == lab.first
+    for result in (told, moved):
+        assert (result["changed"], result["commit"], result["verified"]) == (True, lab.first, None)
+        assert result["warnings"] == [
+            "method ref holds nothing: a promotion or automation may bring the versions back",
+            "production was not verified: method ref waits for no cluster",
+        ]

@@ -24,7 +24,8 @@ from ansible_collections.stagecraft.gitops.plugins.plugin_utils.release.errors i
 from ansible_collections.stagecraft.gitops.plugins.plugin_utils.release.run import Clusters
 
 from tests.serving import serving
-from tests.unit.release.lab import Lab
+from tests.unit.release.lab import SELECTOR, B, Lab
+from tests.unit.release.lab import kustomization as overlay
 from tests.unit.release.metrics import expect
 
 NOBODY = """\
@@ -193,7 +194,7 @@ def look_at_workloads(session: Flaky, seconds: float) -> verify._Answer:
     cluster: Any = SimpleNamespace(session=session)
     options = verify.Options(settle=0.0)
     verify._workloads(
-        cluster, [Ref("apps", "Deployment", "apps", "app")], (), (), options, time.monotonic() + seconds, answer
+        cluster, [Ref("apps", "Deployment", "apps", "app")], (), (), options, time.monotonic() + seconds, answer, {}
     )
     return answer
 
@@ -241,6 +242,88 @@ def test_a_plan_is_rolled_back_once_and_then_left_to_somebody(lab: Lab, monkeypa
     assert f"It was rolled back before, by {done['rollback_commit']}" in again["msg"]
     assert lab.head() == again["commit"]
     assert answers == []
+
+
+@pytest.mark.parametrize(
+    ("back", "said"),
+    [
+        (verify.Verification(False, ("it crashes, too",)), "but that does not get well either: it crashes, too. The"),
+        (verify.Verification(None, (), ("no answer",)), "but that could not be verified: no answer. The"),
+    ],
+)
+def test_a_way_back_that_nobody_knows_of_is_not_called_bad(
+    lab: Lab, monkeypatch: pytest.MonkeyPatch, back: verify.Verification, said: str
+) -> None:
+    answers = [verify.Verification(False, ("it crashes",)), back]
+    monkeypatch.setattr(verify, "verify", lambda *_: answers.pop(0))
+    monkeypatch.setattr(Clusters, "of", lambda _self, one: SimpleNamespace() if one.name == "production" else None)
+    off = dict.fromkeys(("server_dry_run", "secrets", "capacity", "connectivity"), "off")
+    done = lab.promote(verify=verify.Options(), gates=off)
+    assert done["rolled_back"]
+    assert f"It was rolled back by commit {done['rollback_commit']} to the versions before, {said}" in done["msg"]
+
+
+def test_a_way_back_that_is_refused_leaves_nobody_in_the_dark(lab: Lab, monkeypatch: pytest.MonkeyPatch) -> None:
+    answer = verify.Verification(False, ("it crashes",))
+    answers = [answer, answer, verify.Verification(True)]
+    monkeypatch.setattr(verify, "verify", lambda *_: answers.pop(0))
+    monkeypatch.setattr(Clusters, "of", lambda _self, one: SimpleNamespace() if one.name == "production" else None)
+    off = dict.fromkeys(("server_dry_run", "secrets", "capacity", "connectivity"), "off")
+    path = "clusters/production/podinfo/kustomization.yaml"
+    base, before = lab.head(), lab.text(path)
+    hook = lab.server / "hooks" / "update"
+    hook.write_text(
+        '#!/bin/sh\ncase "$(git log -1 --format=%s "$3")" in auto-rollback*) echo "ask the owners" >&2; exit 1;; esac\n'
+    )
+    hook.chmod(0o755)
+    done = lab.promote(verify=verify.Options(), gates=off)
+    assert (done["failed"], done["changed"], done["rolled_back"], done["rollback_commit"]) == (True, True, False, "")
+    assert done["commit"] == lab.head() != base
+    assert done["msg"].startswith(
+        f"commit {done['commit']} does not get well in production: it crashes. It could not be rolled back, and stands in"
+        " production; run it again, or go back by playbooks/rollback.yml -e environment=production -e component=podinfo"
+        f" -e version={base} -e \"reason='…'\". What was wrong: "
+    )
+    assert "ask the owners" in done["msg"]
+    hook.unlink()
+    again = lab.promote(verify=verify.Options(), gates=off)
+    assert (again["commit"], again["rolled_back"], lab.text(path)) == (done["commit"], True, before)
+    assert lab.head() == again["rollback_commit"]
+
+
+@pytest.mark.parametrize(
+    ("boundary", "newer", "why"),
+    [
+        ("6.6.0", "6.6.0", "what runs has been past it"),
+        ("6.6.0", "rc.5cf2d1e", f"{SELECTOR} cannot be compared with it"),
+        ("6.7.0", "6.6.0", ""),
+        ("6.5.0", "rc.5cf2d1e", ""),
+    ],
+)
+def test_what_cannot_be_undone_is_not_undone_without_a_word(
+    lab: Lab, monkeypatch: pytest.MonkeyPatch, boundary: str, newer: str, why: str
+) -> None:
+    answers = [verify.Verification(False, ("it crashes",)), verify.Verification(True)]
+    monkeypatch.setattr(verify, "verify", lambda *_: answers.pop(0))
+    monkeypatch.setattr(Clusters, "of", lambda _self, one: SimpleNamespace() if one.name == "production" else None)
+    off = dict.fromkeys(("server_dry_run", "secrets", "capacity", "connectivity", "versions"), "off")
+    place = {"components": [{"name": "podinfo", "irreversible": [boundary]}]}
+    base = lab.commit({"clusters/staging/podinfo/kustomization.yaml": overlay(newer, B)})
+    done = lab.promote(place=place, verify=verify.Options(), gates=off)
+    assert done["failed"]
+    assert done["rolled_back"] is not bool(why)
+    if not why:
+        assert lab.head() == done["rollback_commit"]
+        return
+    assert lab.head() == done["commit"]
+    assert (
+        f"It was not rolled back, and stands in production: podinfo: version {boundary} cannot be undone, as its description"
+        f" says; {why}. If it is meant, go back by playbooks/rollback.yml -e environment=production -e component=podinfo"
+        f" -e version={base} -e \"reason='…'\" -e release_force=true."
+    ) in done["msg"]
+    assert lab.rollback(base, place=place)["failed"]
+    assert lab.rollback(base, place=place, force=True, reason="restored from a dump")["changed"]
+    assert "newTag: 6.5.4" in lab.text("clusters/production/podinfo/kustomization.yaml")
 
 
 def job(**spec: Any) -> dict[str, Any]:
