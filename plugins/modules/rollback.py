@@ -121,6 +121,16 @@ pr_url:
   returned: with O(strategy=pull_request)
   type: str
   sample: https://git.example.com/infra/environments/pulls/42
+merged:
+  description: Whether the forge has merged the pull request at once, as O(forge.auto_merge) lets it.
+  returned: with O(strategy=pull_request)
+  type: bool
+  sample: false
+scheduled:
+  description: Whether the forge merges the pull request by itself when its conditions are met.
+  returned: with O(strategy=pull_request)
+  type: bool
+  sample: true
 edits:
   description: Each version that changes, with the place where it stands.
   returned: always

@@ -23,13 +23,17 @@ _LONGEST_DIFF = 50_000
 
 @dataclass(frozen=True)
 class Proposed:
-    """What became of a pull request. `url` is "" where there is no forge to open one at."""
+    """What became of a pull request. `url` is "" where there is no forge to open one at.
+
+    The forge has `merged` it, or it is `scheduled` to do so when its conditions are met.
+    """
 
     changed: bool
     branch: str
     commit: str
     url: str = ""
     merged: bool = False
+    scheduled: bool = False
     warnings: tuple[str, ...] = ()
 
 
@@ -77,14 +81,16 @@ def propose(
         return Proposed(pushed, branch, commit, warnings=(said,))
     found = None if pushed else forge.find(branch, seen.branch)
     if found is not None and f"Gitops-Plan: {plan_id}" in found.body:
-        return Proposed(False, branch, commit, found.url)
-    title = text.partition("\n")[0]
-    one, touched = forge.ensure(branch, seen.branch, title, body(made, text, gates))
-    warnings = []
-    if auto_merge and (pushed or touched):
-        refused = forge.auto_merge(one)
-        warnings = [refused] if refused else []
-    return Proposed(pushed or touched, branch, commit, one.url, auto_merge and not warnings, tuple(warnings))
+        one, touched = found, False
+    else:
+        one, touched = forge.ensure(branch, seen.branch, text.partition("\n")[0], body(made, text, gates))
+    if not auto_merge:
+        return Proposed(pushed or touched, branch, commit, one.url)
+    # also of one that was there: the run that opened it may have been killed before this, or not have been asked for it
+    done = forge.auto_merge(one, commit, text, renew=pushed and tip is not None)
+    changed = pushed or touched or (done.new and not done.refused)
+    refused = (done.refused,) if done.refused else ()
+    return Proposed(changed, branch, commit, one.url, done.merged, done.scheduled, refused)
 
 
 def _is_same(text: str, plan_id: str) -> bool:

@@ -615,6 +615,7 @@ class Run:
             "branch": done.branch,
             "pr_url": done.url,
             "merged": done.merged,
+            "scheduled": done.scheduled,
             "warnings": [*result["warnings"], *done.warnings],
         }
 

@@ -74,9 +74,28 @@ def test_check_mode_opens_nothing(lab: Lab, server: ForgeServer) -> None:
     assert (server.requests, lab.git("branch", cwd=lab.server)) == ([], "* main")
 
 
-def test_the_forge_may_merge(lab: Lab, server: ForgeServer) -> None:
-    assert propose(lab, server, auto_merge=True)["merged"] is True
-    assert server.scheduled == [1]
+def test_the_forge_may_merge_and_says_what_was_done(lab: Lab, server: ForgeServer) -> None:
+    result = propose(lab, server, auto_merge=True)
+    assert (result["merged"], result["scheduled"]) == (False, True)
+    assert f"Gitops-Plan: {result['plan_id']}" in server.merging[1]
+    assert propose(lab, server, auto_merge=True)["changed"] is False
+    lab.commit({STAGING: kustomization("6.7.0", C)})
+    newer = propose(lab, server, auto_merge=True)
+    assert (newer["scheduled"], f"Gitops-Plan: {newer['plan_id']}" in server.merging[1]) == (True, True)
+
+
+def test_a_run_that_was_killed_before_it_asked_for_the_merge_is_made_up_for(lab: Lab, server: ForgeServer) -> None:
+    propose(lab, server)
+    assert server.merging == {}
+    again = propose(lab, server, auto_merge=True)
+    assert (again["changed"], again["scheduled"], list(server.merging)) == (True, True, [1])
+    assert propose(lab, server, auto_merge=True)["changed"] is False
+
+
+def test_nothing_holds_it_up_and_it_is_merged(lab: Lab, server: ForgeServer) -> None:
+    server.checks = "passed"
+    result = propose(lab, server, auto_merge=True)
+    assert (result["merged"], result["scheduled"]) == (True, False)
 
 
 def test_without_a_forge_the_branch_is_pushed(lab: Lab) -> None:
