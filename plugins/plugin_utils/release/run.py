@@ -608,6 +608,10 @@ class Run:
             auto_merge=self.options.auto_merge,
         )
         self.clock.lap("land")
+        later = []
+        if seen.source_commit and self._checks(seen).enabled and self.clusters.of(seen.environment) is not None:
+            said = "is verified by the next run after the merge: run the same again then; nothing goes back before that"
+            later = [f"{seen.environment.name} {said}"]
         return {
             **result,
             "changed": done.changed,
@@ -616,7 +620,7 @@ class Run:
             "pr_url": done.url,
             "merged": done.merged,
             "scheduled": done.scheduled,
-            "warnings": [*result["warnings"], *done.warnings],
+            "warnings": [*result["warnings"], *done.warnings, *later],
         }
 
     # -- verification ------------------------------------------------------------------------------------------------------
@@ -643,13 +647,15 @@ class Run:
             newest = max((commit for commit, _wish in found), key=lambda one: one.time)
             said = history.verification(repository.note(newest.id))
             parent = repository.parent(newest.id)
+            wishes = tuple(wish for commit, wish in found if commit.id == newest.id)
+            names = [wish.target.component.name for wish in wishes]
+            text = history.said(repository, newest, seen.environment.name, names)
         if said is not None and said["verified"] is True:
             return {**result, "verified": True, "commit": newest.id}
         # The run that made it was interrupted: this one does what that one would have done.
-        ours = message.trailer(newest.message, "Gitops-Action") == "promote" and parent is not None
-        wishes = tuple(wish for commit, wish in found if commit.id == newest.id)
+        ours = message.trailer(text, "Gitops-Action") == "promote" and parent is not None
         then = replace(seen, base=parent or seen.base, wishes=wishes)
-        result = {**result, "commit": newest.id, "plan_id": message.trailer(newest.message, "Gitops-Plan")}
+        result = {**result, "commit": newest.id, "plan_id": message.trailer(text, "Gitops-Plan")}
         on_failure = None if ours else "keep"
         landed = Landed(newest.id, then, Plan(), 0)
         return self._verified(job, landed, result, on_failure, wait_for_cluster=wait_for_cluster)

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Any
 
@@ -85,7 +85,7 @@ def collect(
 ) -> list[Row]:
     """Return a row for each component in each environment, in the order of a release. Raises GitError, ReleaseError."""
     with place.open() as repository:
-        found = _places(repository, place, environments, components, now)
+        found = _places(repository, place, environments, components, now, versions)
     rows = []
     for one in found:
         healthy, trouble = _health(one, clusters)
@@ -95,7 +95,12 @@ def collect(
 
 
 def _places(
-    repository: Repository, place: Place, environments: Sequence[str], components: Sequence[str], now: datetime
+    repository: Repository,
+    place: Place,
+    environments: Sequence[str],
+    components: Sequence[str],
+    now: datetime,
+    versions: int,
 ) -> list[_Place]:
     branch = place.remote.branch
     tip = repository.fetch([branch])[branch]
@@ -121,6 +126,10 @@ def _places(
             if not state.vector:
                 continue
             entries = history.versions(repository, reader, base, environment, component)
+            # only what is shown: a merge has to be asked for what it brought
+            for number, entry in enumerate(entries[: max(1, versions)]):
+                text = history.said(repository, entry.commit, environment.name, [name])
+                entries[number] = replace(entry, commit=replace(entry.commit, message=text))
             said = None
             for commit in entries[0].commits if entries else ():
                 said = said or (history.verification(repository.note(commit)) if commit in notes else None)
