@@ -16,6 +16,7 @@ from ansible_collections.stagecraft.gitops.plugins.plugin_utils.release.errors i
 from ansible_collections.stagecraft.gitops.plugins.plugin_utils.release.plan import Plan
 
 if TYPE_CHECKING:
+    from ansible_collections.stagecraft.gitops.plugins.plugin_utils.git.repository import Repository
     from ansible_collections.stagecraft.gitops.plugins.plugin_utils.release.operation import Job, Observation
 
 _LONGEST_DIFF = 50_000
@@ -63,11 +64,7 @@ def propose(
             repository.fetch([seen.branch])
         tip = repository.fetch_commit(branch)
         commit = tip or ""
-        if (
-            tip is None
-            or not _is_same(repository.log(tip, limit=1)[0].message, plan_id)
-            or repository.parent(tip) is None
-        ):
+        if tip is None or not _is_current(repository, tip, seen, made, plan_id):
             commit = repository.commit(
                 seen.base, dict(made.files), text, job.place.author, seen.modes(), sign=job.place.sign
             )
@@ -93,8 +90,15 @@ def propose(
     return Proposed(changed, branch, commit, one.url, done.merged, done.scheduled, refused)
 
 
-def _is_same(text: str, plan_id: str) -> bool:
-    return message.trailer(text, "Gitops-Plan") == plan_id
+def _is_current(repository: Repository, tip: str, seen: Observation, made: Plan, plan_id: str) -> bool:
+    """Say whether a branch has this plan, not yet merged, on the plan's files as they are in the target's branch now."""
+    parent = repository.parent(tip)
+    said = repository.log(tip, limit=1)[0].message
+    if parent is None or message.trailer(said, "Gitops-Plan") != plan_id or repository.is_ancestor(tip, seen.base):
+        return False
+    reader = seen.reader.on(repository)
+    then, now = reader.files(parent), reader.files(seen.base)
+    return all(then.get(path) == now.get(path) for path in made.files)
 
 
 def body(made: Plan, text: str, gates: Sequence[Mapping[str, str]]) -> str:

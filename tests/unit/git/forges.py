@@ -10,10 +10,12 @@ from __future__ import annotations
 
 import json
 import re
+import subprocess
 import threading
 import time
 from collections.abc import Mapping
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from pathlib import Path
 from typing import Any
 from urllib.parse import parse_qs, unquote, urlsplit
 
@@ -36,7 +38,8 @@ class ForgeServer:
     """One forge of a kind. `fail` holds answers that are given first: (status, headers).
 
     `checks` says what it makes of the wish to merge: some are `open`, so it is scheduled; all are `passed`, so it is merged;
-    or it is `refused`. `merging` holds the messages that it was given, by the pull request's number.
+    or it is `refused`. With `git` it looks at that repository for commits to merge. `merging` holds the messages that it was
+    given, by the pull request's number.
     """
 
     def __init__(self, kind: str) -> None:
@@ -45,6 +48,7 @@ class ForgeServer:
         self.requests: list[tuple[str, str]] = []
         self.fail: list[tuple[int, dict[str, str]]] = []
         self.checks = "open"
+        self.git: Path | None = None
         self.merging: dict[int, str] = {}
         self._lock = threading.Lock()
         server = self
@@ -204,6 +208,10 @@ class ForgeServer:
             )
             if same and one["state"] in ("open", "opened"):
                 return (422 if self.kind == "github" else 409), {}, {"message": "a pull request already exists"}
+        if self.git is not None:
+            count = ["git", "rev-list", "--count", f"{base}..{head}"]
+            if subprocess.run(count, cwd=self.git, check=True, capture_output=True, text=True).stdout.strip() == "0":
+                return 422, {}, {"message": f"No commits between {base} and {head}"}
         text = body.get("description") if self.kind == "gitlab" else body.get("body")
         return 201, {}, self.open(head, base, body["title"], str(text))
 

@@ -72,6 +72,10 @@ def test_merged_it_leaves_nothing_to_do(lab: Lab, server: ForgeServer) -> None:
     assert propose(lab, server)["changed"] is False
 
 
+def back(lab: Lab, server: ForgeServer) -> dict[str, Any]:
+    return lab.rollback("6.5.4", strategy="pull_request", forge=KINDS["gitea"](server.url, REPOSITORY, TOKEN))
+
+
 def merge(lab: Lab, branch: str = BRANCH) -> str:
     """Merge a branch as a forge's button does: by a merge commit whose message is the forge's own."""
     lab.git("fetch", "--quiet", "origin")
@@ -140,6 +144,29 @@ def test_a_plan_that_was_merged_is_found_and_can_be_undone(lab: Lab, server: For
     lab.rollback(plan, method="revert")
     assert lab.text(PRODUCTION) == before
     assert lab.text("README.md") == "meanwhile\n"
+
+
+def test_the_same_plan_can_be_proposed_again_after_it_was_merged_and_taken_back(lab: Lab, server: ForgeServer) -> None:
+    server.git = lab.server
+    for _time in range(2):
+        for change in (propose, back):
+            opened = change(lab, server)
+            assert opened["changed"]
+            assert lab.git("rev-parse", f"{opened['branch']}~1", cwd=lab.server) == lab.head()
+            merge(lab, opened["branch"])
+            server.pulls[-1]["state"] = "closed"
+        lab.run(reason="it was the network").hold("production", ["podinfo"], "absent")
+    assert len(server.pulls) == 4
+
+
+def test_where_the_files_have_changed_it_is_made_anew(lab: Lab, server: ForgeServer) -> None:
+    first = propose(lab, server)
+    lab.commit({PRODUCTION: kustomization("6.5.4", A, replicas=4)})
+    again = propose(lab, server)
+    assert (again["changed"], again["plan_id"], again["pr_url"]) == (True, first["plan_id"], first["pr_url"])
+    assert lab.text(PRODUCTION, BRANCH) == kustomization("6.6.0", B, replicas=4)
+    merge(lab)
+    assert lab.text(PRODUCTION) == kustomization("6.6.0", B, replicas=4)
 
 
 def test_the_board_says_who_proposed_what_was_merged(lab: Lab, server: ForgeServer) -> None:
