@@ -13,8 +13,8 @@ version_added: 0.1.0
 description:
   - Takes the versions that components had at an earlier commit and writes them into the environment as it is now, by a new commit. Later changes of
     anything else stay.
-  - The versions that are left are held. Promotion refuses them, and a marker of Flux's image automation behind them is hidden until the hold ends.
-    What else may bring them back is named. So O(to=previous) goes further back each time.
+  - The versions that are left are held. Promotion refuses them, and a marker of Flux's image automation behind them is hidden until another version is
+    promoted or the hold is lifted. What else may bring them back is named. So O(to=previous) goes further back each time.
   - Works without a cluster, and verifies where the environment names one.
 author:
   - The stagecraft.gitops contributors (@stagecraft)
@@ -62,7 +62,9 @@ options:
     type: bool
     default: true
   hold_until:
-    description: When the hold ends by itself, such as V(2026-12-24T18:00:00Z).
+    description:
+      - From when on the versions may be promoted again, such as V(2026-12-24T18:00:00Z).
+      - A marker that was hidden stays so until another version is promoted or the hold is lifted; M(stagecraft.gitops.release_info) tells of it.
     type: str
     default: ""
   ask_registry:

@@ -115,6 +115,14 @@ def of(held: Iterable[Hold], environment: str, component: str, now: datetime) ->
     return None
 
 
+def ran_out(held: Iterable[Hold], environment: str, component: str, now: datetime) -> Hold | None:
+    """Return the hold on a component that stands there still, but is in force no more."""
+    for hold in held:
+        if hold.environment == environment and hold.component == component and not hold.active(now):
+            return hold
+    return None
+
+
 def with_hold(held: Iterable[Hold], new: Hold, now: datetime) -> list[Hold]:
     """Return the holds with a new one; what was denied to the component before stays denied."""
     others = [one for one in held if (one.environment, one.component) != (new.environment, new.component)]
