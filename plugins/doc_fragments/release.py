@@ -153,7 +153,8 @@ options:
         required: true
       auto_merge:
         description:
-          - Let the forge merge as soon as its conditions are met, where it can do that, also what an earlier run has opened. The merge says what the commit says.
+          - Let the forge merge as soon as its conditions are met, where it can do that, also what an earlier run has opened.
+          - The merge says what the commit says.
         type: bool
         default: false
   verify:

@@ -57,6 +57,14 @@ def test_the_version_before_comes_back_by_a_new_commit(lab: Lab) -> None:
     ]
 
 
+def test_the_file_of_holds_is_sent_to_no_cluster(lab: Lab) -> None:
+    lab.promote()
+    lab.rollback()
+    text = lab.text(HOLDS)
+    assert yaml.safe_load(text)["metadata"]["annotations"] == {"config.kubernetes.io/local-config": "true"}
+    assert "# +argocd:skip-file-rendering" in text.splitlines(), "where Argo CD reads a directory, without kustomize"
+
+
 def test_a_second_run_changes_nothing_more_of_the_same(lab: Lab) -> None:
     lab.promote()
     lab.rollback("6.5.4")
