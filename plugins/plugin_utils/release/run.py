@@ -29,6 +29,7 @@ from ansible_collections.stagecraft.gitops.plugins.plugin_utils.release import (
     message,
     model,
     pull_request,
+    reappliers,
     render,
     retag,
     revert,
@@ -257,7 +258,7 @@ class Run:
             raise ReleaseError("nothing was pushed:\n" + "\n".join(f"- {one}" for one in made.problems))
         settings = gate.settings(dict.fromkeys(gate.DEFAULTS, "off"), {"render": "warn"})
         result = self._result(seen, made, settings)
-        result["warnings"] += self._reappliers(seen)
+        result["warnings"] += self._reappliers(seen, hidden=hold)
         if not made.files:
             return self._resume(job, seen, result, wait_for_cluster=False)
         self._need_reason(seen)
@@ -368,7 +369,7 @@ class Run:
             "base": seen.base,
             "holds": [str(one) for one in held if one.active(self.now)],
             "diff": made.diffs(),
-            "warnings": self._reappliers(seen) if state == "present" else [],
+            "warnings": self._reappliers(seen, hidden=True) if state == "present" else [],
         }
         if not made.files or self.options.check_mode:
             return result
@@ -757,11 +758,11 @@ class Run:
         except GitError as error:
             result["warnings"] = [*result["warnings"], f"the verification could not be noted in Git: {error}"]
 
-    def _reappliers(self, seen: Observation) -> list[str]:
-        """Name what in the repository would bring the denied version back by itself."""
+    def _reappliers(self, seen: Observation, *, hidden: bool = False) -> list[str]:
+        """Name what in the repository would bring the denied version back by itself; a hold keeps markers `hidden`."""
         with self.place.open() as repository:
             reader = seen.reader.on(repository)
-            return verify.reappliers(reader, seen)
+            return reappliers.named(reader, seen, markers_hidden=hidden)
 
 
 def _tree(
