@@ -106,7 +106,7 @@ options:
   strategy:
     description:
       - V(push) pushes one commit to the branch. V(pull_request) pushes it to a branch of its own, opens a pull request, and brings the open one up to date
-        the next time. V(plan) only plans.
+        the next time; run again after the merge it verifies what was merged. V(plan) only plans.
     type: str
     choices: [push, pull_request, plan]
     default: push
@@ -154,7 +154,9 @@ options:
         type: str
         required: true
       auto_merge:
-        description: Let the forge merge as soon as its conditions are met, where it can do that.
+        description:
+          - Let the forge merge as soon as its conditions are met, where it can do that, also what an earlier run has opened.
+          - The merge says what the commit says.
         type: bool
         default: false
   verify:

@@ -174,6 +174,16 @@ pr_url:
   returned: with O(strategy=pull_request)
   type: str
   sample: https://git.example.com/infra/environments/pulls/42
+merged:
+  description: Whether the forge has merged the pull request at once, as O(forge.auto_merge) lets it. Run the same again then, which verifies it.
+  returned: with O(strategy=pull_request)
+  type: bool
+  sample: false
+scheduled:
+  description: Whether the forge merges the pull request by itself when its conditions are met.
+  returned: with O(strategy=pull_request)
+  type: bool
+  sample: true
 edits:
   description: Each version that changes, with the place where it stands.
   returned: always
@@ -233,6 +243,12 @@ rollback_commit:
   returned: always
   type: str
   sample: ""
+warnings:
+  description: What is to be known and is no reason to fail, such as that a pull request is verified only by the run after its merge.
+  returned: always
+  type: list
+  elements: str
+  sample: []
 unpromoted_differences:
   description: What differs between the component's files of the two environments and is no version. It is never copied.
   returned: always

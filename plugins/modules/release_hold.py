@@ -46,7 +46,9 @@ options:
     type: str
     default: ""
   until:
-    description: When the hold ends by itself, such as V(2026-12-24T18:00:00Z).
+    description:
+      - From when on the version may be promoted again, such as V(2026-12-24T18:00:00Z).
+      - A marker that was hidden stays so until another version is promoted or the hold is lifted; M(stagecraft.gitops.release_info) tells of it.
     type: str
     default: ""
   reason:

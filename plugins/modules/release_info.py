@@ -75,6 +75,7 @@ releases:
   description:
     - Each component in each environment. C(behind) is how many versions of the environment before are newer, null where that never had this one.
     - C(verified) and C(healthy) are null where nobody knows.
+    - C(ran_out) says which hold has run out and left a marker of image automation hidden. Lift it with M(stagecraft.gitops.release_hold).
   returned: always
   type: list
   elements: dict
@@ -94,6 +95,7 @@ releases:
       behind: 0
       behind_of: staging
       versions: []
+      ran_out: ""
 table:
   description: The same as a table of text.
   returned: always

@@ -13,8 +13,8 @@ version_added: 0.1.0
 description:
   - Takes the versions that components had at an earlier commit and writes them into the environment as it is now, by a new commit. Later changes of
     anything else stay.
-  - The versions that are left are held. Promotion refuses them, and a marker of Flux's image automation behind them is hidden until the hold ends.
-    What else may bring them back is named. So O(to=previous) goes further back each time.
+  - The versions that are left are held. Promotion refuses them, and a marker of Flux's image automation behind them is hidden until another version is
+    promoted or the hold is lifted. What else may bring them back is named. So O(to=previous) goes further back each time.
   - Works without a cluster, and verifies where the environment names one.
 author:
   - The stagecraft.gitops contributors (@stagecraft)
@@ -63,7 +63,9 @@ options:
     type: bool
     default: true
   hold_until:
-    description: When the hold ends by itself, such as V(2026-12-24T18:00:00Z).
+    description:
+      - From when on the versions may be promoted again, such as V(2026-12-24T18:00:00Z).
+      - A marker that was hidden stays so until another version is promoted or the hold is lifted; M(stagecraft.gitops.release_info) tells of it.
     type: str
     default: ""
   ask_registry:
@@ -122,6 +124,16 @@ pr_url:
   returned: with O(strategy=pull_request)
   type: str
   sample: https://git.example.com/infra/environments/pulls/42
+merged:
+  description: Whether the forge has merged the pull request at once, as O(forge.auto_merge) lets it.
+  returned: with O(strategy=pull_request)
+  type: bool
+  sample: false
+scheduled:
+  description: Whether the forge merges the pull request by itself when its conditions are met.
+  returned: with O(strategy=pull_request)
+  type: bool
+  sample: true
 edits:
   description: Each version that changes, with the place where it stands.
   returned: always

@@ -34,13 +34,27 @@ _NEXT = re.compile(r'<([^>]+)>;\s*rel="next"')
 
 @dataclass(frozen=True)
 class PullRequest:
-    """An open pull request; `key` is what the forge's API calls it by."""
+    """An open pull request; `key` is what the forge's API calls it by. `scheduled`: the forge says that it will merge it."""
 
     number: int
     url: str
     title: str
     body: str
     key: str = ""
+    scheduled: bool = False
+
+
+@dataclass(frozen=True)
+class Merging:
+    """What a forge has done about merging: it has `merged`, or it is `scheduled`, or `refused` says why neither.
+
+    `new` says that it was not so before.
+    """
+
+    merged: bool = False
+    scheduled: bool = False
+    refused: str = ""
+    new: bool = True
 
 
 @dataclass(frozen=True)
@@ -87,8 +101,12 @@ class Forge(ABC):
         """Return method, path and body of the request that changes title and text."""
 
     @abstractmethod
-    def auto_merge(self, one: PullRequest) -> str:
-        """Let the forge merge when its conditions are met. Return "" or why it does not."""
+    def schedule(self, one: PullRequest, commit: str, message: str) -> Merging:
+        """Ask the forge to merge `commit` when its conditions are met. `message` is what the merge says: a line, and text."""
+
+    @abstractmethod
+    def cancel(self, one: PullRequest) -> None:
+        """Take back `schedule`; one that is not scheduled is no error."""
 
     # -- what they share ---------------------------------------------------------------------------------------------------
 
@@ -115,6 +133,17 @@ class Forge(ABC):
             if (source, target) == (head, base):
                 return one
         return None
+
+    def auto_merge(self, one: PullRequest, commit: str, message: str, *, renew: bool = False) -> Merging:
+        """Let the forge merge with this message when its conditions are met, if `commit` is still its head. Raises GitError.
+
+        With `renew` anew where it was to be merged already: forges keep the message that they were given first.
+        """
+        if renew:
+            self.cancel(one)
+        elif one.scheduled:
+            return Merging(scheduled=True, new=False)
+        return self.schedule(one, commit, message)
 
     def pages(self, path: str) -> Iterator[Mapping[str, Any]]:
         """Yield the entries of all pages of a list."""
@@ -221,6 +250,7 @@ class GitHub(Forge):
             str(item["title"]),
             str(item.get("body") or ""),
             str(item.get("node_id") or ""),
+            bool(item.get("auto_merge")),
         )
         return str(item["head"]["ref"]), str(item["base"]["ref"]), one
 
@@ -230,18 +260,37 @@ class GitHub(Forge):
     def update_request(self, one: PullRequest, title: str, body: str) -> tuple[str, str, dict[str, Any]]:
         return "PATCH", f"/repos/{quote(self.repository)}/pulls/{one.number}", {"title": title, "body": body}
 
-    def auto_merge(self, one: PullRequest) -> str:
+    def schedule(self, one: PullRequest, commit: str, message: str) -> Merging:
+        title, _, text = message.partition("\n")
         query = (
-            "mutation($id: ID!) { enablePullRequestAutoMerge(input: {pullRequestId: $id, mergeMethod: MERGE})"
-            " { clientMutationId } }"
+            "mutation($id: ID!, $title: String!, $text: String!) { enablePullRequestAutoMerge(input: {pullRequestId: $id,"
+            " mergeMethod: MERGE, commitHeadline: $title, commitBody: $text}) { clientMutationId } }"
         )
+        said = self._mutate(query, {"id": one.key, "title": title, "text": text.strip()})
+        if "clean status" in said:
+            # nothing is left to wait for, and GitHub schedules no such thing; what protects the branch is asked here as well
+            data = {"sha": commit, "merge_method": "merge", "commit_title": title, "commit_message": text.strip()}
+            path = f"/repos/{quote(self.repository)}/pulls/{one.number}/merge"
+            answer = self.ask("PUT", path, data, accept=(403, 404, 405, 409, 422))
+            if answer.status < 300:
+                return Merging(merged=True)
+            why = answer.body.get("message") if isinstance(answer.body, Mapping) else ""
+            said = f"{why or f'status {answer.status}'}"
+        return Merging(refused=f"GitHub does not merge it by itself: {said}") if said else Merging(scheduled=True)
+
+    def cancel(self, one: PullRequest) -> None:
+        query = "mutation($id: ID!) { disablePullRequestAutoMerge(input: {pullRequestId: $id}) { clientMutationId } }"
+        self._mutate(query, {"id": one.key})
+
+    def _mutate(self, query: str, variables: Mapping[str, str]) -> str:
+        """Ask for a change by GraphQL. Return "" or why it was not done."""
         path = "/graphql" if not self.url.endswith("/v3") else "/../graphql"
-        answer = self.ask("POST", path, {"query": query, "variables": {"id": one.key}}, accept=(403, 404, 422))
+        answer = self.ask("POST", path, {"query": query, "variables": variables}, accept=(403, 404, 422))
         problems = answer.body.get("errors") if isinstance(answer.body, Mapping) else None
         if answer.status < 300 and not problems:
             return ""
-        said = problems[0].get("message") if isinstance(problems, list) and problems else f"status {answer.status}"
-        return f"GitHub does not merge it by itself: {said}"
+        said = problems[0].get("message") if isinstance(problems, list) and problems else ""
+        return str(said or f"status {answer.status}")
 
 
 class GitLab(Forge):
@@ -263,7 +312,12 @@ class GitLab(Forge):
     def read(self, item: Mapping[str, Any]) -> tuple[str, str, PullRequest]:
         number = int(item["iid"])
         one = PullRequest(
-            number, str(item["web_url"]), str(item["title"]), str(item.get("description") or ""), str(number)
+            number,
+            str(item["web_url"]),
+            str(item["title"]),
+            str(item.get("description") or ""),
+            str(number),
+            bool(item.get("merge_when_pipeline_succeeds")),
         )
         return str(item["source_branch"]), str(item["target_branch"]), one
 
@@ -274,11 +328,19 @@ class GitLab(Forge):
     def update_request(self, one: PullRequest, title: str, body: str) -> tuple[str, str, dict[str, Any]]:
         return "PUT", f"{self._root()}/{one.number}", {"title": title, "description": body}
 
-    def auto_merge(self, one: PullRequest) -> str:
+    def schedule(self, one: PullRequest, commit: str, message: str) -> Merging:
         # the name until GitLab 17.10, and the one since
-        data = {"merge_when_pipeline_succeeds": True, "auto_merge": True, "should_remove_source_branch": True}
+        when = {"merge_when_pipeline_succeeds": True, "auto_merge": True, "should_remove_source_branch": True}
+        data = {**when, "sha": commit, "merge_commit_message": message, "squash_commit_message": message}
         answer = self.ask("PUT", f"{self._root()}/{one.number}/merge", data, accept=(401, 403, 405, 406, 409, 422))
-        return "" if answer.status < 300 else f"GitLab does not merge it by itself: status {answer.status}"
+        if answer.status >= 300:
+            return Merging(refused=f"GitLab does not merge it by itself: status {answer.status}")
+        merged = isinstance(answer.body, Mapping) and answer.body.get("state") == "merged"
+        return Merging(merged=merged, scheduled=not merged)
+
+    def cancel(self, one: PullRequest) -> None:
+        path = f"{self._root()}/{one.number}/cancel_merge_when_pipeline_succeeds"
+        self.ask("POST", path, accept=(401, 403, 404, 405, 406))
 
 
 class Gitea(Forge):
@@ -306,19 +368,26 @@ class Gitea(Forge):
     def update_request(self, one: PullRequest, title: str, body: str) -> tuple[str, str, dict[str, Any]]:
         return "PATCH", f"{self._root()}/{one.number}", {"title": title, "body": body}
 
-    def auto_merge(self, one: PullRequest) -> str:
-        data = {"Do": "merge", "merge_when_checks_succeed": True, "delete_branch_after_merge": True}
+    def schedule(self, one: PullRequest, commit: str, message: str) -> Merging:
+        title, _, text = message.partition("\n")
+        said = {"head_commit_id": commit, "MergeTitleField": title, "MergeMessageField": text.strip()}
+        data = {"Do": "merge", "merge_when_checks_succeed": True, "delete_branch_after_merge": True, **said}
         path = f"{self._root()}/{one.number}/merge"
         for attempt in range(1, _ATTEMPTS + 1):
             answer = self.ask("POST", path, data, accept=(403, 405, 409, 422))
-            # 409: it is scheduled already; 405 at first: the forge has not looked at the new commit yet
-            if answer.status < 300 or answer.status == 409:
-                return ""
+            if answer.status < 300:
+                return Merging(merged=answer.status != 201, scheduled=answer.status == 201)
+            # 405 at first: the forge has not looked at the new commit yet
             if answer.status != 405:
                 break
             self.sleep(0.5 * attempt)
-        said = answer.body.get("message") if isinstance(answer.body, Mapping) else ""
-        return f"Gitea does not merge it by itself: {said or f'status {answer.status}'}"
+        why = str(answer.body.get("message") or "") if isinstance(answer.body, Mapping) else ""
+        if answer.status == 409 and "already scheduled" in why:
+            return Merging(scheduled=True, new=False)
+        return Merging(refused=f"Gitea does not merge it by itself: {why or f'status {answer.status}'}")
+
+    def cancel(self, one: PullRequest) -> None:
+        self.ask("DELETE", f"{self._root()}/{one.number}/merge", accept=(403, 404))
 
 
 KINDS: dict[str, type[Forge]] = {"github": GitHub, "gitlab": GitLab, "gitea": Gitea, "forgejo": Gitea}

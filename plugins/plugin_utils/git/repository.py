@@ -40,7 +40,7 @@ _BROKEN = (
 _LOCK_SECONDS = 120.0
 _NOTE_ATTEMPTS = 10
 _MOST_LEARNT = 200_000
-_FIELDS = "%x01%H%x02%ct%x02%an <%ae>%x02%B%x03"
+_FIELDS = "%x01%H%x02%P%x02%ct%x02%an <%ae>%x02%B%x03"
 
 
 class File(NamedTuple):
@@ -62,6 +62,7 @@ class Commit:
     author: str
     message: str
     blobs: Mapping[str, str | None] = field(default_factory=dict)
+    parents: tuple[str, ...] = ()
 
     @property
     def subject(self) -> str:
@@ -233,17 +234,43 @@ class Repository:
         """Say whether `newer` comes after `older`, or is it."""
         return self._program.run("merge-base", "--is-ancestor", older, newer, check=False).returncode == 0
 
-    def log(self, tip: str, paths: Sequence[str] = (), *, limit: int = 0, grep: str = "") -> list[Commit]:
+    def log(
+        self, tip: str, paths: Sequence[str] = (), *, limit: int = 0, grep: str = "", merged: bool = False
+    ) -> list[Commit]:
         """Return the commits of the first-parent history of `tip` that touch `paths` (all without), newest first.
 
-        Paths may be git's glob patterns. With `grep` only those whose message has that text.
+        Paths may be git's glob patterns. With `grep` only those whose message has that text, and with `merged` also those
+        that merges brought.
         """
-        options = ["--first-parent", "--diff-merges=first-parent", "--raw", "--no-abbrev", "--no-renames", "-z"]
+        options = ["--diff-merges=first-parent", "--raw", "--no-abbrev", "--no-renames", "-z"]
+        options += [] if merged else ["--first-parent"]
         options += [f"--max-count={limit}"] if limit else []
         options += ["--fixed-strings", f"--grep={grep}"] if grep else []
         specs = ["--", *(f":(glob){path}" for path in paths)] if paths else ["--"]
         out = self._program.run("log", *options, f"--format={_FIELDS}", tip, *specs).stdout
         return list(_commits(out.decode("utf-8", "surrogateescape")))
+
+    def brought_by(self, merge: Commit) -> list[Commit]:
+        """Return the commits that came into the first-parent history by a merge, newest first; none where it is no merge."""
+        if len(merge.parents) < 2:
+            return []
+        first, *others = merge.parents
+        out = self._program.run("log", f"--format={_FIELDS}", *others, f"^{first}", "--").stdout
+        return list(_commits(out.decode("utf-8", "surrogateescape")))
+
+    def bringing(self, commits: Iterable[str], tip: str) -> list[str]:
+        """Return the commits of the first-parent history of `tip` that others came by, newest first: themselves, or merges."""
+        line = self._program.run("rev-list", "--first-parent", tip).stdout.decode().split()
+        found, oldest_first = set[str](), line[::-1]
+        known = set(line)
+        for commit in commits:
+            if commit in known:
+                found.add(commit)
+            else:
+                path = self._program.run("rev-list", "--ancestry-path", f"{commit}..{tip}").stdout.decode().split()
+                after = set(path)
+                found |= set([one for one in oldest_first if one in after][:1])
+        return [one for one in line if one in found]
 
     def at_time(self, tip: str, moment: int) -> str | None:
         """Return the newest commit of the first-parent history that is not younger than `moment` (epoch seconds)."""
@@ -351,9 +378,9 @@ def _commits(out: str) -> Iterator[Commit]:
     """Read what ``git log --raw -z`` prints with the format of `Repository.log`."""
     for entry in out.split("\x01")[1:]:
         head, _mark, raw = entry.partition("\x03")
-        identity, moment, author, message = head.split("\x02", 3)
+        identity, parents, moment, author, message = head.split("\x02", 4)
         blobs = {path: after for path, (_before, after) in _raw(raw.lstrip("\0\n"))}
-        yield Commit(identity, int(moment), author, message.strip("\n"), blobs)
+        yield Commit(identity, int(moment), author, message.strip("\n"), blobs, tuple(parents.split()))
 
 
 def _raw(out: str) -> Iterator[tuple[str, tuple[str | None, str | None]]]:

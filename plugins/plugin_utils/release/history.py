@@ -6,6 +6,7 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
@@ -89,6 +90,30 @@ def _vector(
         else:
             copied[f"file[{relative(path, environment.path)}]"] = (("blob", blob),)
     return vector(found, environment.path) | copied
+
+
+# -- what was said ------------------------------------------------------------------------------------------------------------
+
+
+def said(repository: Repository, commit: Commit, environment: str, components: Sequence[str]) -> str:
+    """Return the message that tells of a change of components in an environment.
+
+    A merge is told by the newest commit that it brought for them: what forges write themselves has no trailers, and what
+    a forge was told to write may be of an earlier state of the pull request.
+    """
+    for one in repository.brought_by(commit):
+        where = message.trailer(one.message, "Gitops-Env").rpartition(" ")[2]
+        named = message.trailer(one.message, "Gitops-Component").split(", ")
+        if where == environment and set(components) <= set(named):
+            return one.message
+    return commit.message
+
+
+def planned(repository: Repository, tip: str, plan: str) -> list[str]:
+    """Return the commits of the first-parent history that carried out a plan, newest first; for a pull request its merge."""
+    found = repository.log(tip, grep=f"Gitops-Plan: {plan}", merged=True)
+    exact = [one.id for one in found if message.trailer(one.message, "Gitops-Plan") == plan]
+    return repository.bringing(exact, tip) if exact else []
 
 
 # -- notes -------------------------------------------------------------------------------------------------------------------

@@ -3,8 +3,9 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
 """Holds: versions that an environment does not take again, and automation that leaves them alone meanwhile.
 
-They stand in ``gitops-holds.yaml`` in the environment's directory. The file is a Kubernetes object that no cluster gets
-(``config.kubernetes.io/local-config``), because Flux reads every YAML file of a directory without a kustomization.
+They stand in ``gitops-holds.yaml`` in the environment's directory. The file is a Kubernetes object that no cluster gets:
+Flux reads every YAML file of a directory without a kustomization, and leaves out what has the annotation
+``config.kubernetes.io/local-config``; Argo CD leaves out files with the comment ``+argocd:skip-file-rendering``.
 """
 
 from __future__ import annotations
@@ -22,7 +23,11 @@ from ansible_collections.stagecraft.gitops.plugins.plugin_utils.release.state im
 from ansible_collections.stagecraft.gitops.plugins.plugin_utils.yaml_edit import edit
 
 FILE = "gitops-holds.yaml"
-_HEAD = "# Written by stagecraft.gitops: versions that are not promoted to here. Remove one with release_hold.\n"
+_HEAD = (
+    "# Written by stagecraft.gitops: versions that are not promoted to here. Remove one with release_hold.\n"
+    # Argo CD does not know local-config, and would send the object to the cluster where it reads a directory.
+    "# +argocd:skip-file-rendering\n"
+)
 _MARKER = re.compile(r'# \{"\$imagepolicy": "([^"\s]+)"\}')
 _HELD = re.compile(r"# gitops-held (\S+)")
 #: A marker that is written in another way than Flux's own documentation does has to come back as it was.
@@ -111,6 +116,14 @@ def of(held: Iterable[Hold], environment: str, component: str, now: datetime) ->
     """Return the hold on a component, if one is in force."""
     for hold in held:
         if hold.environment == environment and hold.component == component and hold.active(now):
+            return hold
+    return None
+
+
+def ran_out(held: Iterable[Hold], environment: str, component: str, now: datetime) -> Hold | None:
+    """Return the hold on a component that stands there still, but is in force no more."""
+    for hold in held:
+        if hold.environment == environment and hold.component == component and not hold.active(now):
             return hold
     return None
 

@@ -156,11 +156,11 @@ def _needs(rows: Sequence[Row]) -> str:
     items = []
     for kind, chosen in (
         ("bad", [r for r in rows if _is_bad(r)]),
-        ("warn", [r for r in rows if r.held and not _is_bad(r)]),
+        ("warn", [r for r in rows if (r.held or r.ran_out) and not _is_bad(r)]),
     ):
         for row in chosen:
             said = list(row.trouble) or ([_words(row)[1]] if kind == "bad" else [])
-            said += [row.held] if row.held else []
+            said += [one for one in (row.held, row.ran_out) if one]
             items.append(
                 f'<li class="{kind}"><a href="#{_anchor(row)}">{_text(row.component)} in {_text(row.environment)}</a>'
                 f"<span>{_text('; '.join(said))}</span></li>"
@@ -179,6 +179,7 @@ def _cell(row: Row | None, component: str, environment: str, now: datetime) -> s
     meta += [f'<span title="{_text(row.by)}">by {_text(name)}</span>'] if name else []
     meta += [f"<span>{_text(row.action)} <code>{_text(row.commit[:8])}</code></span>"] if row.commit else []
     badges = ['<span class="mark warn">held</span>'] if row.held else []
+    badges += ['<span class="mark warn">hold ran out</span>'] if row.ran_out else []
     if row.behind_of and row.behind is None:
         badges.append(f'<span class="mark warn">not of {_text(row.behind_of)}</span>')
     elif row.behind_of and row.behind:

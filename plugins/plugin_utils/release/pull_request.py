@@ -16,6 +16,7 @@ from ansible_collections.stagecraft.gitops.plugins.plugin_utils.release.errors i
 from ansible_collections.stagecraft.gitops.plugins.plugin_utils.release.plan import Plan
 
 if TYPE_CHECKING:
+    from ansible_collections.stagecraft.gitops.plugins.plugin_utils.git.repository import Repository
     from ansible_collections.stagecraft.gitops.plugins.plugin_utils.release.operation import Job, Observation
 
 _LONGEST_DIFF = 50_000
@@ -23,13 +24,17 @@ _LONGEST_DIFF = 50_000
 
 @dataclass(frozen=True)
 class Proposed:
-    """What became of a pull request. `url` is "" where there is no forge to open one at."""
+    """What became of a pull request. `url` is "" where there is no forge to open one at.
+
+    The forge has `merged` it, or it is `scheduled` to do so when its conditions are met.
+    """
 
     changed: bool
     branch: str
     commit: str
     url: str = ""
     merged: bool = False
+    scheduled: bool = False
     warnings: tuple[str, ...] = ()
 
 
@@ -59,11 +64,7 @@ def propose(
             repository.fetch([seen.branch])
         tip = repository.fetch_commit(branch)
         commit = tip or ""
-        if (
-            tip is None
-            or not _is_same(repository.log(tip, limit=1)[0].message, plan_id)
-            or repository.parent(tip) is None
-        ):
+        if tip is None or not _is_current(repository, tip, seen, made, plan_id):
             commit = repository.commit(
                 seen.base, dict(made.files), text, job.place.author, seen.modes(), sign=job.place.sign
             )
@@ -77,18 +78,27 @@ def propose(
         return Proposed(pushed, branch, commit, warnings=(said,))
     found = None if pushed else forge.find(branch, seen.branch)
     if found is not None and f"Gitops-Plan: {plan_id}" in found.body:
-        return Proposed(False, branch, commit, found.url)
-    title = text.partition("\n")[0]
-    one, touched = forge.ensure(branch, seen.branch, title, body(made, text, gates))
-    warnings = []
-    if auto_merge and (pushed or touched):
-        refused = forge.auto_merge(one)
-        warnings = [refused] if refused else []
-    return Proposed(pushed or touched, branch, commit, one.url, auto_merge and not warnings, tuple(warnings))
+        one, touched = found, False
+    else:
+        one, touched = forge.ensure(branch, seen.branch, text.partition("\n")[0], body(made, text, gates))
+    if not auto_merge:
+        return Proposed(pushed or touched, branch, commit, one.url)
+    # also of one that was there: the run that opened it may have been killed before this, or not have been asked for it
+    done = forge.auto_merge(one, commit, text, renew=pushed and tip is not None)
+    changed = pushed or touched or (done.new and not done.refused)
+    refused = (done.refused,) if done.refused else ()
+    return Proposed(changed, branch, commit, one.url, done.merged, done.scheduled, refused)
 
 
-def _is_same(text: str, plan_id: str) -> bool:
-    return message.trailer(text, "Gitops-Plan") == plan_id
+def _is_current(repository: Repository, tip: str, seen: Observation, made: Plan, plan_id: str) -> bool:
+    """Say whether a branch has this plan, not yet merged, on the plan's files as they are in the target's branch now."""
+    parent = repository.parent(tip)
+    said = repository.log(tip, limit=1)[0].message
+    if parent is None or message.trailer(said, "Gitops-Plan") != plan_id or repository.is_ancestor(tip, seen.base):
+        return False
+    reader = seen.reader.on(repository)
+    then, now = reader.files(parent), reader.files(seen.base)
+    return all(then.get(path) == now.get(path) for path in made.files)
 
 
 def body(made: Plan, text: str, gates: Sequence[Mapping[str, str]]) -> str:

@@ -9,8 +9,9 @@ import hashlib
 from collections.abc import Mapping
 from typing import TYPE_CHECKING
 
-from ansible_collections.stagecraft.gitops.plugins.plugin_utils.release import holds, message
+from ansible_collections.stagecraft.gitops.plugins.plugin_utils.release import holds
 from ansible_collections.stagecraft.gitops.plugins.plugin_utils.release.errors import ReleaseError
+from ansible_collections.stagecraft.gitops.plugins.plugin_utils.release.history import planned
 from ansible_collections.stagecraft.gitops.plugins.plugin_utils.release.holds import Hold
 from ansible_collections.stagecraft.gitops.plugins.plugin_utils.release.operation import (
     Observation,
@@ -22,7 +23,7 @@ from ansible_collections.stagecraft.gitops.plugins.plugin_utils.release.state im
 from ansible_collections.stagecraft.gitops.plugins.plugin_utils.yaml_edit import edit
 
 if TYPE_CHECKING:
-    from ansible_collections.stagecraft.gitops.plugins.plugin_utils.git.repository import Commit, Repository
+    from ansible_collections.stagecraft.gitops.plugins.plugin_utils.git.repository import Repository
 
 
 class Revert(Rollback):
@@ -79,33 +80,29 @@ class Revert(Rollback):
         return with_file(made, seen, holds.render(held)) if held != list(seen.held) else made
 
 
-def _commits(to: str, repository: Repository, base: str) -> list[Commit]:
+def _commits(to: str, repository: Repository, base: str) -> list[str]:
     """Return the commits of a plan, or one commit, newest first."""
-    planned = [
-        one
-        for one in repository.log(base, grep=f"Gitops-Plan: {to}")
-        if message.trailer(one.message, "Gitops-Plan") == to
-    ]
-    if planned:
-        return planned
+    found = planned(repository, base, to)
+    if found:
+        return found
     commit = repository.commit_of(to)
     if commit is None or not repository.is_ancestor(commit, base):
         raise ReleaseError(f"method revert: {to!r} is neither the id of a plan nor a commit of the branch.")
-    return repository.log(commit, limit=1)
+    return [commit]
 
 
 def _undone(
-    repository: Repository, reader: Reader, base: str, commits: list[Commit]
+    repository: Repository, reader: Reader, base: str, commits: list[str]
 ) -> tuple[dict[str, bytes | None], Mapping[str, bytes | None]]:
     """Return the files without the commits' changes, and as they are. Raises ReleaseError with all conflicts."""
     now: dict[str, bytes | None] = {}
     conflicts = []
     before: dict[str, bytes | None] = {}
     for commit in commits:
-        parent = repository.parent(commit.id)
+        parent = repository.parent(commit)
         if parent is None:
-            raise ReleaseError(f"method revert: {commit.id[:12]} is the first commit and cannot be undone.")
-        for path, (old, new) in repository.changed(parent, commit.id).items():
+            raise ReleaseError(f"method revert: {commit[:12]} is the first commit and cannot be undone.")
+        for path, (old, new) in repository.changed(parent, commit).items():
             if path not in now:
                 now[path] = before[path] = reader.content(base, path)
             theirs, mine = (None if blob is None else reader.contents([blob])[blob] for blob in (old, new))

@@ -29,6 +29,7 @@ from ansible_collections.stagecraft.gitops.plugins.plugin_utils.release import (
     message,
     model,
     pull_request,
+    reappliers,
     render,
     retag,
     revert,
@@ -272,7 +273,7 @@ class Run:
             raise ReleaseError("nothing was pushed:\n" + "\n".join(f"- {one}" for one in made.problems))
         settings = gate.settings(dict.fromkeys(gate.DEFAULTS, "off"), {"render": "warn"})
         result = self._result(seen, made, settings)
-        result["warnings"] += self._reappliers(seen)
+        result["warnings"] += self._reappliers(seen, hidden=hold)
         if not made.files:
             return self._resume(job, seen, result, wait_for_cluster=False)
         self._need_reason(seen)
@@ -383,7 +384,7 @@ class Run:
             "base": seen.base,
             "holds": [str(one) for one in held if one.active(self.now)],
             "diff": made.diffs(),
-            "warnings": self._reappliers(seen) if state == "present" else [],
+            "warnings": self._reappliers(seen, hidden=True) if state == "present" else [],
         }
         if not made.files or self.options.check_mode:
             return result
@@ -623,6 +624,10 @@ class Run:
             auto_merge=self.options.auto_merge,
         )
         self.clock.lap("land")
+        later = []
+        if seen.source_commit and self._checks(seen).enabled and self.clusters.of(seen.environment) is not None:
+            said = "is verified by the next run after the merge: run the same again then; nothing goes back before that"
+            later = [f"{seen.environment.name} {said}"]
         return {
             **result,
             "changed": done.changed,
@@ -630,7 +635,8 @@ class Run:
             "branch": done.branch,
             "pr_url": done.url,
             "merged": done.merged,
-            "warnings": [*result["warnings"], *done.warnings],
+            "scheduled": done.scheduled,
+            "warnings": [*result["warnings"], *done.warnings, *later],
         }
 
     # -- verification ------------------------------------------------------------------------------------------------------
@@ -657,13 +663,15 @@ class Run:
             newest = max((commit for commit, _wish in found), key=lambda one: one.time)
             said = history.verification(repository.note(newest.id))
             parent = repository.parent(newest.id)
+            wishes = tuple(wish for commit, wish in found if commit.id == newest.id)
+            names = [wish.target.component.name for wish in wishes]
+            text = history.said(repository, newest, seen.environment.name, names)
         if said is not None and said["verified"] is True:
             return {**result, "verified": True, "commit": newest.id}
         # The run that made it was interrupted: this one does what that one would have done.
-        ours = message.trailer(newest.message, "Gitops-Action") == "promote" and parent is not None
-        wishes = tuple(wish for commit, wish in found if commit.id == newest.id)
+        ours = message.trailer(text, "Gitops-Action") == "promote" and parent is not None
         then = replace(seen, base=parent or seen.base, wishes=wishes)
-        result = {**result, "commit": newest.id, "plan_id": message.trailer(newest.message, "Gitops-Plan")}
+        result = {**result, "commit": newest.id, "plan_id": message.trailer(text, "Gitops-Plan")}
         on_failure = None if ours else "keep"
         landed = Landed(newest.id, then, Plan(), 0)
         return self._verified(job, landed, result, on_failure, wait_for_cluster=wait_for_cluster)
@@ -785,11 +793,11 @@ class Run:
         except GitError as error:
             result["warnings"] = [*result["warnings"], f"the verification could not be noted in Git: {error}"]
 
-    def _reappliers(self, seen: Observation) -> list[str]:
-        """Name what in the repository would bring the denied version back by itself."""
+    def _reappliers(self, seen: Observation, *, hidden: bool = False) -> list[str]:
+        """Name what in the repository would bring the denied version back by itself; a hold keeps markers `hidden`."""
         with self.place.open() as repository:
             reader = seen.reader.on(repository)
-            return verify.reappliers(reader, seen)
+            return reappliers.named(reader, seen, markers_hidden=hidden)
 
 
 def _tree(

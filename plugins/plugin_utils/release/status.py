@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Any
 
@@ -18,9 +18,10 @@ from ansible_collections.stagecraft.gitops.plugins.plugin_utils.release import h
 from ansible_collections.stagecraft.gitops.plugins.plugin_utils.release.errors import ReleaseError
 from ansible_collections.stagecraft.gitops.plugins.plugin_utils.release.gates.cluster import mismatches
 from ansible_collections.stagecraft.gitops.plugins.plugin_utils.release.history import Entry
+from ansible_collections.stagecraft.gitops.plugins.plugin_utils.release.holds import Hold
 from ansible_collections.stagecraft.gitops.plugins.plugin_utils.release.model import Component, Environment
 from ansible_collections.stagecraft.gitops.plugins.plugin_utils.release.selectors import Version, semver, shown
-from ansible_collections.stagecraft.gitops.plugins.plugin_utils.release.state import Reader, Vector
+from ansible_collections.stagecraft.gitops.plugins.plugin_utils.release.state import Reader, State, Vector
 
 if TYPE_CHECKING:
     from ansible_collections.stagecraft.gitops.plugins.plugin_utils.git.repository import Repository
@@ -35,7 +36,8 @@ _FLUX_OBJECT = re.compile(r"(\w+)/(\S+) ")
 class Row:
     """A component in an environment. `since` is ISO 8601 in UTC; `behind` counts versions of the environment before.
 
-    `verified` and `healthy` are None where nobody knows; `trouble` says what is not well.
+    `verified` and `healthy` are None where nobody knows; `trouble` says what is not well. `ran_out` says which hold has run
+    out and left a marker of image automation hidden: nothing brings that back by itself.
     """
 
     environment: str
@@ -53,6 +55,7 @@ class Row:
     behind: int | None
     behind_of: str
     versions: tuple[Mapping[str, str], ...] = ()
+    ran_out: str = ""
 
     def as_dict(self) -> dict[str, Any]:
         """Return the row as a module's result has it."""
@@ -73,6 +76,7 @@ class _Place:
     images: tuple[live.Image, ...]
     verified: bool | None
     held: str
+    ran_out: str
 
 
 def collect(
@@ -85,7 +89,7 @@ def collect(
 ) -> list[Row]:
     """Return a row for each component in each environment, in the order of a release. Raises GitError, ReleaseError."""
     with place.open() as repository:
-        found = _places(repository, place, environments, components, now)
+        found = _places(repository, place, environments, components, now, versions)
     rows = []
     for one in found:
         healthy, trouble = _health(one, clusters)
@@ -95,7 +99,12 @@ def collect(
 
 
 def _places(
-    repository: Repository, place: Place, environments: Sequence[str], components: Sequence[str], now: datetime
+    repository: Repository,
+    place: Place,
+    environments: Sequence[str],
+    components: Sequence[str],
+    now: datetime,
+    versions: int,
 ) -> list[_Place]:
     branch = place.remote.branch
     tip = repository.fetch([branch])[branch]
@@ -121,6 +130,10 @@ def _places(
             if not state.vector:
                 continue
             entries = history.versions(repository, reader, base, environment, component)
+            # only what is shown: a merge has to be asked for what it brought
+            for number, entry in enumerate(entries[: max(1, versions)]):
+                text = history.said(repository, entry.commit, environment.name, [name])
+                entries[number] = replace(entry, commit=replace(entry.commit, message=text))
             said = None
             for commit in entries[0].commits if entries else ():
                 said = said or (history.verification(repository.note(commit)) if commit in notes else None)
@@ -134,9 +147,21 @@ def _places(
                     tuple(live.images(state.occurrences)),
                     None if said is None else said["verified"],
                     str(hold) if hold else "",
+                    _ran_out(held, state, now),
                 )
             )
     return found
+
+
+def _ran_out(held: Sequence[Hold], state: State, now: datetime) -> str:
+    environment, component = state.environment.name, state.component.name
+    over = holds.ran_out(held, environment, component, now)
+    if over is None or not holds.unpark(state.occurrences, state.contents):
+        return ""
+    return (
+        f"the hold on {component} in {environment} ran out at {over.until}, and its marker is still hidden from image automation:"
+        f" promote another version, or playbooks/hold.yml -e environment={environment} -e component={component} -e state=absent"
+    )
 
 
 def _discovered(known: Mapping[str, Any]) -> list[str]:
@@ -254,6 +279,7 @@ def _row(one: _Place, before: _Place | None, healthy: bool | None, trouble: tupl
             }
             for entry in one.entries[:versions]
         ),
+        ran_out=one.ran_out,
     )
 
 
@@ -293,7 +319,7 @@ def _cells(row: Row) -> tuple[str, ...]:
         answer(row.verified),
         answer(row.healthy),
         "-" if not row.behind_of else "?" if row.behind is None else str(row.behind),
-        "held" if row.held else "-",
+        "held" if row.held else "ran out" if row.ran_out else "-",
     )
 
 

@@ -10,9 +10,9 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-from ansible_collections.stagecraft.gitops.plugins.plugin_utils.release import message, selectors
+from ansible_collections.stagecraft.gitops.plugins.plugin_utils.release import selectors
 from ansible_collections.stagecraft.gitops.plugins.plugin_utils.release.errors import ReleaseError
-from ansible_collections.stagecraft.gitops.plugins.plugin_utils.release.history import Entry, verification
+from ansible_collections.stagecraft.gitops.plugins.plugin_utils.release.history import Entry, planned, verification
 from ansible_collections.stagecraft.gitops.plugins.plugin_utils.release.holds import Hold
 from ansible_collections.stagecraft.gitops.plugins.plugin_utils.release.state import Vector
 
@@ -64,10 +64,9 @@ def find(to: str, entries: Sequence[Entry], hold: Hold | None, repository: Repos
 
 def _commit(to: str, entries: Sequence[Entry], repository: Repository, tip: str, name: str) -> Target:
     if _PLAN.fullmatch(to):
-        planned = repository.log(tip, grep=f"Gitops-Plan: {to}")
-        exact = [one for one in planned if message.trailer(one.message, "Gitops-Plan") == to]
-        if exact:
-            return Target(exact[0].id)
+        found = planned(repository, tip, to)
+        if found:
+            return Target(found[0])
     commit = repository.commit_of(to) if _COMMIT.fullmatch(to) else repository.commit_of(f"refs/tags/{to}")
     if commit is not None:
         return Target(commit, repository.is_ancestor(commit, tip))

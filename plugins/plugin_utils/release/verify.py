@@ -19,7 +19,7 @@ import subprocess
 import time
 from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
-from typing import TYPE_CHECKING, Any, Literal
+from typing import Any, Literal
 from urllib.parse import urlencode
 
 from ansible_collections.stagecraft.gitops.plugins.plugin_utils._libraries import missing
@@ -35,7 +35,7 @@ from ansible_collections.stagecraft.gitops.plugins.plugin_utils.kube.objects imp
     ref,
     text,
 )
-from ansible_collections.stagecraft.gitops.plugins.plugin_utils.release import delivery, holds, live
+from ansible_collections.stagecraft.gitops.plugins.plugin_utils.release import delivery, live
 from ansible_collections.stagecraft.gitops.plugins.plugin_utils.release.delivery import Clone, Subject
 from ansible_collections.stagecraft.gitops.plugins.plugin_utils.release.gates.policy import pod_spec
 
@@ -43,10 +43,6 @@ try:
     import urllib3
 except ImportError as error:
     urllib3 = missing("urllib3", error)
-
-if TYPE_CHECKING:
-    from ansible_collections.stagecraft.gitops.plugins.plugin_utils.release.operation import Observation
-    from ansible_collections.stagecraft.gitops.plugins.plugin_utils.release.state import Reader
 
 _LOOK = 0.5
 _SUSPECTS_TOLD = 5
@@ -572,32 +568,3 @@ def _command(argv: Sequence[str], seconds: float, answer: _Answer) -> None:
     if done.returncode:
         said = " ".join((done.stderr.strip() or done.stdout.strip()).split())[-400:]
         answer.failures.append(f"{argv[0]} ended with {done.returncode}: {said}")
-
-
-# -- who would undo a rollback -------------------------------------------------------------------------------------------------
-
-
-def reappliers(reader: Reader, seen: Observation) -> list[str]:
-    """Name what in the repository may bring a version back by itself, besides the markers that a hold hides."""
-    said = []
-    root = f"{seen.environment.path}/" if seen.environment.path else ""
-    files = {
-        path: file
-        for path, file in reader.files(seen.base).items()
-        if path.startswith(root) and path.endswith((".yaml", ".yml"))
-    }
-    contents = reader.contents(file.blob for file in files.values())
-    for path, file in files.items():
-        content = contents[file.blob]
-        for sign, what in _REAPPLIERS.items():
-            if sign.encode() in content and path.rsplit("/", 1)[-1] != holds.FILE:
-                said.append(f"{path} has {what}")
-    return sorted(dict.fromkeys(said))[:20]
-
-
-_REAPPLIERS: Mapping[str, str] = {
-    "kind: ResourceSetInputProvider": "a ResourceSetInputProvider, which can bring a newer version back; suspend it, or narrow its filter",
-    "argocd-image-updater.argoproj.io/image-list": "an annotation of Argo CD Image Updater, which can write the newer version back",
-    "selfHeal: true": "an Argo CD Application that heals itself: it follows Git, so the rollback holds as long as Git does",
-    "renovate: automerge": "a hint that lets Renovate merge by itself",
-}

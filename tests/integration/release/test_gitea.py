@@ -126,9 +126,13 @@ def test_a_protected_branch_refuses_the_push_once(site: Site) -> None:
 def test_it_is_merged_when_the_checks_have_passed(site: Site) -> None:
     site.protect(enable_push=True, enable_status_check=True, status_check_contexts=[CONTEXT])
     done = site.promote(strategy="pull_request", auto_merge=True)
-    assert done["warnings"] == []
+    assert (done["warnings"], done["merged"], done["scheduled"]) == ([], False, True)
     assert site.pulls()[0]["merged"] is False
+    again = site.promote(strategy="pull_request", auto_merge=True)
+    assert (again["changed"], again["scheduled"]) == (False, True)
     status = {"context": CONTEXT, "state": "success"}
     site.gitea.ask("POST", f"{site.path}/statuses/{done['commit']}", status)
     until(lambda: bool(site.pulls()[0]["merged"]), "the merge")
+    merge = site.gitea.ask("GET", f"{site.path}/git/commits/{site.pulls()[0]['merge_commit_sha']}")["commit"]["message"]
+    assert f"Gitops-Plan: {done['plan_id']}" in merge
     assert site.text(PRODUCTION) == kustomization("6.6.0", B, replicas=3)

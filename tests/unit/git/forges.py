@@ -10,10 +10,12 @@ from __future__ import annotations
 
 import json
 import re
+import subprocess
 import threading
 import time
 from collections.abc import Mapping
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from pathlib import Path
 from typing import Any
 from urllib.parse import parse_qs, unquote, urlsplit
 
@@ -33,15 +35,21 @@ PAGE = 2
 
 
 class ForgeServer:
-    """One forge of a kind. `fail` holds answers that are given first: (status, headers)."""
+    """One forge of a kind. `fail` holds answers that are given first: (status, headers).
+
+    `checks` says what it makes of the wish to merge: some are `open`, so it is scheduled; all are `passed`, so it is merged;
+    or it is `refused`. With `git` it looks at that repository for commits to merge. `merging` holds the messages that it was
+    given, by the pull request's number.
+    """
 
     def __init__(self, kind: str) -> None:
         self.kind = kind
         self.pulls: list[dict[str, Any]] = []
         self.requests: list[tuple[str, str]] = []
         self.fail: list[tuple[int, dict[str, str]]] = []
-        self.scheduled: list[int] = []
-        self.merge_status = 200
+        self.checks = "open"
+        self.git: Path | None = None
+        self.merging: dict[int, str] = {}
         self._lock = threading.Lock()
         server = self
 
@@ -59,7 +67,7 @@ class ForgeServer:
                 self.end_headers()
                 self.wfile.write(data)
 
-            do_GET = do_POST = do_PUT = do_PATCH = handle_one  # noqa: N815  # as the server looks for them
+            do_GET = do_POST = do_PUT = do_PATCH = do_DELETE = handle_one  # noqa: N815  # as the server looks for them
 
             def log_message(self, *_: object) -> None:
                 """Say nothing."""
@@ -116,20 +124,61 @@ class ForgeServer:
         self, method: str, path: str, query: Mapping[str, str], body: Mapping[str, Any]
     ) -> tuple[int, dict[str, str], Any]:
         if path == "/graphql":
-            self.scheduled.append(int(str(body["variables"]["id"]).removeprefix("PR_")))
-            problem = {"errors": [{"message": "Pull request is in clean status"}]} if self.merge_status != 200 else {}
-            return 200, {}, {"data": {}, **problem}
+            return 200, {}, self._mutate(str(body["query"]), body["variables"])
         root = _LISTS[self.kind]
         if path == root:
             return self._page(root, query) if method == "GET" else self._create(body)
-        found = re.fullmatch(rf"{re.escape(root)}/(\d+)(/merge)?", path)
+        found = re.fullmatch(rf"{re.escape(root)}/(\d+)(/merge|/cancel_merge_when_pipeline_succeeds)?", path)
         if found is None or int(found[1]) > len(self.pulls):
             return 404, {}, {"message": "Not Found"}
         if found[2]:
-            self.scheduled.append(int(found[1]))
-            return self.merge_status, {}, {"message": "not mergeable"} if self.merge_status != 200 else None
+            number = int(found[1])
+            cancel = method == "DELETE" or found[2].startswith("/cancel")
+            return self._cancel(number) if cancel else self._merge(number, body)
         self.pulls[int(found[1]) - 1] |= dict(body)
         return 200, {}, self.pulls[int(found[1]) - 1]
+
+    def _mutate(self, query: str, variables: Mapping[str, Any]) -> dict[str, Any]:
+        number = int(str(variables["id"]).removeprefix("PR_"))
+        said = {"passed": "Pull request Pull request is in clean status", "refused": "not allowed"}.get(self.checks, "")
+        if "disablePullRequestAutoMerge" in query:
+            self._cancel(number)
+        elif said:
+            return {"data": None, "errors": [{"message": said}]}
+        else:
+            self._schedule(number, f"{variables['title']}\n\n{variables['text']}")
+        return {"data": {}}
+
+    def _schedule(self, number: int, message: str) -> None:
+        self.merging[number] = message
+        self.pulls[number - 1] |= {"auto_merge": {"merge_method": "merge"}, "merge_when_pipeline_succeeds": True}
+
+    def _cancel(self, number: int) -> tuple[int, dict[str, str], Any]:
+        if self.merging.pop(number, None) is None:
+            return (406 if self.kind == "gitlab" else 404), {}, {"message": "not scheduled"}
+        self.pulls[number - 1] |= {"auto_merge": None, "merge_when_pipeline_succeeds": False}
+        return (201 if self.kind == "gitlab" else 204), {}, None
+
+    def _merge(self, number: int, body: Mapping[str, Any]) -> tuple[int, dict[str, str], Any]:
+        if self.checks == "refused" or not (body.get("sha") or body.get("head_commit_id")):
+            return 405, {}, {"message": "not mergeable"}
+        if self.kind == "gitea" and number in self.merging:
+            said = f"pull request is already scheduled to auto merge when checks succeed [pull_id: {number}]"
+            return 409, {}, {"message": said}
+        texts = {
+            "github": ("commit_title", "commit_message"),
+            "gitlab": ("merge_commit_message",),
+            "gitea": ("MergeTitleField", "MergeMessageField"),
+        }[self.kind]
+        message = "\n\n".join(str(body[key]) for key in texts)
+        if self.checks == "open" and self.kind == "github":
+            return 405, {}, {"message": "Required status check is expected."}
+        if self.checks == "open":
+            self._schedule(number, message)
+            return (201 if self.kind == "gitea" else 200), {}, self.pulls[number - 1]
+        self.merging[number] = message
+        self.pulls[number - 1]["state"] = "merged" if self.kind == "gitlab" else "closed"
+        return 200, {}, None if self.kind == "gitea" else self.pulls[number - 1]
 
     def _page(self, root: str, query: Mapping[str, str]) -> tuple[int, dict[str, str], Any]:
         """Filter as the forge does: GitHub and GitLab by branch, Gitea not at all. Pages are small."""
@@ -159,6 +208,10 @@ class ForgeServer:
             )
             if same and one["state"] in ("open", "opened"):
                 return (422 if self.kind == "github" else 409), {}, {"message": "a pull request already exists"}
+        if self.git is not None:
+            count = ["git", "rev-list", "--count", f"{base}..{head}"]
+            if subprocess.run(count, cwd=self.git, check=True, capture_output=True, text=True).stdout.strip() == "0":
+                return 422, {}, {"message": f"No commits between {base} and {head}"}
         text = body.get("description") if self.kind == "gitlab" else body.get("body")
         return 201, {}, self.open(head, base, body["title"], str(text))
 

@@ -10,11 +10,18 @@ from pathlib import Path
 
 import pytest
 from ansible_collections.stagecraft.gitops.plugins.plugin_utils.git.errors import GitError
-from ansible_collections.stagecraft.gitops.plugins.plugin_utils.git.pull_requests import KINDS, Forge, from_options
+from ansible_collections.stagecraft.gitops.plugins.plugin_utils.git.pull_requests import (
+    KINDS,
+    Forge,
+    Merging,
+    from_options,
+)
 
 from tests.unit.git.forges import REPOSITORY, TOKEN, ForgeServer, in_seconds
 
 HEAD = "gitops/promote/production/podinfo"
+COMMIT = "4be1c0de9a0b3d5f7c6e8a1b2c3d4e5f60718293"
+MESSAGE = "promote(podinfo): staging -> production\n\nGitops-Action: promote\nGitops-Plan: 3f9c0a7e51d2\n"
 
 
 @pytest.fixture(params=["github", "gitlab", "gitea"])
@@ -121,10 +128,40 @@ def test_a_wrong_token_is_told_and_not_shown(server: ForgeServer) -> None:
 
 def test_the_forge_merges_by_itself_or_says_why_not(server: ForgeServer, forge: Forge) -> None:
     one, _ = forge.ensure(HEAD, "main", "promote", "text")
-    assert forge.auto_merge(one) == ""
-    assert server.scheduled == [one.number]
-    server.merge_status = 405
-    assert "does not merge it by itself" in forge.auto_merge(one)
+    assert forge.auto_merge(one, COMMIT, MESSAGE) == Merging(scheduled=True)
+    assert server.merging == {one.number: MESSAGE.strip()} | ({one.number: MESSAGE} if server.kind == "gitlab" else {})
+    server.checks = "refused"
+    assert "does not merge it by itself" in forge.auto_merge(one, COMMIT, MESSAGE).refused
+
+
+def test_what_is_scheduled_is_so_once_and_with_the_newest_message(server: ForgeServer, forge: Forge) -> None:
+    one, _ = forge.ensure(HEAD, "main", "promote", "text")
+    forge.auto_merge(one, COMMIT, MESSAGE)
+    found = forge.find(HEAD, "main")
+    assert found is not None
+    assert forge.auto_merge(found, COMMIT, "other\n\nother") == Merging(scheduled=True, new=False)
+    assert server.merging[one.number].startswith("promote(podinfo)")
+    assert forge.auto_merge(found, COMMIT, "other\n\nother", renew=True) == Merging(scheduled=True)
+    assert server.merging[one.number] == "other\n\nother"
+
+
+def test_what_nothing_holds_up_is_merged_at_once(server: ForgeServer, forge: Forge) -> None:
+    one, _ = forge.ensure(HEAD, "main", "promote", "text")
+    server.checks = "passed"
+    assert forge.auto_merge(one, COMMIT, MESSAGE) == Merging(merged=True)
+    assert server.merging[one.number].strip() == MESSAGE.strip()
+    assert forge.find(HEAD, "main") is None
+
+
+def test_only_what_is_scheduled_already_is_no_refusal(slept: list[float]) -> None:
+    server = ForgeServer("gitea")
+    try:
+        forge = KINDS["gitea"](server.url, REPOSITORY, TOKEN, slept.append)
+        one, _ = forge.ensure(HEAD, "main", "promote", "text")
+        server.fail = [(409, {})]  # as where it conflicts
+        assert forge.auto_merge(one, COMMIT, MESSAGE).refused == "Gitea does not merge it by itself: trouble"
+    finally:
+        server.close()
 
 
 def test_options_are_checked(tmp_path: Path) -> None:

@@ -57,6 +57,14 @@ def test_the_version_before_comes_back_by_a_new_commit(lab: Lab) -> None:
     ]
 
 
+def test_the_file_of_holds_is_sent_to_no_cluster(lab: Lab) -> None:
+    lab.promote()
+    lab.rollback()
+    text = lab.text(HOLDS)
+    assert yaml.safe_load(text)["metadata"]["annotations"] == {"config.kubernetes.io/local-config": "true"}
+    assert "# +argocd:skip-file-rendering" in text.splitlines(), "where Argo CD reads a directory, without kustomize"
+
+
 def test_a_second_run_changes_nothing_more_of_the_same(lab: Lab) -> None:
     lab.promote()
     lab.rollback("6.5.4")
@@ -138,6 +146,59 @@ def test_others_that_may_bring_it_back_are_named(lab: Lab) -> None:
     assert result["warnings"] == [
         "clusters/production/rsip.yaml has a ResourceSetInputProvider, which can bring a newer version back; suspend it, or"
         " narrow its filter"
+    ]
+
+
+def test_they_are_looked_for_in_the_whole_repository_by_their_kind(lab: Lab) -> None:
+    provider = "kind: 'ResourceSetInputProvider' # quoted\nmetadata: {name: x}\n"
+    updater = "apiVersion: argocd-image-updater.argoproj.io/v1alpha1\nkind: ImageUpdater\nmetadata: {name: x}\n"
+    user = "kind: ResourceSet\nspec: {inputsFrom: [{kind: ResourceSetInputProvider, name: x}]}\n"
+    application = "kind: Application\nspec: {syncPolicy: {automated: {\n  selfHeal: true}}}\n"
+    lab.commit(
+        {
+            "infrastructure/provider.yaml": provider,
+            "clusters/base/updater.yml": updater,
+            "clusters/staging/provider.yaml": provider,
+            "apps/set.yaml": user,
+            "apps/one.yaml": application,
+            "renovate.json": '{"packageRules": [{"matchUpdateTypes": ["minor"], "automerge": true}]}\n',
+            ".github/renovate.json5": "{extends: ['config:base', ':automergeDisabled'], automerge: false}\n",
+        }
+    )
+    lab.promote()
+    assert [said.partition(",")[0] for said in lab.rollback()["warnings"]] == [
+        "clusters/base/updater.yml has an ImageUpdater of Argo CD",
+        "infrastructure/provider.yaml has a ResourceSetInputProvider",
+        "renovate.json lets Renovate merge by itself",
+    ]
+
+
+def test_image_automation_is_named_where_no_hold_hides_the_markers(lab: Lab) -> None:
+    automation = "kind: ImageUpdateAutomation\nmetadata: {name: x}\nspec: {interval: 1m}\n"
+    lab.commit(
+        {
+            "infrastructure/automation.yaml": automation,
+            "infrastructure/suspended.yaml": automation.replace("{interval: 1m}", "{suspend: true}"),
+        }
+    )
+    lab.promote()
+    assert lab.rollback(check_mode=True)["warnings"] == []
+    assert lab.rollback(hold=False)["warnings"] == [
+        "infrastructure/automation.yaml has an ImageUpdateAutomation, which writes the newer version behind its marker;"
+        " suspend it, or hold the version"
+    ]
+
+
+def test_environments_that_are_described_are_told_apart_by_their_paths(lab: Lab) -> None:
+    provider = "kind: ResourceSetInputProvider\nmetadata: {name: x}\n"
+    lab.commit(
+        {"clusters/staging/a.yaml": provider, "clusters/other/b.yaml": provider, "clusters/production/c.yaml": provider}
+    )
+    lab.promote()
+    place = {"environments": [{"name": "staging"}, {"name": "production"}]}
+    assert [said.split()[0] for said in lab.rollback(place=place)["warnings"]] == [
+        "clusters/other/b.yaml",
+        "clusters/production/c.yaml",
     ]
 
 

@@ -9,6 +9,7 @@ import base64
 import hashlib
 import re
 from dataclasses import replace
+from datetime import timedelta
 from html.parser import HTMLParser
 
 import pytest
@@ -53,6 +54,36 @@ def test_verified_and_held(lab: Lab) -> None:
     assert now.verified is None
     assert now.held.startswith("podinfo is held in production since 2026-11-21")
     assert now.action == "rollback"
+
+
+def test_a_hold_that_ran_out_and_left_a_marker_hidden_is_told(lab: Lab) -> None:
+    marker = '      # {"$imagepolicy": "flux-system:podinfo:tag"}'
+    lab.commit({PRODUCTION: kustomization("6.5.4", A, marker=marker)})
+    lab.promote()
+    lab.rollback(until="2026-11-21T13:00:00Z")
+    (before,) = status.collect(lab.place(), Clusters({}), ["production"], ["podinfo"], NOW)
+    assert (bool(before.held), before.ran_out) == (True, "")
+    later = NOW + timedelta(hours=2)
+    (after,) = status.collect(lab.place(), Clusters({}), ["production"], ["podinfo"], later)
+    assert after.held == ""
+    assert after.ran_out.startswith(
+        "the hold on podinfo in production ran out at 2026-11-21T13:00:00Z, and its marker is still"
+    )
+    assert "playbooks/hold.yml -e environment=production -e component=podinfo -e state=absent" in after.ran_out
+    assert status.table([after]).splitlines()[1].endswith("ran out")
+    text = page.render([after], later, "Releases")
+    assert "hold ran out" in text
+    assert "state=absent" in text
+    lab.run().hold("production", ["podinfo"], "absent")
+    (lifted,) = status.collect(lab.place(), Clusters({}), ["production"], ["podinfo"], later)
+    assert (lifted.held, lifted.ran_out) == ("", "")
+
+
+def test_a_hold_that_ran_out_without_a_marker_needs_nobody(lab: Lab) -> None:
+    lab.promote()
+    lab.rollback(until="2026-11-21T13:00:00Z")
+    (row,) = status.collect(lab.place(), Clusters({}), ["production"], ["podinfo"], NOW + timedelta(hours=2))
+    assert (row.held, row.ran_out) == ("", "")
 
 
 def test_the_last_verified_version_is_gone_back_to(lab: Lab) -> None:
