@@ -59,7 +59,7 @@ def run(directory: Path, *, check: bool = False, **variables: Any) -> dict[str, 
     ],
 )
 def test_the_folder_of_sealed_secrets_has_a_stage_and_stays(
-    tmp_path: Path, variables: dict[str, str], folder: str
+    tmp_path: Path, variables: dict[str, Any], folder: str
 ) -> None:
     run(tmp_path, sealed_secrets_secrets=[{"name": "db", "namespace": "shop"}], **variables)
     assert f"path: ./{folder}\n" in (tmp_path / "clusters/staging/stages.yaml").read_text()

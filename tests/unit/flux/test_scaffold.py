@@ -162,7 +162,7 @@ def test_the_file_of_variables_belongs_to_its_readers() -> None:
 
 def test_another_domain_arrives_where_nobody_changed_the_variables() -> None:
     first = render(STAGING, PRODUCTION)
-    repository = {**first, **scaffold.plan(first, {}).changes}
+    repository = after(first, scaffold.plan(first, {}))
     moved = [scaffold.Environment(name, f"{name}.example.org") for name in ("staging", "production")]
 
     def run(present: dict[str, bytes]) -> scaffold.Plan:
@@ -170,20 +170,21 @@ def test_another_domain_arrives_where_nobody_changed_the_variables() -> None:
         return scaffold.plan(files, present, ["staging"])
 
     chosen = run(repository)
-    assert b"DOMAIN=staging.example.org\n" in chosen.changes[".env.staging"]
-    assert b'DOMAIN: "staging.example.org"' in chosen.changes["clusters/staging/environment.yaml"]
+    again = after(repository, chosen)
+    assert b"DOMAIN=staging.example.org\n" in again[".env.staging"]
+    assert b'DOMAIN: "staging.example.org"' in again["clusters/staging/environment.yaml"]
     (kept,) = [file for file in chosen.files if file.action == "keep"]
     assert (kept.path, kept.reason) == (".env.production", "yours to edit"), "another inventory says what its domain is"
     assert "clusters/production/environment.yaml" not in chosen.changes
-    again = {**repository, **chosen.changes}
     assert run(again).changes == {}
 
     mine = {**repository, ".env.staging": repository[".env.staging"] + b"TIER=1\n"}
     chosen = run(mine)
     assert ".env.staging" not in chosen.changes
     assert ".env.staging" in {file.path for file in chosen.files if file.action == "keep"}
-    assert b'DOMAIN: "staging.example.com"' in chosen.changes["clusters/staging/environment.yaml"]
-    assert b'TIER: "1"' in chosen.changes["clusters/staging/environment.yaml"]
+    values = after(mine, chosen)["clusters/staging/environment.yaml"]
+    assert b'DOMAIN: "staging.example.com"' in values
+    assert b'TIER: "1"' in values
 
 
 def test_a_size_that_the_scaffold_does_not_know_is_a_variable_of_its_own() -> None:
