@@ -78,7 +78,8 @@ class ActionModule(ControllerAction):
         wanted_paths = scaffold.files_to_read(templates, environments, _sealing(options))
 
         def plan(present: Mapping[str, bytes]) -> scaffold.Plan:
-            return scaffold.plan(_files(templates, environments, present, options), present, options["following"])
+            files = _files(templates, environments, present, options)
+            return scaffold.plan(files, present, options["following"], wanted_paths)
 
         if options["directory"]:
             directory = Path(options["directory"]).expanduser()
@@ -115,6 +116,7 @@ class ActionModule(ControllerAction):
             "commit": commit,
             "created": [file.path for file in chosen.files if file.action == "create"],
             "updated": [file.path for file in chosen.files if file.action == "update"],
+            "removed": [file.path for file in chosen.files if file.action == "remove"],
             "kept": [{"path": file.path, "reason": file.reason} for file in chosen.files if file.action == "keep"],
         }
         if self._task.diff:
@@ -164,10 +166,13 @@ def _files(
     return {path: text for path, text in files.items() if "/applications/hello" not in path}
 
 
-def _write(directory: Path, changes: Mapping[str, bytes]) -> None:
+def _write(directory: Path, changes: Mapping[str, bytes | None]) -> None:
     """Write files, the record last: a run that is killed leaves files that the next one recognises by their content."""
     for path, content in sorted(changes.items(), key=lambda item: item[0] == scaffold.RECORD):
         target = directory / path
+        if content is None:
+            target.unlink(missing_ok=True)
+            continue
         target.parent.mkdir(parents=True, exist_ok=True)
         temporary = target.with_name(target.name + ".new")
         temporary.write_bytes(content)

@@ -14,6 +14,8 @@ description:
   - Renders templates for all environments, and brings the result into a repository, by one commit that is pushed, or into a directory.
   - A file that is as it was generated is brought up to date. One that somebody changed, removed, or put there first is kept; the diff shows what
     would be changed in it, and RV(kept) says why it is kept. C(.stagecraft/scaffold.json) holds the digests that tell which is which.
+  - A file that is not generated any more, such as those of the sample application, is removed where it is as it was generated, unless a kustomization
+    that somebody changed names it. Files of environments that are not in O(environments) stay.
   - The file C(.env.NAME) of an environment is generated once and then belongs to its readers; only that of an environment in O(following) is brought up
     to date, as long as nobody changed it. Its variables are handed to the templates. A name or value in it that looks like a secret is refused, with its
     line.
@@ -169,6 +171,12 @@ updated:
   type: list
   elements: str
   sample: [clusters/staging/environment.yaml]
+removed:
+  description: Files that nobody had changed, and that are not generated any more.
+  returned: success
+  type: list
+  elements: str
+  sample: [clusters/staging/applications/hello.yaml]
 kept:
   description: Files that differ from what is generated and stay as they are.
   returned: success

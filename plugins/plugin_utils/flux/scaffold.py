@@ -12,6 +12,7 @@ from __future__ import annotations
 import difflib
 import hashlib
 import json
+import posixpath
 import re
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, Literal
@@ -30,6 +31,8 @@ if TYPE_CHECKING:
 
 RECORD = ".stagecraft/scaffold.json"
 _SCHEMA = 1
+_KEEP = ".gitkeep"
+_KUSTOMIZATION = "kustomization.yaml"
 _ENVIRONMENT_NAME = re.compile(r"[a-z]([-a-z0-9]{0,30}[a-z0-9])?")
 _RESERVED = ("base",)
 _VARIABLE = re.compile(r"[_A-Za-z][_A-Za-z0-9]*")
@@ -40,7 +43,7 @@ _SECRETS_FOLDER = re.compile(r"clusters(/[A-Za-z0-9_-][A-Za-z0-9._-]*)+")
 #: What JSON may hold as it is, and YAML only as an escape (YAML 1.2.2, 5.1 and 5.4; YAML 1.1's line breaks as well).
 _NOT_PLAIN = re.compile("[\\x7f-\\x9f\\u2028\\u2029\\ud800-\\udfff\\ufeff\\ufffe\\uffff]")
 
-Action = Literal["create", "update", "keep"]
+Action = Literal["create", "update", "remove", "keep"]
 
 
 @dataclass(frozen=True)
@@ -75,10 +78,10 @@ class File:
 
 @dataclass(frozen=True)
 class Plan:
-    """Files that differ from what is generated, and the changes to make: path → content."""
+    """Files that differ from what is generated, and the changes to make: path → content, None for what goes."""
 
     files: tuple[File, ...]
-    changes: Mapping[str, bytes]
+    changes: Mapping[str, bytes | None]
 
 
 def check(environments: Sequence[Environment]) -> None:
@@ -223,7 +226,7 @@ def secrets_folder(name: str) -> str:
 
 def keep_file(folder: str) -> str:
     """Return the path of the file that keeps a folder in Git."""
-    return f"{folder}/.gitkeep"
+    return f"{folder}/{_KEEP}"
 
 
 def _stage_folder(
@@ -267,16 +270,22 @@ def files_to_read(
     return paths
 
 
-def plan(wanted: Mapping[str, bytes], present: Mapping[str, bytes], following: Iterable[str] = ()) -> Plan:
+def plan(
+    wanted: Mapping[str, bytes],
+    present: Mapping[str, bytes],
+    following: Iterable[str] = (),
+    looked: Iterable[str] = (),
+) -> Plan:
     """Compare what is generated with what the repository has. Raises FluxError for a record that cannot be read.
 
     `following` names the environments that the settings are of. Other inventories have other domains: the ``.env.NAME`` of
-    the rest stays as it is.
+    the rest stays as it is. `looked` are the paths that `present` was asked for: what was generated there and is not any
+    more goes, unless somebody changed it. Environments that are not listed are not among them.
     """
     own = {environment_file(name) for name in following}
     record = _read_record(present.get(RECORD))
     files: list[File] = []
-    changes: dict[str, bytes] = {}
+    changes: dict[str, bytes | None] = {}
     known = dict(record)
     for path, after in sorted(wanted.items()):
         before = present.get(path)
@@ -290,6 +299,24 @@ def plan(wanted: Mapping[str, bytes], present: Mapping[str, bytes], following: I
         files.append(File(path, "create" if before is None else "update", before, after))
         changes[path] = after
         known[path] = _digest(after)
+    theirs = {
+        path: text
+        for path, text in present.items()
+        if posixpath.basename(path) == _KUSTOMIZATION and path not in changes and _digest(text) != known.get(path)
+    }
+    for path in sorted(set(looked) & set(record) - set(wanted)):
+        before = present.get(path)
+        # whether a folder has to be there, only the inventory of its environment knows
+        if posixpath.basename(path) == _KEEP or (before is not None and _digest(before) != record[path]):
+            continue
+        if before is None:
+            del known[path]
+            continue
+        reason = _why_needed(path, theirs)
+        files.append(File(path, "keep" if reason else "remove", before, b"", reason))
+        if not reason:
+            changes[path] = None
+            del known[path]
     if changes or known != record:
         text = json.dumps({"schema": _SCHEMA, "files": dict(sorted(known.items()))}, indent=1) + "\n"
         if present.get(RECORD) != text.encode():
@@ -306,6 +333,16 @@ def _why_kept(path: str, before: bytes | None, record: Mapping[str, str], own: C
     if path not in record:
         return "not generated here"
     return "" if _digest(before) == record[path] else "you changed it"
+
+
+def _why_needed(path: str, theirs: Mapping[str, bytes]) -> str:
+    """Say which kustomization that people changed names a file or its directory, "" where none does."""
+    for kustomization, text in sorted(theirs.items()):
+        home = posixpath.dirname(kustomization)
+        names = (posixpath.relpath(path, home), posixpath.relpath(posixpath.dirname(path), home))
+        if any(name.strip("./") and name.encode() in text for name in names):
+            return f"{kustomization}, which is yours, names it"
+    return ""
 
 
 def _read_record(text: bytes | None) -> dict[str, str]:

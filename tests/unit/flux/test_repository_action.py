@@ -67,3 +67,18 @@ def test_the_folder_of_sealed_secrets_has_a_stage_and_stays(
     assert run(tmp_path, sealed_secrets_secrets=[{"name": "db", "namespace": "shop"}], **variables)["changed"] is False
     gone = run(tmp_path, sealed_secrets_secrets=[], **variables)
     assert (gone["changed"], gone["kept"]) == (False, [])
+
+
+def test_the_sample_goes_when_it_is_not_wanted_any_more(tmp_path: Path) -> None:
+    hello = tmp_path / "clusters/staging/applications/hello.yaml"
+    run(tmp_path)
+    assert hello.is_file()
+    told = run(tmp_path, check=True, gitops_repository_sample=False)
+    assert hello.is_file()
+    done = run(tmp_path, gitops_repository_sample=False)
+    assert done["removed"] == told["removed"]
+    assert "clusters/staging/applications/hello.yaml" in done["removed"]
+    assert not [
+        path for path in tmp_path.rglob("*") if path.is_file() and "hello" in path.as_posix().split("clusters/")[-1]
+    ]
+    assert run(tmp_path, gitops_repository_sample=False)["changed"] is False

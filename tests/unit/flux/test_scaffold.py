@@ -162,7 +162,7 @@ def test_the_file_of_variables_belongs_to_its_readers() -> None:
 
 def test_another_domain_arrives_where_nobody_changed_the_variables() -> None:
     first = render(STAGING, PRODUCTION)
-    repository = {**first, **scaffold.plan(first, {}).changes}
+    repository = after(first, scaffold.plan(first, {}))
     moved = [scaffold.Environment(name, f"{name}.example.org") for name in ("staging", "production")]
 
     def run(present: dict[str, bytes]) -> scaffold.Plan:
@@ -170,20 +170,21 @@ def test_another_domain_arrives_where_nobody_changed_the_variables() -> None:
         return scaffold.plan(files, present, ["staging"])
 
     chosen = run(repository)
-    assert b"DOMAIN=staging.example.org\n" in chosen.changes[".env.staging"]
-    assert b'DOMAIN: "staging.example.org"' in chosen.changes["clusters/staging/environment.yaml"]
+    again = after(repository, chosen)
+    assert b"DOMAIN=staging.example.org\n" in again[".env.staging"]
+    assert b'DOMAIN: "staging.example.org"' in again["clusters/staging/environment.yaml"]
     (kept,) = [file for file in chosen.files if file.action == "keep"]
     assert (kept.path, kept.reason) == (".env.production", "yours to edit"), "another inventory says what its domain is"
     assert "clusters/production/environment.yaml" not in chosen.changes
-    again = {**repository, **chosen.changes}
     assert run(again).changes == {}
 
     mine = {**repository, ".env.staging": repository[".env.staging"] + b"TIER=1\n"}
     chosen = run(mine)
     assert ".env.staging" not in chosen.changes
     assert ".env.staging" in {file.path for file in chosen.files if file.action == "keep"}
-    assert b'DOMAIN: "staging.example.com"' in chosen.changes["clusters/staging/environment.yaml"]
-    assert b'TIER: "1"' in chosen.changes["clusters/staging/environment.yaml"]
+    values = after(mine, chosen)["clusters/staging/environment.yaml"]
+    assert b'DOMAIN: "staging.example.com"' in values
+    assert b'TIER: "1"' in values
 
 
 def test_a_size_that_the_scaffold_does_not_know_is_a_variable_of_its_own() -> None:
@@ -258,7 +259,9 @@ OLD, NEW, MINE = b"old\n", b"new\n", b"mine\n"
 
 
 def record(**files: bytes) -> bytes:
-    return scaffold.plan(files, files).changes[scaffold.RECORD]
+    text = scaffold.plan(files, files).changes[scaffold.RECORD]
+    assert text is not None
+    return text
 
 
 @pytest.mark.parametrize(
@@ -286,6 +289,71 @@ def test_a_record_that_cannot_be_read_is_no_licence_to_overwrite() -> None:
             scaffold.plan({"f": NEW}, {scaffold.RECORD: text})
 
 
+LOOKED = scaffold.files_to_read(SHIPPED, [STAGING, PRODUCTION])
+HELLO = {path for path in LOOKED if "/applications/hello" in path}
+
+
+def generated(sample: bool) -> dict[str, bytes]:
+    """What the action has rendered, with the sample or without it."""
+    files = scaffold.render(SHIPPED, [STAGING, PRODUCTION], {}, {"sample_image": IMAGE if sample else ""})
+    return {path: text for path, text in files.items() if sample or path not in HELLO}
+
+
+def after(repository: dict[str, bytes], chosen: scaffold.Plan) -> dict[str, bytes]:
+    merged = {**repository, **chosen.changes}
+    return {path: text for path, text in merged.items() if text is not None}
+
+
+def test_what_is_not_generated_any_more_goes_unless_somebody_changed_it() -> None:
+    repository = after({}, scaffold.plan(generated(sample=True), {}))
+    assert len(HELLO) == 6
+    chosen = scaffold.plan(generated(sample=False), repository, (), LOOKED)
+    assert {file.path for file in chosen.files if file.action == "remove"} == HELLO
+    removed = after(repository, chosen)
+    assert set(removed) == {*generated(sample=False), scaffold.RECORD}
+    assert scaffold.plan(generated(sample=False), removed, (), LOOKED).changes == {}
+    assert after(removed, scaffold.plan(generated(sample=True), removed, (), LOOKED)) == repository, "and comes back"
+
+    mine = {**repository, "clusters/staging/applications/hello.yaml": MINE}
+    chosen = scaffold.plan(generated(sample=False), mine, (), LOOKED)
+    assert {path for path, text in chosen.changes.items() if text is None} == HELLO - {
+        "clusters/staging/applications/hello.yaml"
+    }
+    local = scaffold.files_to_read(SHIPPED, [STAGING])
+    only = {path: text for path, text in generated(sample=False).items() if "production" not in path}
+    chosen = scaffold.plan(only, repository, (), local)
+    assert not any("production" in path for path, text in chosen.changes.items() if text is None)
+
+
+@pytest.mark.parametrize(
+    ("kustomization", "text", "stay"),
+    [
+        ("clusters/base/applications/kustomization.yaml", b"resources: [hello, mine]\n", 4),
+        ("clusters/staging/applications/kustomization.yaml", b"resources: [mine]\npatches: [{path: hello.yaml}]\n", 1),
+        ("clusters/staging/applications/kustomization.yaml", b"resources: [../../base/applications/hello]\n", 4),
+        ("clusters/staging/applications/kustomization.yaml", b"resources: [../../base/applications]\n", 0),
+    ],
+)
+def test_what_a_changed_kustomization_names_stays(kustomization: str, text: bytes, stay: int) -> None:
+    repository = after({}, scaffold.plan(generated(sample=True), {})) | {kustomization: text}
+    chosen = scaffold.plan(generated(sample=False), repository, (), LOOKED)
+    kept = [file for file in chosen.files if file.action == "keep" and file.path in HELLO]
+    assert len(kept) == stay
+    assert {file.reason for file in kept} <= {f"{kustomization}, which is yours, names it"}
+    assert HELLO & set(after(repository, chosen)) == {file.path for file in kept}
+    assert scaffold.plan(generated(sample=False), after(repository, chosen), (), LOOKED).changes == {}
+
+
+def test_a_removal_that_was_cut_short_is_finished_and_forgotten() -> None:
+    """The record is written last."""
+    repository = after({}, scaffold.plan(generated(sample=True), {}))
+    chosen = scaffold.plan(generated(sample=False), repository, (), LOOKED)
+    steps = sorted(chosen.changes.items(), key=lambda item: item[0] == scaffold.RECORD)
+    for count in range(len(steps)):
+        cut = after(repository, scaffold.Plan((), dict(steps[:count])))
+        assert after(cut, scaffold.plan(generated(sample=False), cut, (), LOOKED)) == after(repository, chosen)
+
+
 contents = st.dictionaries(st.sampled_from("abcd"), st.binary(max_size=3))
 
 
@@ -293,14 +361,13 @@ contents = st.dictionaries(st.sampled_from("abcd"), st.binary(max_size=3))
 def test_a_second_run_changes_nothing_and_nobodys_work_is_lost(
     first: dict[str, bytes], edits: dict[str, bytes], second: dict[str, bytes]
 ) -> None:
-    repository: dict[str, bytes] = dict(scaffold.plan(first, {}).changes)
-    repository.update(edits)
-    chosen = scaffold.plan(second, repository)
+    repository = {**after({}, scaffold.plan(first, {})), **edits}
+    chosen = scaffold.plan(second, repository, (), "abcd")
     for path, text in edits.items():
         if first.get(path) != text:
             assert path not in chosen.changes
-    repository.update(chosen.changes)
-    assert scaffold.plan(second, repository).changes == {}
+    repository = after(repository, chosen)
+    assert scaffold.plan(second, repository, (), "abcd").changes == {}
     if scaffold.RECORD in repository:
         json.loads(repository[scaffold.RECORD])
 
