@@ -69,11 +69,11 @@ class ActionModule(KubeAction):
 
 
 def _check_workloads(workloads: list[str]) -> None:
-    wrong = [w for w in workloads if w.count("/") != 2 or w.split("/")[0] not in ("DaemonSet", "Deployment")]
+    wrong = [w for w in workloads if w.count("/") != 2 or w.split("/")[0] not in health.WORKLOAD_KINDS]
     if wrong:
         raise KubeError(
             f"workloads: {', '.join(map(repr, wrong))} cannot be used; wanted KIND/NAMESPACE/NAME with the kind "
-            "DaemonSet or Deployment, for example Deployment/kube-system/coredns."
+            "DaemonSet, Deployment or StatefulSet, for example Deployment/kube-system/coredns."
         )
 
 

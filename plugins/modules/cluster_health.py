@@ -12,7 +12,7 @@ short_description: Wait until a cluster is healthy, or say what is not
 version_added: 0.1.0
 description:
   - Asks the API server whether it is ready, whether the given nodes are there, Ready and at the given version, and
-    whether the DaemonSets, Deployments and pods of the system namespaces are up to date and available.
+    whether the DaemonSets, Deployments, StatefulSets and pods of the given namespaces are up to date and available.
   - Looks again, at short intervals over one open connection, until everything holds or O(timeout) is over. Then it
     fails, with one line for each thing that does not hold.
   - In check mode it looks once and never fails, so that a cluster that does not exist yet can be planned.
@@ -50,13 +50,15 @@ options:
     type: str
   namespaces:
     description:
-      - The namespaces in which every DaemonSet, Deployment and pod must be ready.
+      - The namespaces in which every DaemonSet, Deployment, StatefulSet and pod must be ready.
+      - One that is not in the cluster does not hold, and neither does one in which nothing runs, but for C(kube-system).
     type: list
     elements: str
     default: [kube-system]
   workloads:
     description:
-      - Workloads that must exist and be ready, as V(KIND/NAMESPACE/NAME) with the kind C(DaemonSet) or C(Deployment).
+      - Workloads that must exist and be ready, as V(KIND/NAMESPACE/NAME) with the kind C(DaemonSet), C(Deployment) or
+        C(StatefulSet).
     type: list
     elements: str
     default: []

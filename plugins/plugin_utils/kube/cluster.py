@@ -53,8 +53,21 @@ def look(api: client.ApiClient, expected: health.Expected) -> health.Cluster:
         nodes=tuple(api.items("/api/v1/nodes")),
         daemon_sets=tuple(o for n in everywhere for o in api.items(f"/apis/apps/v1/namespaces/{n}/daemonsets")),
         deployments=tuple(o for n in everywhere for o in api.items(f"/apis/apps/v1/namespaces/{n}/deployments")),
+        stateful_sets=tuple(o for n in everywhere for o in api.items(f"/apis/apps/v1/namespaces/{n}/statefulsets")),
+        absent_namespaces=tuple(n for n in dict.fromkeys(expected.namespaces) if not _has_namespace(api, n)),
         pods=tuple(o for n in namespaces for o in api.items(f"/api/v1/namespaces/{n}/pods")),
     )
+
+
+def _has_namespace(api: client.ApiClient, name: str) -> bool:
+    """Ask for the namespace itself: a list below one that does not exist is an empty one, and no error."""
+    try:
+        api.get(f"/api/v1/namespaces/{name}")
+    except ApiError as error:
+        if error.status == 404:
+            return False
+        raise
+    return True
 
 
 def wait(

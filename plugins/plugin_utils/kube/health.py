@@ -13,20 +13,27 @@ from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
+from ansible_collections.stagecraft.gitops.plugins.plugin_utils.kube.status import CURRENT, status
+
 Object = Mapping[str, Any]
 
 #: Conditions of a node that must not be True.
 _NODE_PRESSURE = ("MemoryPressure", "DiskPressure", "PIDPressure", "NetworkUnavailable")
 #: The pods that kubeadm runs on each control plane, without the node's name behind them.
 CONTROL_PLANE_PODS = ("etcd", "kube-apiserver", "kube-controller-manager", "kube-scheduler")
+#: The kinds of workloads that are judged.
+WORKLOAD_KINDS = ("DaemonSet", "Deployment", "StatefulSet")
+#: The one namespace that may be empty: a K3s whose packaged components are disabled runs nothing there.
+_MAY_BE_EMPTY = "kube-system"
 
 
 @dataclass(frozen=True)
 class Expected:
     """What must hold. `nodes` and `control_plane` are names of nodes; `version` is without a leading v ("": any).
 
-    `workloads` are kind/namespace/name (Deployment or DaemonSet) that must exist; all workloads and pods of
-    `namespaces` must be ready, whether or not they are named there.
+    `workloads` are kind/namespace/name (a kind of WORKLOAD_KINDS) that must exist; all workloads and pods of
+    `namespaces` must be ready, whether or not they are named there. A namespace must exist and, but for kube-system,
+    have a workload or a pod: in an empty one nothing was looked at.
     """
 
     nodes: tuple[str, ...] = ()
@@ -38,13 +45,18 @@ class Expected:
 
 @dataclass(frozen=True)
 class Cluster:
-    """What one look at the API server showed. `readyz` is its text, "" when it said ok."""
+    """What one look at the API server showed. `readyz` is its text, "" when it said ok.
+
+    `absent_namespaces` are those of the expected ones that the cluster does not have.
+    """
 
     version: str = ""
     readyz: str = ""
     nodes: tuple[Object, ...] = ()
     daemon_sets: tuple[Object, ...] = ()
     deployments: tuple[Object, ...] = ()
+    stateful_sets: tuple[Object, ...] = ()
+    absent_namespaces: tuple[str, ...] = ()
     pods: tuple[Object, ...] = field(default=(), repr=False)
 
 
@@ -57,6 +69,7 @@ def verdict(expected: Expected, seen: Cluster) -> list[str]:
         problems.append(f"the API server runs {seen.version or 'an unknown version'}, wanted v{expected.version}")
     problems += _nodes(expected, seen)
     problems += _control_plane(expected, seen)
+    problems += _namespaces(expected, seen)
     problems += _workloads(expected, seen)
     mirrored = {f"{name}-{node}" for node in expected.control_plane for name in CONTROL_PLANE_PODS}
     for pod in _in(expected.namespaces, seen.pods):
@@ -115,6 +128,13 @@ def deployment_problem(deployment: Object) -> str:
     return short
 
 
+def stateful_set_problem(stateful_set: Object) -> str:
+    """Return why a StatefulSet is not as its manifest wants it, or ""."""
+    # an item of a list says neither
+    found = status({**stateful_set, "apiVersion": "apps/v1", "kind": "StatefulSet"})
+    return "" if found == CURRENT else _one_line(found.message or found.reason)
+
+
 def pod_problem(pod: Object) -> str:
     """Return why a pod is not running with all containers ready (or finished well), or ""."""
     status = _dict(pod, "status")
@@ -157,8 +177,23 @@ def _control_plane(expected: Expected, seen: Cluster) -> list[str]:
     return problems
 
 
+def _namespaces(expected: Expected, seen: Cluster) -> list[str]:
+    used = {_namespace(o) for o in (*seen.daemon_sets, *seen.deployments, *seen.stateful_sets, *seen.pods)}
+    problems = []
+    for name in dict.fromkeys(expected.namespaces):
+        if name in seen.absent_namespaces:
+            problems.append(f"namespace {name}: not in the cluster")
+        elif name not in used and name != _MAY_BE_EMPTY:
+            problems.append(f"namespace {name}: nothing runs in it (no {', '.join(WORKLOAD_KINDS)} and no pod)")
+    return problems
+
+
 def _workloads(expected: Expected, seen: Cluster) -> list[str]:
-    judges = {"DaemonSet": (seen.daemon_sets, daemon_set_problem), "Deployment": (seen.deployments, deployment_problem)}
+    judges = {
+        "DaemonSet": (seen.daemon_sets, daemon_set_problem),
+        "Deployment": (seen.deployments, deployment_problem),
+        "StatefulSet": (seen.stateful_sets, stateful_set_problem),
+    }
     problems = []
     for kind, (objects, judge) in judges.items():
         known = {f"{kind}/{_label(o)}": o for o in objects}

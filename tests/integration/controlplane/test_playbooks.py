@@ -400,6 +400,10 @@ def test_what_does_not_come_up_is_told_by_every_playbook_until_it_is_repaired(an
             assert part in done.stdout, (playbook, done.stdout)
     every = {"validate_namespaces": [site.name], "validate_timeout": 2}
     one = {"validate_workloads": [{"namespace": site.name, "name": "web"}], "validate_timeout": 2}
+    typo = {"validate_namespaces": [f"{site.name}-typo"], "validate_timeout": 2}
+    done = ansible.playbook("validate-deployment", "-e", json.dumps(typo))
+    assert done.returncode != 0, done.stdout
+    assert f"namespace {site.name}-typo: not in the cluster" in done.stdout
     for variables in (every, one):
         done = ansible.playbook("validate-deployment", "-e", json.dumps(variables))
         assert done.returncode != 0, done.stdout

@@ -155,6 +155,8 @@ class ApiServer:
             "/api/v1/nodes": (200, items(*(node(name, version) for name in nodes))),
             f"/apis/apps/v1{system}/daemonsets": (200, items(daemon_set("kube-proxy", len(nodes)))),
             f"/apis/apps/v1{system}/deployments": (200, items(deployment("coredns", 2))),
+            f"/apis/apps/v1{system}/statefulsets": (200, items()),
+            f"/api/v1{system}": (200, {"metadata": {"name": "kube-system"}}),
             f"/api/v1{system}/pods": (
                 200,
                 items(*(pod(f"{name}-{nodes[0]}") for name in control_plane), pod("coredns-1", owner="ReplicaSet")),

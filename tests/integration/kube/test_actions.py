@@ -67,6 +67,16 @@ def test_health_says_everything_that_does_not_hold(api: ApiServer, play: Play) -
     ]
 
 
+def test_a_namespace_that_is_not_there_does_not_pass(api: ApiServer, play: Play) -> None:
+    for kind in ("apps/v1/namespaces/typo/daemonsets", "apps/v1/namespaces/typo/deployments"):
+        api.answers[f"/apis/{kind}"] = (200, items())
+    api.answers["/apis/apps/v1/namespaces/typo/statefulsets"] = (200, items())
+    api.answers["/api/v1/namespaces/typo/pods"] = (200, items())
+    ran = play.run(health(kubeconfig=str(api.kubeconfig()), context="admin", namespaces=["typo"], timeout=0))
+    assert ran["code"] != 0
+    assert play.result()["problems"] == ["namespace typo: not in the cluster"]
+
+
 def test_refused_credentials_are_not_waited_for(api: ApiServer, play: Play) -> None:
     path = api.kubeconfig(user_token="wrong")
     data = yaml.safe_load(path.read_text())

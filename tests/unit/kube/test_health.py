@@ -37,6 +37,12 @@ def daemon_set(**status: Any) -> dict[str, Any]:
     return {"metadata": {"name": "kube-proxy", **META}, "status": {**counts, **status}}
 
 
+def stateful_set(**status: Any) -> dict[str, Any]:
+    counts = {"replicas": 2, "readyReplicas": 2, "currentReplicas": 2, "observedGeneration": 2}
+    metadata = {"name": "db", **META, "namespace": "shop"}
+    return {"metadata": metadata, "spec": {"replicas": 2}, "status": {**counts, **status}}
+
+
 def pod(name: str = "etcd-cp1", phase: str = "Running", ready: str = "True", owner: str = "Node", **status: Any) -> Any:
     metadata = {"name": name, "namespace": "kube-system", "ownerReferences": [{"kind": owner}]}
     return {
@@ -92,6 +98,48 @@ def test_a_healthy_cluster_has_no_problem() -> None:
 )
 def test_each_thing_that_does_not_hold_is_told_once(seen: dict[str, Any], message: str) -> None:
     assert verdict(EXPECTED, replace(HEALTHY, **seen)) == [message]
+
+
+SHOP = replace(EXPECTED, namespaces=("kube-system", "shop"))
+
+
+@pytest.mark.parametrize(
+    ("seen", "problems"),
+    [
+        ({"stateful_sets": (stateful_set(),)}, []),
+        ({"pods": (*HEALTHY.pods, {"metadata": {"namespace": "shop"}, "status": {"phase": "Succeeded"}})}, []),
+        ({"stateful_sets": (stateful_set(readyReplicas=1),)}, ["StatefulSet shop/db: 1 of 2 ready"]),
+        ({"absent_namespaces": ("shop",)}, ["namespace shop: not in the cluster"]),
+        ({}, ["namespace shop: nothing runs in it (no DaemonSet, Deployment, StatefulSet and no pod)"]),
+    ],
+)
+def test_a_namespace_must_be_there_and_run_something(seen: dict[str, Any], problems: list[str]) -> None:
+    assert verdict(SHOP, replace(HEALTHY, **seen)) == problems
+
+
+def test_a_stateful_set_can_be_named_and_need_not_be_there() -> None:
+    named = replace(EXPECTED, workloads=("StatefulSet/shop/db",))
+    assert verdict(named, HEALTHY) == ["StatefulSet shop/db: is not there"]
+    assert verdict(named, replace(HEALTHY, stateful_sets=(stateful_set(),))) == []
+
+
+def test_the_system_namespace_of_a_k3s_without_its_components_may_be_empty() -> None:
+    assert verdict(Expected(), Cluster()) == []
+
+
+@pytest.mark.parametrize(
+    ("observed", "problem"),
+    [
+        (stateful_set(), ""),
+        (stateful_set(observedGeneration=1), "its controller has seen generation 1, the newest is 2"),
+        (stateful_set(replicas=1, readyReplicas=1), "1 of 2 replicas"),
+        (stateful_set(currentRevision="a", updateRevision="b"), "the newest version is not rolled out to all pods"),
+        ({"metadata": {"name": "new"}, "spec": {}}, "0 of 1 replicas"),
+        ({"metadata": {"name": "old", "deletionTimestamp": "now"}}, "it is being deleted"),
+    ],
+)
+def test_stateful_set(observed: dict[str, Any], problem: str) -> None:
+    assert health.stateful_set_problem(observed) == problem
 
 
 @pytest.mark.parametrize(
