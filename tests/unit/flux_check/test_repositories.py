@@ -5,6 +5,7 @@
 
 from __future__ import annotations
 
+import io
 import shutil
 import subprocess
 from pathlib import Path
@@ -218,8 +219,27 @@ def test_the_settings_of_a_repository_are_used(committed: Path) -> None:
     (committed / "applications/base/service.yaml").write_text("a: 1\n")
     (committed / ".gitops-check.json").write_text('{"ignore": ["not-an-object"]}')
     assert command(committed) == OK
-    (committed / ".gitops-check.json").write_text('{"ignored": []}')
+    for wrong in ('{"ignored": []}', '{"paths": "clusters/production"}', '{"crds": [1]}', "[]", "{"):
+        (committed / ".gitops-check.json").write_text(wrong)
+        assert command(committed) == FAILED
+
+
+def test_the_settings_name_cluster_paths(committed: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    (committed / ".gitops-check.json").write_text('{"paths": ["clusters/nowhere"]}')
     assert command(committed) == FAILED
+    assert "there is no directory clusters/nowhere" in capsys.readouterr().err
+    assert command(committed, CLUSTER) == OK, "what is given goes before"
+
+
+def test_a_commit_is_held_against_the_settings_that_it_has(committed: Path) -> None:
+    (committed / "applications/base/service.yaml").write_text("a: 1\n")
+    git(committed, "commit", "-qam", "worse")
+    (committed / ".gitops-check.json").write_text('{"ignore": ["not-an-object"]}')
+    assert command(committed, "--commit", "HEAD") == FOUND
+    git(committed, "add", "-A")
+    git(committed, "commit", "-qm", "leave it out")
+    (committed / ".gitops-check.json").unlink()
+    assert command(committed, "--commit", "HEAD") == OK
 
 
 def test_the_hook_checks_what_is_pushed(committed: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -242,6 +262,55 @@ def test_the_hook_checks_what_is_pushed(committed: Path, tmp_path: Path, monkeyp
     assert "the push is refused" in refused.value.stderr
     git(committed, "push", "-q", str(tmp_path / "remote.git"), "HEAD~1:refs/heads/other")
     git(committed, "push", "-q", str(tmp_path / "remote.git"), ":refs/heads/other")
+
+
+def pushes(root: Path, monkeypatch: pytest.MonkeyPatch, reference: str = "main") -> int:
+    """Run the hook as Git does for a branch that the remote does not have yet."""
+    line = f"refs/heads/{reference} {git(root, 'rev-parse', reference)} refs/heads/{reference} {'0' * 40}\n"
+    monkeypatch.setattr("sys.stdin", io.StringIO(line))
+    return command(root, "--pre-push", "--remote", "origin")
+
+
+def test_the_hook_goes_by_the_settings_of_the_commit(committed: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    (committed / "applications/base/service.yaml").write_text("a: 1\n")
+    git(committed, "commit", "-qam", "worse")
+    (committed / ".gitops-check.json").write_text('{"ignore": ["not-an-object"]}')
+    assert pushes(committed, monkeypatch) == FOUND
+    git(committed, "add", "-A")
+    git(committed, "commit", "-qm", "leave it out")
+    assert pushes(committed, monkeypatch) == OK
+
+
+def test_the_hook_checks_clusters_that_lie_elsewhere(committed: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    git(committed, "mv", "clusters", "fleet")
+    sync = committed / "fleet/production/flux-system/gotk-sync.yaml"
+    sync.write_text(sync.read_text().replace("./clusters/", "./fleet/"))
+    (committed / ".gitops-check.json").write_text('{"paths": ["fleet/production"]}')
+    git(committed, "add", "-A")
+    git(committed, "commit", "-qm", "move")
+    (committed / "fleet/production/more.yaml").write_text("a: 1\n")
+    assert pushes(committed, monkeypatch) == OK
+    git(committed, "add", "-A")
+    git(committed, "commit", "-qm", "worse")
+    assert pushes(committed, monkeypatch) == FOUND
+
+
+def test_the_hook_lets_pass_what_no_cluster_follows(
+    committed: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    git(committed, "checkout", "-q", "--orphan", "pages")
+    git(committed, "rm", "-qrf", ".")
+    (committed / "index.html").write_text("<h1>Shop</h1>")
+    git(committed, "add", "-A")
+    git(committed, "commit", "-qm", "pages")
+    assert pushes(committed, monkeypatch, "pages") == OK
+    assert "refs/heads/pages: nothing is built, since it has neither clusters/NAME nor paths" in capsys.readouterr().err
+    assert command(committed) == FAILED, "who asks for a check is told that there is nothing to check"
+    key = "-----BEGIN OPENSSH PRIVATE KEY-----"
+    (committed / "key").write_text(f"{key}\nb3BlbnNzaC1rZXktdjEAAAAABG5vbmUAAAAEbm9uZQAAAAAAAAABAAAAMwAAAAtzc2gtZW\n")
+    git(committed, "add", "-A")
+    git(committed, "commit", "-qm", "key")
+    assert pushes(committed, monkeypatch, "pages") == FOUND
 
 
 def test_the_hook_of_somebody_else_stays(committed: Path, capsys: pytest.CaptureFixture[str]) -> None:

@@ -10,7 +10,6 @@ import json
 import os
 import sys
 from collections.abc import Iterable, Sequence
-from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -77,21 +76,22 @@ def main(arguments: Sequence[str] | None = None) -> int:
             lines = list(sys.stdin)
             # what must not leave this machine counts even where nothing can be built from it
             leaks = leak_scan.pre_push(root, lines, given.remote)
-            return max(leaks, _pre_push(_options(given, root), given.paths, given.format, lines))
-        options = _options(given, root)
+            return max(leaks, _pre_push(given, root, lines))
         if given.commit:
-            return _check_commit(options, given.commit, given.paths, given.format)
-        return _check(replace(options, paths=cluster_paths(root, given.paths)), given.format)
+            with tree_of(root, given.commit) as tree:
+                return _check(_options(given, tree), given.format)
+        return _check(_options(given, root), given.format)
     except (CheckError, LeakScanError) as error:
         print(f"gitops-check: {error}", file=sys.stderr)
         return FAILED
 
 
 def _options(given: argparse.Namespace, root: Path) -> Options:
+    """Return what is checked and how: `root` holds the files, and with them the settings that count for them."""
     stored = _settings(root)
     return Options(
         root=root,
-        paths=(),
+        paths=cluster_paths(root, given.paths or stored.get("paths", ())),
         kubernetes_version=given.kubernetes_version or stored.get("kubernetes_version") or installed_versions()[-1],
         crds=(*given.crds, *(root / path for path in stored.get("crds", ()))),
         ignore=(*given.ignore, *stored.get("ignore", ())),
@@ -101,35 +101,43 @@ def _options(given: argparse.Namespace, root: Path) -> Options:
 
 
 def _settings(root: Path) -> dict[str, Any]:
-    """Return the repository's own settings: kubernetes_version, crds and ignore, as on the command line."""
+    """Return the repository's own settings: kubernetes_version, paths, crds and ignore, as on the command line."""
     path = root / _SETTINGS
     if not path.is_file():
         return {}
     try:
         found = json.loads(path.read_bytes())
     except ValueError as error:
-        raise CheckError(f"{path}: wanted JSON, found: {error}") from None
-    known = {"kubernetes_version", "crds", "ignore"}
+        raise CheckError(f"{_SETTINGS}: wanted JSON, found: {error}") from None
+    lists = ("crds", "ignore", "paths")
+    known = {"kubernetes_version", *lists}
     if not isinstance(found, dict) or set(found) - known:
-        raise CheckError(f"{path}: wanted a mapping with {', '.join(sorted(known))}, found something else")
+        raise CheckError(f"{_SETTINGS}: wanted a mapping with {', '.join(sorted(known))}, found something else")
+    wrong = [name for name in lists if not _is_list_of_texts(found.get(name, []))]
+    if wrong:
+        raise CheckError(f"{_SETTINGS}: wanted lists of texts, found something else in {', '.join(wrong)}")
     return found
+
+
+def _is_list_of_texts(value: object) -> bool:
+    return isinstance(value, list) and all(isinstance(one, str) for one in value)
 
 
 def cluster_paths(root: Path, given: Sequence[str]) -> tuple[str, ...]:
     """Return the cluster paths to check: those given, or each directory of clusters/ but base."""
-    if given:
-        return tuple(given)
-    clusters = root / "clusters"
-    found = (
-        sorted(path.name for path in clusters.iterdir() if path.is_dir() and path.name != "base")
-        if clusters.is_dir()
-        else []
-    )
+    found = tuple(given) or _usual_paths(root)
     if not found:
         raise CheckError(
-            f"wanted a cluster path, found none given and no directory {clusters}. Name one, such as clusters/production"
+            f"wanted a cluster path, found none given and no directory {root / 'clusters'}. Name one, such as"
+            " clusters/production"
         )
-    return tuple(f"clusters/{name}" for name in found)
+    return found
+
+
+def _usual_paths(root: Path) -> tuple[str, ...]:
+    clusters = root / "clusters"
+    names = [path.name for path in clusters.iterdir() if path.is_dir()] if clusters.is_dir() else []
+    return tuple(f"clusters/{name}" for name in sorted(names) if name != "base")
 
 
 def _check(options: Options, style: str) -> int:
@@ -166,16 +174,19 @@ def as_result(report: Report) -> dict[str, object]:
     }
 
 
-def _check_commit(options: Options, commit: str, paths: Sequence[str], style: str) -> int:
-    with tree_of(options.root, commit) as tree:
-        return _check(replace(options, root=tree, paths=cluster_paths(tree, paths)), style)
-
-
-def _pre_push(options: Options, paths: Sequence[str], style: str, source: Iterable[str]) -> int:
+def _pre_push(given: argparse.Namespace, root: Path, source: Iterable[str]) -> int:
     status = OK
     for ref, commit in pushed(source):
         print(f"gitops-check: {ref} at {commit[:12]}", file=sys.stderr)
-        status = max(status, _check_commit(options, commit, paths, style))
+        with tree_of(root, commit) as tree:
+            if given.paths or _settings(tree).get("paths") or _usual_paths(tree):
+                status = max(status, _check(_options(given, tree), given.format))
+            else:
+                # a branch of documentation, say: nothing that a cluster follows could be wrong in it
+                print(
+                    f"gitops-check: {ref}: nothing is built, since it has neither clusters/NAME nor paths in {_SETTINGS}",
+                    file=sys.stderr,
+                )
     if status != OK:
         print("gitops-check: the push is refused. Correct the errors, or push with --no-verify", file=sys.stderr)
     return status
