@@ -97,13 +97,17 @@ def test_a_connection_that_was_kept_and_is_cut_since_is_told(
     assert git(repository.bare, "rev-parse", "main") == made
 
 
-def test_a_server_that_is_silent_over_http_is_told_by_our_timeout(repository: Repository) -> None:
+#: How busy the machine is decides which of the two is the first.
+CUT = r"(git fetch did not end within 6 s|it stopped answering).*is cut"
+
+
+def test_a_server_that_is_silent_over_http_is_told_by_gits_limit_or_our_timeout(repository: Repository) -> None:
     server = GitServer(repository.bare.parent)
     try:
         with Line(int(server.url.rpartition(":")[2])) as line:
             line.cut_after(100_000)
             where = Remote(f"http://127.0.0.1:{line.port}/env.git", "main", timeout=6)
-            with Branch(where) as branch, pytest.raises(GitError, match=r"git fetch did not end within 6 s.*is cut"):
+            with Branch(where) as branch, pytest.raises(GitError, match=CUT):
                 branch.fetch()
             assert line.cut_off.is_set()
     finally:
