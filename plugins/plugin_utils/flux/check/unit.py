@@ -536,6 +536,7 @@ class _Ignored:
 
     As in Flux (fluxcd/pkg, sourceignore/gitignore), only files are asked for, a pattern that fits a directory fits all below
     it, and the last that fits decides: unlike in Git, a file can be taken in again below a directory that is left out.
+    A `**` at an end of a pattern, with which Flux has ways of its own, is read as in Git.
     """
 
     def __init__(self, tree: Tree, directory: str) -> None:
