@@ -129,6 +129,10 @@ class Bao:
         """Whether nobody has killed it."""
         return self._process is not None
 
+    def lives(self) -> bool:
+        """Whether its process has not ended, by itself or by us."""
+        return self._process is not None and self._process.poll() is None
+
     def kill(self) -> None:
         if self._process is not None:
             self._process.kill()
