@@ -12,7 +12,9 @@ import shutil
 import ssl
 import subprocess
 import sys
+import tempfile
 import threading
+import weakref
 from collections.abc import Iterator
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
@@ -49,6 +51,9 @@ class Ansible:
         cp1: dict[str, Any] | None = None,
     ) -> None:
         self.directory = directory
+        # ssh puts a socket there, whose path must be short
+        self.sockets = Path(tempfile.mkdtemp(prefix="ssh-"))
+        weakref.finalize(self, shutil.rmtree, self.sockets, ignore_errors=True)
         hosts = {"cp1": cp1 or {"ansible_connection": "local", "ansible_python_interpreter": sys.executable}}
         variables = {"kubeconfig_path": str(plane.kubeconfig), "kubeconfig_name": "test"}
         others = {"gate": gate} if gate else {}
@@ -65,6 +70,7 @@ class Ansible:
             "ANSIBLE_CALLBACK_RESULT_FORMAT": "json",
             "ANSIBLE_LOCAL_TEMP": str(self.directory / "tmp"),
             "ANSIBLE_NOCOLOR": "1",
+            "ANSIBLE_SSH_CONTROL_PATH_DIR": str(self.sockets),
             "HOME": str(self.directory),
         }
         return subprocess.run(
