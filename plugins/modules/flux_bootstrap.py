@@ -17,8 +17,8 @@ description:
   - Once Flux follows the repository the cluster is not written to any more. Another version, or other settings, are a commit. Before one that
     takes an old API version out of a definition, all objects are stored in the newest one.
   - Whose Flux it is, is found out first. One by Helm or Flux Operator, one that somebody else installed, one that the C(flux) command line bootstrapped
-    (also from the same repository, branch and path), and one that follows another repository or branch is refused; one that follows another path is refused whatever O(takeover) says, for it is another environment's. That holds for setting up and
-    for taking away.
+    (also from the same repository, branch and path), and one that follows another repository or branch is refused; one that follows another
+    path is refused whatever O(takeover) says, for it is another environment's. That holds for setting up and for taking away.
   - Taking Flux away leaves everything that it applied. Controllers go first, then the finalizers of their objects, the definitions, and the
     namespace. A deploy key that was allowed on the Git server by O(forge) is forgotten there first, with O(forge); of another one RV(left) says
     where it is to be deleted.

@@ -261,7 +261,7 @@ class GitHub(Forge):
         return "PATCH", f"/repos/{quote(self.repository)}/pulls/{one.number}", {"title": title, "body": body}
 
     def schedule(self, one: PullRequest, commit: str, message: str) -> Merging:
-        title, _, text = message.partition("\n")
+        title, _end, text = message.partition("\n")
         query = (
             "mutation($id: ID!, $title: String!, $text: String!) { enablePullRequestAutoMerge(input: {pullRequestId: $id,"
             " mergeMethod: MERGE, commitHeadline: $title, commitBody: $text}) { clientMutationId } }"
@@ -369,7 +369,7 @@ class Gitea(Forge):
         return "PATCH", f"{self._root()}/{one.number}", {"title": title, "body": body}
 
     def schedule(self, one: PullRequest, commit: str, message: str) -> Merging:
-        title, _, text = message.partition("\n")
+        title, _end, text = message.partition("\n")
         said = {"head_commit_id": commit, "MergeTitleField": title, "MergeMessageField": text.strip()}
         data = {"Do": "merge", "merge_when_checks_succeed": True, "delete_branch_after_merge": True, **said}
         path = f"{self._root()}/{one.number}/merge"
